@@ -1,0 +1,108 @@
+//! A JSON-RPC call: one request object and what became of it, whatever carried it.
+
+use std::time::Duration;
+
+use alloy::primitives::B256;
+
+use super::connection::ConnectionId;
+use super::label::{ContractName, FunctionName, Method};
+use super::time::UnixMicros;
+use super::trace::TraceContext;
+
+/// What carried a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    Http,
+    /// An item of an HTTP batch: its time is the batch's.
+    HttpBatch,
+    WebSocket,
+    /// An item of a batch sent as one WebSocket message.
+    WebSocketBatch,
+}
+
+impl Transport {
+    pub const ALL: [Self; 4] = [Self::Http, Self::HttpBatch, Self::WebSocket, Self::WebSocketBatch];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::HttpBatch => "http_batch",
+            Self::WebSocket => "websocket",
+            Self::WebSocketBatch => "websocket_batch",
+        }
+    }
+}
+
+/// What became of a call, told from the response's body: nodes answer HTTP 200 to errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    Success,
+    /// The node answered with this JSON-RPC error code.
+    Error(i64),
+    /// An HTTP answer with this status and no JSON-RPC object in it.
+    Http(u16),
+    /// No answer within the configured time.
+    Timeout,
+    /// The node could not be reached.
+    Connect,
+    /// The client left before the answer was passed on.
+    ClientGone,
+    /// The node went away before it had answered.
+    UpstreamGone,
+    /// A batch or socket was answered, but not this id.
+    Unanswered,
+    /// The answer was too large or encoded to look into.
+    Uninspected,
+    /// A notification (a request without id): no answer is due.
+    Notification,
+}
+
+impl Outcome {
+    /// Whether the caller got what it asked for, as far as can be told.
+    pub const fn is_failure(self) -> bool {
+        !matches!(self, Self::Success | Self::Uninspected | Self::Notification)
+    }
+}
+
+/// A call's place in its batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BatchPlace {
+    /// From 0.
+    pub index: u32,
+    /// Calls in the batch.
+    pub size: u32,
+}
+
+/// The contract function that a call reads or writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ContractCall {
+    pub contract: ContractName,
+    pub function: FunctionName,
+}
+
+/// One JSON-RPC call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RpcCall {
+    /// When its first byte arrived.
+    pub at: UnixMicros,
+    pub method: Method,
+    pub transport: Transport,
+    pub outcome: Outcome,
+    pub connection: ConnectionId,
+    pub batch: Option<BatchPlace>,
+    /// Size of the request object in bytes; of the whole body when it stood alone.
+    pub request_bytes: u64,
+    /// Size of the response object in bytes.
+    pub response_bytes: u64,
+    /// First request byte in to last response byte out.
+    pub total: Duration,
+    /// Last request byte out to last response byte in.
+    pub upstream: Duration,
+    /// The relay's own share.
+    pub overhead: Duration,
+    /// For `eth_call`, `eth_estimateGas` and sends, what they touch.
+    pub target: Option<ContractCall>,
+    /// For sends, the transaction's hash.
+    pub transaction: Option<B256>,
+    pub trace: Option<TraceContext>,
+}

@@ -1,0 +1,68 @@
+//! What the chain watcher tells: blocks with their receipts, code, and the node's comings and
+//! goings.
+
+use alloy::primitives::{Address, B256, Bytes, U256};
+
+use super::time::Stamp;
+
+/// Something the watcher saw.
+#[derive(Clone, Debug)]
+pub enum ChainEvent {
+    /// A block with everything in it.
+    Block(Box<MinedBlock>),
+    /// The code at an address, as asked for; empty for an account without code.
+    Code(ContractCode),
+    /// The node answers (again). `instance` changes when the node was restarted, where it tells.
+    NodeUp { chain_id: u64, instance: Option<B256>, client: String },
+    /// The node cannot be reached.
+    NodeDown { error: String },
+    /// The chain is another one than before: new instance, height gone back, or genesis changed.
+    NodeRestarted,
+}
+
+/// A block's header fields and its transactions with their receipts.
+#[derive(Clone, Debug)]
+pub struct MinedBlock {
+    /// When the announcement of it was read.
+    pub seen: Stamp,
+    pub number: u64,
+    pub hash: B256,
+    pub parent: B256,
+    /// In Unix seconds, by the node.
+    pub timestamp: u64,
+    pub gas_used: u64,
+    pub gas_limit: u64,
+    /// In wei.
+    pub base_fee: Option<u64>,
+    pub transactions: Vec<MinedTransaction>,
+    /// Transactions the block holds whose receipts could not be had.
+    pub missing: u32,
+    /// Whether the block was announced while being watched; false for one that was caught up on,
+    /// whose `seen` says nothing about when it came.
+    pub live: bool,
+}
+
+/// A transaction in a block, with its receipt.
+#[derive(Clone, Debug)]
+pub struct MinedTransaction {
+    pub hash: B256,
+    pub from: Address,
+    pub to: Option<Address>,
+    pub input: Bytes,
+    pub nonce: u64,
+    pub value: U256,
+    pub gas_limit: u64,
+    pub gas_used: u64,
+    pub gas_price: u128,
+    /// The receipt's status.
+    pub success: bool,
+    /// The receipt's `contractAddress`.
+    pub created: Option<Address>,
+}
+
+/// An address and its code.
+#[derive(Clone, Debug)]
+pub struct ContractCode {
+    pub address: Address,
+    pub code: Bytes,
+}

@@ -1,0 +1,87 @@
+//! Connections as the proxies see them: who is connected, and how far they can be followed.
+
+/// A client connection, unique in the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// Which of the two proxies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Proxy {
+    /// The transparent relay in front of the node.
+    Rpc,
+    /// The reverse proxy in front of the API.
+    Api,
+}
+
+impl Proxy {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rpc => "rpc",
+            Self::Api => "api",
+        }
+    }
+}
+
+/// Why a connection's bytes are passed on without being understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Opaque {
+    /// The client's bytes are not HTTP/1.1 (TLS, HTTP/2 prior knowledge, anything else).
+    RequestNotHttp,
+    /// The upstream's bytes are not an HTTP/1.1 response to what was asked.
+    ResponseNotHttp,
+    /// A tunnel (`CONNECT`) or an upgrade to something other than WebSocket.
+    UnknownUpgrade,
+    /// WebSocket frames that break RFC 6455.
+    SocketFraming,
+    /// More requests were pipelined than are remembered.
+    PipelineTooDeep,
+}
+
+impl Opaque {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestNotHttp => "request_not_http",
+            Self::ResponseNotHttp => "response_not_http",
+            Self::UnknownUpgrade => "unknown_upgrade",
+            Self::SocketFraming => "socket_framing",
+            Self::PipelineTooDeep => "pipeline_too_deep",
+        }
+    }
+}
+
+/// Whether a captured body could be looked into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Inspection {
+    /// The captured bytes are the body as it was meant.
+    #[default]
+    Plain,
+    /// The body is compressed (`Content-Encoding`, permessage-deflate); nothing is inflated on the
+    /// forwarding path.
+    Encoded,
+}
+
+/// What happened to a connection.
+#[derive(Clone, Debug)]
+pub enum ConnectionEvent {
+    /// A client connected. `transport` is `http` until an upgrade.
+    Opened { proxy: Proxy },
+    /// The connection became a WebSocket.
+    Upgraded { connection: ConnectionId },
+    /// From here on its bytes are passed on unobserved.
+    Opaque { connection: ConnectionId, why: Opaque },
+    /// The guard refused a request, with what it answered.
+    Refused { proxy: Proxy, status: u16, reason: &'static str },
+    /// Gone, with the bytes that passed.
+    Closed {
+        proxy: Proxy,
+        connection: ConnectionId,
+        /// Whether it had become a WebSocket.
+        upgraded: bool,
+        /// Bytes from the client to the upstream.
+        sent: u64,
+        /// Bytes from the upstream to the client.
+        received: u64,
+    },
+    /// The upstream could or could not be reached; told when it changes.
+    Upstream { proxy: Proxy, reachable: bool },
+}

@@ -1,0 +1,129 @@
+//! One HTTP request and its response, as the proxies saw them pass.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connection::{ConnectionId, Inspection};
+use super::label::{HttpMethod, Route};
+use super::time::Stamp;
+use super::trace::TraceContext;
+
+/// The moments of an exchange. "Read" and "written" are the proxy's own socket calls, after they
+/// returned. Stamps that were never reached equal the last one that was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// The request's first byte was read from the client.
+    pub request_started: Stamp,
+    /// The request's last byte was read from the client.
+    pub request_read: Stamp,
+    /// The request's last byte was written to the upstream.
+    pub request_written: Stamp,
+    /// The response's first byte was read from the upstream (the final response, not a 1xx).
+    pub response_started: Stamp,
+    /// The first byte of the response was written to the client.
+    pub response_forwarded: Stamp,
+    /// The response's last byte was read from the upstream.
+    pub response_read: Stamp,
+    /// The response's last byte was written to the client.
+    pub response_written: Stamp,
+}
+
+impl Timing {
+    /// From the first byte in to the last byte out: what the client waited for.
+    pub const fn total(&self) -> Duration {
+        self.response_written.since(self.request_started)
+    }
+
+    /// From the request's last byte leaving to the response's last byte arriving: the upstream's
+    /// share.
+    pub const fn upstream(&self) -> Duration {
+        self.response_read.since(self.request_written)
+    }
+
+    /// From the request's last byte leaving to the response's first byte arriving.
+    pub const fn first_byte(&self) -> Duration {
+        self.response_started.since(self.request_written)
+    }
+
+    /// What the proxy itself added: the time it held the end of the request and the beginning of
+    /// the response. Waiting for a slow reader or a slow sender is not in it.
+    pub const fn overhead(&self) -> Duration {
+        self.request_written
+            .since(self.request_read)
+            .saturating_add(self.response_forwarded.since(self.response_started))
+    }
+}
+
+/// A bounded copy of a body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Captured {
+    /// The body's beginning, transfer coding removed; the whole body when `bytes.len() == total`.
+    pub bytes: Vec<u8>,
+    /// The body's real size in bytes, transfer coding removed.
+    pub total: u64,
+    pub inspection: Inspection,
+}
+
+impl Captured {
+    /// The whole body, if it was captured whole and can be read as it is.
+    pub fn whole(&self) -> Option<&[u8]> {
+        let complete = self.bytes.len() as u64 == self.total;
+        (complete && self.inspection == Inspection::Plain).then_some(&self.bytes[..])
+    }
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// The response was passed on whole.
+    Complete,
+    /// The client went away first.
+    ClientGone,
+    /// The upstream closed or reset the connection before its response was whole.
+    UpstreamGone,
+    /// The upstream could not be reached; the proxy answered 502 itself.
+    Unreachable,
+    /// The upstream did not answer within the configured time; the proxy answered 504 itself.
+    TimedOut,
+}
+
+/// An HTTP exchange that passed the transparent relay.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    pub connection: ConnectionId,
+    pub peer: SocketAddr,
+    /// The request's method: `POST`, `OPTIONS`.
+    pub http_method: HttpMethod,
+    /// The final response's status; 0 when there was none.
+    pub status: u16,
+    pub timing: Timing,
+    pub end: End,
+    pub request: Captured,
+    pub response: Captured,
+    pub trace: Option<TraceContext>,
+    /// The client's `User-Agent`; shared by the exchanges of a connection.
+    pub user_agent: Option<Arc<str>>,
+}
+
+/// An HTTP exchange that passed the reverse proxy.
+#[derive(Clone, Debug)]
+pub struct ApiExchange {
+    pub connection: ConnectionId,
+    pub peer: SocketAddr,
+    pub http_method: HttpMethod,
+    /// The bounded route, for labels.
+    pub route: Route,
+    /// The request's path without its query (a query may hold keys), for the store only.
+    pub path: Box<str>,
+    /// The response's status; what the proxy answered when there was none from the upstream.
+    pub status: u16,
+    pub timing: Timing,
+    pub end: End,
+    /// Body size from the client, in bytes.
+    pub request_bytes: u64,
+    /// Body size to the client, in bytes.
+    pub response_bytes: u64,
+    /// The context passed to the upstream: the client's trace continued, or a new one.
+    pub trace: TraceContext,
+}

@@ -1,0 +1,40 @@
+//! The words everybody speaks: what was observed on the wire and the chain, the samples made of it,
+//! and the bounded labels that name them.
+//!
+//! Owns types and the bounded queue between observers and the recorder. Knows no socket, file,
+//! HTTP library, database or metrics library; every other module may import it and it imports none.
+
+mod block;
+mod call;
+mod chain;
+mod connection;
+mod exchange;
+mod host;
+mod label;
+mod queue;
+mod request;
+mod sample;
+mod socket;
+mod tally;
+mod time;
+mod trace;
+mod transaction;
+
+pub use block::Block;
+pub use call::{BatchPlace, ContractCall, Outcome, RpcCall, Transport};
+pub use chain::{ChainEvent, ContractCode, MinedBlock, MinedTransaction};
+pub use connection::{ConnectionEvent, ConnectionId, Inspection, Opaque, Proxy};
+pub use exchange::{ApiExchange, Captured, End, Exchange, Timing};
+pub use host::{HostReading, ProcessReading, Volume};
+pub use label::{
+    ContractName, FunctionName, HttpMethod, Label, LabelKind, LabelSet, Method, OTHER, Reason,
+    Role, Route, UNKNOWN,
+};
+pub use queue::{Observation, Observer, Queue};
+pub use request::HttpRequest;
+pub use sample::{Sample, SampleKind, Sink};
+pub use socket::{Direction, SocketMessage};
+pub use tally::{DropReason, Tally};
+pub use time::{Clock, Stamp, UnixMicros};
+pub use trace::TraceContext;
+pub use transaction::{Transaction, TransactionKind, TransactionStatus};

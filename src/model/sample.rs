@@ -1,0 +1,72 @@
+//! A sample: what is kept of an observation, and who receives it.
+
+use super::block::Block;
+use super::call::RpcCall;
+use super::host::HostReading;
+use super::request::HttpRequest;
+use super::time::UnixMicros;
+use super::transaction::Transaction;
+
+/// What is stored, counted and shown.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sample {
+    Call(RpcCall),
+    Request(HttpRequest),
+    Transaction(Box<Transaction>),
+    Block(Box<Block>),
+    Host(Box<HostReading>),
+}
+
+/// The kinds of sample; each has its own table and its own accounting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SampleKind {
+    Call,
+    Request,
+    Transaction,
+    Block,
+    Host,
+}
+
+impl SampleKind {
+    pub const ALL: [Self; 5] =
+        [Self::Call, Self::Request, Self::Transaction, Self::Block, Self::Host];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::Request => "request",
+            Self::Transaction => "transaction",
+            Self::Block => "block",
+            Self::Host => "host",
+        }
+    }
+}
+
+impl Sample {
+    pub const fn kind(&self) -> SampleKind {
+        match self {
+            Self::Call(_) => SampleKind::Call,
+            Self::Request(_) => SampleKind::Request,
+            Self::Transaction(_) => SampleKind::Transaction,
+            Self::Block(_) => SampleKind::Block,
+            Self::Host(_) => SampleKind::Host,
+        }
+    }
+
+    pub const fn at(&self) -> UnixMicros {
+        match self {
+            Self::Call(call) => call.at,
+            Self::Request(request) => request.at,
+            Self::Transaction(transaction) => transaction.at,
+            Self::Block(block) => block.at,
+            Self::Host(reading) => reading.at,
+        }
+    }
+}
+
+/// Receives every sample, in the recorder's thread: must be quick and never block.
+pub trait Sink: Send {
+    /// A batch of samples, in the order in which they came to be. A sink that keeps some copies
+    /// them.
+    fn accept(&mut self, samples: &[Sample]);
+}

@@ -1,0 +1,32 @@
+//! One WebSocket message, as the relay saw it pass.
+
+use std::sync::Arc;
+
+use super::connection::ConnectionId;
+use super::exchange::Captured;
+use super::time::Stamp;
+
+/// Which way a message went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the client to the upstream.
+    Request,
+    /// From the upstream to the client.
+    Response,
+}
+
+/// A whole data message (text or binary, all its fragments); control frames are not told.
+#[derive(Clone, Debug)]
+pub struct SocketMessage {
+    pub connection: ConnectionId,
+    pub direction: Direction,
+    /// Its first byte was read.
+    pub started: Stamp,
+    /// Its last byte was read.
+    pub read: Stamp,
+    /// Its last byte was written to the other side.
+    pub written: Stamp,
+    /// The payload, unmasked.
+    pub payload: Captured,
+    pub user_agent: Option<Arc<str>>,
+}

@@ -1,0 +1,99 @@
+//! A transaction, from its submission to its receipt.
+
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256, U256};
+
+use super::label::{ContractName, FunctionName, Reason};
+use super::time::UnixMicros;
+use super::trace::TraceContext;
+
+/// What a transaction is meant to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransactionKind {
+    /// Moves ether, carries no input.
+    Transfer,
+    /// Calls a contract.
+    Call,
+    /// Creates a contract.
+    Deployment,
+}
+
+impl TransactionKind {
+    pub const ALL: [Self; 3] = [Self::Transfer, Self::Call, Self::Deployment];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Transfer => "transfer",
+            Self::Call => "call",
+            Self::Deployment => "deployment",
+        }
+    }
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransactionStatus {
+    /// Mined, receipt status 1.
+    Success,
+    /// Mined, receipt status 0.
+    Reverted,
+    /// Refused by the node and never mined.
+    Rejected,
+    /// Accepted, and given up on: no receipt within the time that pending ones are kept.
+    Lost,
+}
+
+impl TransactionStatus {
+    pub const ALL: [Self; 4] = [Self::Success, Self::Reverted, Self::Rejected, Self::Lost];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Reverted => "reverted",
+            Self::Rejected => "rejected",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// A transaction whose fate is known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transaction {
+    /// When its submission's first byte arrived; for one that did not pass the relay, when its
+    /// block was seen.
+    pub at: UnixMicros,
+    /// Zero for a rejected one that the node gave no hash.
+    pub hash: B256,
+    pub kind: TransactionKind,
+    pub status: TransactionStatus,
+    pub from: Option<Address>,
+    /// The called address; none for a deployment.
+    pub to: Option<Address>,
+    /// The created contract's address, from the receipt.
+    pub created: Option<Address>,
+    /// From the artifact; `_unknown` when none fits.
+    pub contract: ContractName,
+    /// `constructor` for a deployment; `transfer` of plain ether is the empty-input `receive`.
+    pub function: FunctionName,
+    /// The input's first four bytes, if it has them.
+    pub selector: Option<[u8; 4]>,
+    pub nonce: Option<u64>,
+    /// In wei.
+    pub value: U256,
+    /// The gas limit that the sender set, in gas units.
+    pub gas_limit: Option<u64>,
+    /// Gas used, in gas units, from the receipt's `gasUsed`.
+    pub gas_used: Option<u64>,
+    /// Price paid for a unit of gas, in wei, from the receipt's `effectiveGasPrice`.
+    pub gas_price: Option<u128>,
+    pub block: Option<u64>,
+    /// Why it reverted or was rejected.
+    pub reason: Option<Reason>,
+    /// Submission's last byte leaving the relay → the block that holds it being seen. None when it
+    /// did not pass the relay. Never derived from a block's timestamp.
+    pub confirmation: Option<Duration>,
+    /// How long the submitting call took, as its client saw it.
+    pub submission: Option<Duration>,
+    pub trace: Option<TraceContext>,
+}
