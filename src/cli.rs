@@ -1,0 +1,196 @@
+//! Commands and flags. Turns them into settings; does nothing itself.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use toml::Value;
+
+use crate::config::{Config, Override};
+
+/// Looked for when no `--config` is given.
+const USUAL_FILES: [&str; 2] = ["dappscope.toml", "config/dappscope.toml"];
+
+/// Watches a dapp on the wire: put it between wallet, frontend and API on one side and the node on
+/// the other, and every call is timed, every transaction's gas and confirmation time is known.
+#[derive(Debug, Parser)]
+#[command(name = "dappscope", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Starts the proxies, the recorder and the page (what `dappscope` alone does)
+    Run(RunArgs),
+    /// Validates the settings, tells all mistakes at once, prints what is in effect
+    Check(CheckArgs),
+    /// Sets up the bundled NFT marketplace, puts dappscope in front and drives gentle traffic
+    Demo(DemoArgs),
+}
+
+#[derive(Debug, Default, Args)]
+pub struct RunArgs {
+    /// Settings file [default: ./dappscope.toml or ./config/dappscope.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where wallets and the frontend send JSON-RPC calls [default: 127.0.0.1:8546]
+    #[arg(long, value_name = "ADDRESS")]
+    rpc_listen: Option<String>,
+    /// The node [default: http://127.0.0.1:8545]
+    #[arg(long, value_name = "URL")]
+    rpc_upstream: Option<String>,
+    /// Where browsers send API requests [default: 127.0.0.1:5001]
+    #[arg(long, value_name = "ADDRESS")]
+    api_listen: Option<String>,
+    /// The API [default: http://127.0.0.1:5000]
+    #[arg(long, value_name = "URL")]
+    api_upstream: Option<String>,
+    /// The page, its API and /metrics [default: 127.0.0.1:3001]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Where samples are kept [default: .dappscope]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// A directory with compiled contracts; may be given several times [default: artifacts, out]
+    #[arg(long, value_name = "DIR")]
+    artifacts: Vec<String>,
+    /// What is logged: error, warn, info, debug [default: info]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Prints the defaults instead, as a file to start from
+    #[arg(long)]
+    pub defaults: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// The marketplace's directory [default: tests/marketplace of the checkout]
+    #[arg(long, value_name = "DIR")]
+    pub marketplace: Option<PathBuf>,
+    /// Stops by itself after so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub seconds: Option<u64>,
+    /// Where samples are kept [default: .dappscope/demo]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl RunArgs {
+    /// The settings that file and flags come to, and the file that was read.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds mistakes: all are told.
+    pub fn settings(&self) -> anyhow::Result<(Config, Option<PathBuf>)> {
+        let file = self
+            .config
+            .clone()
+            .or_else(|| USUAL_FILES.iter().map(PathBuf::from).find(|path| path.is_file()));
+        let text = match &file {
+            Some(path) => Some(read(path)?),
+            None => None,
+        };
+        let named = file.as_deref().zip(text.as_deref());
+        Ok((Config::load(named, &self.overrides())?, file))
+    }
+
+    fn overrides(&self) -> Vec<Override> {
+        let texts = [
+            ("--rpc-listen", "rpc", "listen", &self.rpc_listen),
+            ("--rpc-upstream", "rpc", "upstream", &self.rpc_upstream),
+            ("--api-listen", "api", "listen", &self.api_listen),
+            ("--api-upstream", "api", "upstream", &self.api_upstream),
+            ("--listen", "page", "listen", &self.listen),
+            ("--data-dir", "store", "dir", &self.data_dir),
+            ("--log", "log", "filter", &self.log),
+        ];
+        let mut overrides: Vec<Override> = texts
+            .into_iter()
+            .filter_map(|(place, section, name, text)| {
+                let value = Value::String(text.clone()?);
+                Some(Override { place, section, name, value })
+            })
+            .collect();
+        if !self.artifacts.is_empty() {
+            let value = self.artifacts.iter().cloned().map(Value::String).collect();
+            overrides.push(Override {
+                place: "--artifacts",
+                section: "chain",
+                name: "artifacts",
+                value: Value::Array(value),
+            });
+        }
+        overrides
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the settings file {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_reaches_its_setting() {
+        let cli = Cli::parse_from([
+            "dappscope",
+            "run",
+            "--config",
+            "/dev/null",
+            "--rpc-listen",
+            "127.0.0.1:1",
+            "--rpc-upstream",
+            "http://h:2",
+            "--api-listen",
+            "127.0.0.1:3",
+            "--api-upstream",
+            "http://h:4",
+            "--listen",
+            "127.0.0.1:5",
+            "--data-dir",
+            "d",
+            "--artifacts",
+            "a",
+            "--artifacts",
+            "b",
+            "--log",
+            "debug",
+        ]);
+        let Some(Command::Run(run)) = cli.command else { panic!("run was asked for") };
+        let (config, _) = run.settings().unwrap();
+        assert_eq!(config.rpc.listen.port(), 1);
+        assert_eq!(config.rpc.upstream.port, 2);
+        assert_eq!(config.api.listen.port(), 3);
+        assert_eq!(config.api.upstream.port, 4);
+        assert_eq!(config.page.listen.port(), 5);
+        assert_eq!(config.store.dir, PathBuf::from("d"));
+        assert_eq!(config.chain.artifacts, ["a", "b"]);
+        assert_eq!(config.log.filter, "debug");
+    }
+
+    #[test]
+    fn a_bad_flag_is_named() {
+        let cli = Cli::parse_from(["dappscope", "--config", "/dev/null", "--listen", "x"]);
+        let error = cli.run.settings().unwrap_err().to_string();
+        assert!(error.contains("--listen"), "{error}");
+    }
+}

@@ -1,0 +1,421 @@
+//! Settings: every key in one list, read from a TOML file and the command line, checked all at once.
+//!
+//! Owns the keys, their defaults, their accepted forms and the rules between them. Knows nothing of
+//! what the settings do. `config/dappscope.toml` is derived from [`KEYS`], and a test compares.
+
+mod keys;
+mod value;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use keys::{KEYS, Key};
+pub use value::{Bounded, LogFormat, Setting, Upstream};
+
+/// All settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub rpc: Rpc,
+    pub api: Api,
+    pub page: Page,
+    pub chain: Chain,
+    pub store: Store,
+    pub queue: Queue,
+    pub host: Host,
+    pub log: Log,
+}
+
+/// The transparent relay in front of the node.
+#[derive(Clone, Debug)]
+pub struct Rpc {
+    pub listen: SocketAddr,
+    pub upstream: Upstream,
+    pub threads: Bounded<1, 64>,
+    pub allow_any_origin: bool,
+    pub allowed_hosts: Vec<String>,
+    pub allowed_origins: Vec<String>,
+    pub connect_timeout_ms: Bounded<1, 600_000>,
+    pub capture_bytes: Bounded<0, 67_108_864>,
+}
+
+/// The reverse proxy in front of the API.
+#[derive(Clone, Debug)]
+pub struct Api {
+    pub enabled: bool,
+    pub listen: SocketAddr,
+    pub upstream: Upstream,
+    pub allow_any_origin: bool,
+    pub allowed_hosts: Vec<String>,
+    pub allowed_origins: Vec<String>,
+    pub connect_timeout_ms: Bounded<1, 600_000>,
+    pub response_timeout_ms: Bounded<0, 86_400_000>,
+    pub server_timing: bool,
+    pub routes: Vec<String>,
+}
+
+/// The page, its JSON-RPC API and `/metrics`.
+#[derive(Clone, Debug)]
+pub struct Page {
+    pub listen: SocketAddr,
+    pub token: String,
+    pub allowed_hosts: Vec<String>,
+    pub allowed_origins: Vec<String>,
+}
+
+/// What is known of the contracts.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    pub artifacts: Vec<String>,
+}
+
+/// Where and how long samples are kept.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub dir: PathBuf,
+    pub retention_days: Bounded<0, 36_500>,
+    pub commit_every_ms: Bounded<10, 60_000>,
+    pub cache_mib: Bounded<1, 65_536>,
+}
+
+/// The queue between the proxies and the recorder.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    pub entries: Bounded<16, 16_777_216>,
+    pub mib: Bounded<1, 65_536>,
+}
+
+/// Readings of the machine.
+#[derive(Clone, Debug)]
+pub struct Host {
+    pub every_ms: Bounded<250, 3_600_000>,
+}
+
+/// What the program says of itself.
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self {
+            rpc: Rpc {
+                listen: loopback(8546),
+                upstream: Upstream::loopback(8545),
+                threads: Bounded(1),
+                allow_any_origin: false,
+                allowed_hosts: Vec::new(),
+                allowed_origins: Vec::new(),
+                connect_timeout_ms: Bounded(5_000),
+                capture_bytes: Bounded(1_048_576),
+            },
+            api: Api {
+                enabled: true,
+                listen: loopback(5001),
+                upstream: Upstream::loopback(5000),
+                allow_any_origin: false,
+                allowed_hosts: Vec::new(),
+                allowed_origins: Vec::new(),
+                connect_timeout_ms: Bounded(5_000),
+                response_timeout_ms: Bounded(0),
+                server_timing: true,
+                routes: Vec::new(),
+            },
+            page: Page {
+                listen: loopback(3001),
+                token: String::new(),
+                allowed_hosts: Vec::new(),
+                allowed_origins: Vec::new(),
+            },
+            chain: Chain { artifacts: vec!["artifacts".into(), "out".into()] },
+            store: Store {
+                dir: ".dappscope".into(),
+                retention_days: Bounded(30),
+                commit_every_ms: Bounded(250),
+                cache_mib: Bounded(48),
+            },
+            queue: Queue { entries: Bounded(65_536), mib: Bounded(64) },
+            host: Host { every_ms: Bounded(5_000) },
+            log: Log { filter: "info".into(), format: LogFormat::Text },
+        }
+    }
+}
+
+/// One thing that is wrong with the settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Where it was found: `config/dappscope.toml:12` or `--rpc-listen`.
+    pub place: String,
+    /// The key, `rpc.listen`; empty when the file as a whole is meant.
+    pub key: String,
+    /// What was found and what is accepted.
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.key.as_str() {
+            "" => write!(f, "{}: {}", self.place, self.message),
+            key => write!(f, "{}: {key}: {}", self.place, self.message),
+        }
+    }
+}
+
+/// Everything that is wrong, told at once.
+#[derive(Debug, thiserror::Error)]
+#[error("{} in the configuration:\n{}", count(.0), list(.0))]
+pub struct Mistakes(pub Vec<Mistake>);
+
+fn count(mistakes: &[Mistake]) -> String {
+    match mistakes.len() {
+        1 => "1 mistake".into(),
+        n => format!("{n} mistakes"),
+    }
+}
+
+fn list(mistakes: &[Mistake]) -> String {
+    mistakes.iter().map(|m| format!("  {m}")).collect::<Vec<_>>().join("\n")
+}
+
+/// A setting given outside the file, such as a command-line flag.
+#[derive(Clone, Debug)]
+pub struct Override {
+    /// `--rpc-listen`.
+    pub place: &'static str,
+    pub section: &'static str,
+    pub name: &'static str,
+    pub value: toml::Value,
+}
+
+impl Config {
+    /// The defaults, changed by `file` (its path for messages, and its text), then by `overrides`.
+    ///
+    /// # Errors
+    /// Every mistake in both, and every rule between settings that does not hold.
+    pub fn load(file: Option<(&Path, &str)>, overrides: &[Override]) -> Result<Self, Mistakes> {
+        let mut config = Self::default();
+        let mut mistakes = Vec::new();
+        if let Some((path, text)) = file {
+            config.apply_file(path, text, &mut mistakes);
+        }
+        for given in overrides {
+            let key = KEYS
+                .iter()
+                .find(|key| key.section == given.section && key.name == given.name)
+                .expect("overrides name keys of the list; a test goes through all flags; qed");
+            if let Err(message) = (key.field)(&mut config).read(&given.value) {
+                mistakes.push(Mistake { place: given.place.into(), key: key.path(), message });
+            }
+        }
+        let file_name =
+            file.map_or_else(|| "settings".to_owned(), |(path, _)| path.display().to_string());
+        if mistakes.is_empty() {
+            config.check_rules(&file_name, &mut mistakes);
+        }
+        if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
+    }
+
+    fn apply_file(&mut self, path: &Path, text: &str, mistakes: &mut Vec<Mistake>) {
+        let path = path.display();
+        let spans = match toml::de::DeTable::parse(text) {
+            Ok(spans) => spans,
+            Err(error) => {
+                let line = error.span().map_or(1, |span| line_of(text, span.start));
+                mistakes.push(Mistake {
+                    place: format!("{path}:{line}"),
+                    key: String::new(),
+                    message: format!("not valid TOML: {}", error.message()),
+                });
+                return;
+            }
+        };
+        let table: toml::Table =
+            toml::from_str(text).expect("DeTable::parse accepted the same text; qed");
+        for (section, spanned) in spans.get_ref() {
+            let place = |offset: usize| format!("{path}:{}", line_of(text, offset));
+            let section_name = section.get_ref().as_ref();
+            if !KEYS.iter().any(|key| key.section == section_name) {
+                let known = KEYS.iter().map(|key| key.section);
+                mistakes.push(Mistake {
+                    place: place(section.span().start),
+                    key: section_name.to_owned(),
+                    message: unknown("section", section_name, known),
+                });
+                continue;
+            }
+            let (Some(keys), Some(values)) = (
+                spanned.get_ref().as_table(),
+                table.get(section_name).and_then(toml::Value::as_table),
+            ) else {
+                mistakes.push(Mistake {
+                    place: place(section.span().start),
+                    key: section_name.to_owned(),
+                    message: format!("is a section: write [{section_name}]"),
+                });
+                continue;
+            };
+            for name in keys.keys() {
+                let place = place(name.span().start);
+                let name = name.get_ref().as_ref();
+                let known = KEYS.iter().find(|k| k.section == section_name && k.name == name);
+                let Some(key) = known else {
+                    let names = KEYS.iter().filter(|k| k.section == section_name).map(|k| k.name);
+                    mistakes.push(Mistake {
+                        place,
+                        key: format!("{section_name}.{name}"),
+                        message: unknown("key", name, names),
+                    });
+                    continue;
+                };
+                let value = &values[name];
+                if let Err(message) = (key.field)(self).read(value) {
+                    mistakes.push(Mistake { place, key: key.path(), message });
+                }
+            }
+        }
+    }
+
+    /// What no single key can tell.
+    fn check_rules(&self, place: &str, mistakes: &mut Vec<Mistake>) {
+        let mut mistake = |key: &str, message: String| {
+            mistakes.push(Mistake { place: place.to_owned(), key: key.to_owned(), message });
+        };
+        let mut listeners =
+            vec![("rpc.listen", self.rpc.listen), ("page.listen", self.page.listen)];
+        let mut upstreams = vec![("rpc.upstream", &self.rpc.upstream)];
+        if self.api.enabled {
+            listeners.push(("api.listen", self.api.listen));
+            upstreams.push(("api.upstream", &self.api.upstream));
+        }
+        for (i, (key, address)) in listeners.iter().enumerate() {
+            for (other, taken) in &listeners[..i] {
+                if address == taken && address.port() != 0 {
+                    mistake(key, format!("{address} is also {other}: give each its own port"));
+                }
+            }
+        }
+        for (key, upstream) in upstreams {
+            for (listener, address) in &listeners {
+                if upstream.is(*address) {
+                    mistake(
+                        key,
+                        format!(
+                            "{upstream} is this program's own {listener}: calls would go round \
+                             in circles; name the node's or the API's own address"
+                        ),
+                    );
+                }
+            }
+        }
+        if !self.page.listen.ip().is_loopback() && self.page.token.len() < 16 {
+            mistake(
+                "page.token",
+                format!(
+                    "page.listen = \"{}\" can be reached from other machines: set page.token to \
+                     at least 16 characters, or listen on 127.0.0.1",
+                    self.page.listen
+                ),
+            );
+        }
+    }
+
+    /// The settings as a TOML document, each key with its explanation.
+    pub fn to_toml(&self) -> String {
+        let mut shown = self.clone();
+        let mut text = String::new();
+        let mut section = "";
+        for key in KEYS {
+            if key.section != section {
+                if !section.is_empty() {
+                    text.push('\n');
+                }
+                section = key.section;
+                text.push_str(&format!("[{section}]\n"));
+            }
+            for line in key.help.lines() {
+                text.push_str(&format!("# {}\n", line.trim()));
+            }
+            let value = (key.field)(&mut shown).show();
+            text.push_str(&format!("{} = {value}\n", key.name));
+        }
+        text
+    }
+
+    /// A setting of milliseconds as a duration; zero means "no limit".
+    pub fn limit(milliseconds: u64) -> Option<Duration> {
+        (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
+    }
+}
+
+/// The 1-based line of a byte offset.
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}
+
+fn unknown<'a>(what: &str, found: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let mut known: Vec<&str> = known.collect();
+    known.dedup();
+    format!("unknown {what} {found:?}; known are: {}", known.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, Mistakes> {
+        Config::load(Some((Path::new("test.toml"), text)), &[])
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once_with_its_line() {
+        let text =
+            "[rpc]\nlisten = \"nowhere\"\nlissten = 1\n\n[store]\nretention_days = -3\n[x]\n";
+        let mistakes = load(text).unwrap_err().0;
+        let places: Vec<_> = mistakes.iter().map(|m| (m.place.as_str(), m.key.as_str())).collect();
+        for expected in [
+            ("test.toml:2", "rpc.listen"),
+            ("test.toml:3", "rpc.lissten"),
+            ("test.toml:6", "store.retention_days"),
+            ("test.toml:7", "x"),
+        ] {
+            assert!(places.contains(&expected), "{expected:?} in {places:?}");
+        }
+        assert_eq!(places.len(), 4);
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_back() {
+        let shown = Config::default().to_toml();
+        let read = load(&shown).expect("the shown settings are valid");
+        assert_eq!(read.to_toml(), shown);
+    }
+
+    #[test]
+    fn the_committed_file_lists_every_key_with_its_default() {
+        let committed = include_str!("../config/dappscope.toml");
+        let body = committed.split_once("\n\n").expect("a heading and the keys").1;
+        assert_eq!(body, Config::default().to_toml(), "run: cargo run -- check --defaults");
+    }
+
+    #[test]
+    fn a_proxy_that_points_at_itself_is_refused() {
+        let error = load("[rpc]\nupstream = \"http://localhost:8546\"\n").unwrap_err().to_string();
+        assert!(error.contains("in circles"), "{error}");
+    }
+
+    #[test]
+    fn listening_for_other_machines_needs_a_token() {
+        assert!(load("[page]\nlisten = \"0.0.0.0:3001\"\n").is_err());
+        assert!(load("[page]\nlisten = \"0.0.0.0:3001\"\ntoken = \"0123456789abcdef\"\n").is_ok());
+    }
+
+    #[test]
+    fn text_that_is_not_toml_is_told_with_its_line() {
+        let mistakes = load("[rpc]\nlisten = = 3\n").unwrap_err().0;
+        assert_eq!(mistakes[0].place, "test.toml:2");
+    }
+}

@@ -1,0 +1,107 @@
+//! The one list of settings: a new setting is a field and an entry here.
+
+use super::{Config, Setting};
+
+/// A setting: its place in the file, its explanation, its field.
+pub struct Key {
+    pub section: &'static str,
+    pub name: &'static str,
+    /// What it does, its unit and its accepted form, for the file and for `dappscope check`.
+    pub help: &'static str,
+    pub field: fn(&mut Config) -> &mut dyn Setting,
+}
+
+impl Key {
+    /// `section.name`.
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
+}
+
+const fn key(
+    section: &'static str,
+    name: &'static str,
+    field: fn(&mut Config) -> &mut dyn Setting,
+    help: &'static str,
+) -> Key {
+    Key { section, name, help, field }
+}
+
+/// Every setting, in the order of the file.
+#[rustfmt::skip]
+pub const KEYS: &[Key] = &[
+    key("rpc", "listen", |c| &mut c.rpc.listen,
+        "Where wallets, the frontend and the API send their JSON-RPC calls: address and port."),
+    key("rpc", "upstream", |c| &mut c.rpc.upstream,
+        "The node (Hardhat, Anvil): a plain HTTP address. WebSockets go to the same port."),
+    key("rpc", "threads", |c| &mut c.rpc.threads,
+        "Relay threads, each with its own share of the connections. One carries some 60,000 calls/s."),
+    key("rpc", "allow_any_origin", |c| &mut c.rpc.allow_any_origin,
+        "true lets every web page and host name through, as Hardhat itself does. false protects the\n\
+         node from web pages that are not yours (DNS rebinding, drive-by requests)."),
+    key("rpc", "allowed_hosts", |c| &mut c.rpc.allowed_hosts,
+        "Host names, besides localhost and IP addresses, by which the relay may be called."),
+    key("rpc", "allowed_origins", |c| &mut c.rpc.allowed_origins,
+        "Origins of web pages, besides loopback and browser extensions, that may call: \"https://dapp.example\"."),
+    key("rpc", "connect_timeout_ms", |c| &mut c.rpc.connect_timeout_ms,
+        "How long to wait for a connection to the node, in milliseconds."),
+    key("rpc", "capture_bytes", |c| &mut c.rpc.capture_bytes,
+        "How much of a body is looked into, in bytes; larger ones pass intact and count as not inspected."),
+
+    key("api", "enabled", |c| &mut c.api.enabled,
+        "false leaves the reverse proxy out, for a dapp without an API."),
+    key("api", "listen", |c| &mut c.api.listen,
+        "Where browsers send their requests to the API: address and port."),
+    key("api", "upstream", |c| &mut c.api.upstream,
+        "The API (Flask): a plain HTTP address."),
+    key("api", "allow_any_origin", |c| &mut c.api.allow_any_origin,
+        "As for [rpc]."),
+    key("api", "allowed_hosts", |c| &mut c.api.allowed_hosts,
+        "As for [rpc]."),
+    key("api", "allowed_origins", |c| &mut c.api.allowed_origins,
+        "As for [rpc]."),
+    key("api", "connect_timeout_ms", |c| &mut c.api.connect_timeout_ms,
+        "How long to wait for a connection to the API, in milliseconds."),
+    key("api", "response_timeout_ms", |c| &mut c.api.response_timeout_ms,
+        "How long to wait for a response to begin, in milliseconds; 0 waits for ever."),
+    key("api", "server_timing", |c| &mut c.api.server_timing,
+        "Adds a Server-Timing header with the proxy's own time, for the browser's tools."),
+    key("api", "routes", |c| &mut c.api.routes,
+        "Routes by which requests are grouped: [\"/api/nfts/{id}\"]. Without them ids, hashes and\n\
+         addresses in paths are recognised."),
+
+    key("page", "listen", |c| &mut c.page.listen,
+        "The page, its JSON-RPC API (/rpc), /metrics and /healthz: address and port."),
+    key("page", "token", |c| &mut c.page.token,
+        "Needed to open the page from other machines, at least 16 characters; empty on loopback."),
+    key("page", "allowed_hosts", |c| &mut c.page.allowed_hosts,
+        "Host names, besides localhost and IP addresses, by which the page may be called."),
+    key("page", "allowed_origins", |c| &mut c.page.allowed_origins,
+        "Origins of web pages, besides loopback, that may open the page's WebSocket."),
+
+    key("chain", "artifacts", |c| &mut c.chain.artifacts,
+        "Directories with compiled contracts: Hardhat's artifacts, Foundry's out. They are looked at\n\
+         again while running, and may come to be later."),
+
+    key("store", "dir", |c| &mut c.store.dir,
+        "Where samples are kept; made if it is missing, readable by you alone."),
+    key("store", "retention_days", |c| &mut c.store.retention_days,
+        "Days that samples are kept; 0 keeps them for ever."),
+    key("store", "commit_every_ms", |c| &mut c.store.commit_every_ms,
+        "Fresh samples are written durably this often, in milliseconds: what a crash can cost."),
+    key("store", "cache_mib", |c| &mut c.store.cache_mib,
+        "Memory for the store's page cache, in MiB."),
+
+    key("queue", "entries", |c| &mut c.queue.entries,
+        "Observations waiting to be recorded; beyond it they are dropped and counted."),
+    key("queue", "mib", |c| &mut c.queue.mib,
+        "Captured bytes waiting to be recorded, in MiB; beyond it observations are dropped and counted."),
+
+    key("host", "every_ms", |c| &mut c.host.every_ms,
+        "How often CPU, memory, disks, networks and processes are read, in milliseconds."),
+
+    key("log", "filter", |c| &mut c.log.filter,
+        "What is logged: error, warn, info, debug, or by module, \"info,dappscope::wire=debug\"."),
+    key("log", "format", |c| &mut c.log.format,
+        "\"text\" for people, \"json\" for log collectors."),
+];

@@ -1,0 +1,249 @@
+//! The kinds of value a setting can have, and the words for what is accepted.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use toml::Value;
+
+/// A value that can be read from TOML and shown again.
+pub trait Setting {
+    /// Takes over `value`.
+    ///
+    /// # Errors
+    /// Says what was found and what is accepted; the setting is unchanged then.
+    fn read(&mut self, value: &Value) -> Result<(), String>;
+
+    /// The present value.
+    fn show(&self) -> Value;
+}
+
+fn expected<T>(what: &str, found: &Value) -> Result<T, String> {
+    Err(format!("expected {what}, found {found}"))
+}
+
+fn text<'a>(value: &'a Value, what: &str) -> Result<&'a str, String> {
+    value.as_str().map_or_else(|| expected(what, value), Ok)
+}
+
+impl Setting for bool {
+    fn read(&mut self, value: &Value) -> Result<(), String> {
+        *self = value.as_bool().map_or_else(|| expected("true or false", value), Ok)?;
+        Ok(())
+    }
+
+    fn show(&self) -> Value {
+        Value::Boolean(*self)
+    }
+}
+
+impl Setting for String {
+    fn read(&mut self, value: &Value) -> Result<(), String> {
+        text(value, "a text in quotes")?.clone_into(self);
+        Ok(())
+    }
+
+    fn show(&self) -> Value {
+        Value::String(self.clone())
+    }
+}
+
+impl Setting for PathBuf {
+    fn read(&mut self, value: &Value) -> Result<(), String> {
+        const FORM: &str = "a path in quotes";
+        let path = text(value, FORM)?;
+        if path.is_empty() {
+            return expected(FORM, value);
+        }
+        *self = path.into();
+        Ok(())
+    }
+
+    fn show(&self) -> Value {
+        Value::String(self.display().to_string())
+    }
+}
+
+impl Setting for Vec<String> {
+    fn read(&mut self, value: &Value) -> Result<(), String> {
+        const FORM: &str = "a list of texts, [\"a\", \"b\"]";
+        let items = value.as_array().map_or_else(|| expected(FORM, value), Ok)?;
+        *self = items
+            .iter()
+            .map(|item| text(item, FORM).map(str::to_owned))
+            .collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    fn show(&self) -> Value {
+        Value::Array(self.iter().cloned().map(Value::String).collect())
+    }
+}
+
+impl Setting for SocketAddr {
+    fn read(&mut self, value: &Value) -> Result<(), String> {
+        const FORM: &str = "an IP address and a port, \"127.0.0.1:8546\" (port 0 takes a free one)";
+        let address = text(value, FORM)?;
+        // `localhost` is what people write; it means the loopback address.
+        let numeric = address
+            .strip_prefix("localhost:")
+            .map_or_else(|| address.to_owned(), |port| format!("127.0.0.1:{port}"));
+        *self = numeric.parse().or_else(|_| expected(FORM, value))?;
+        Ok(())
+    }
+
+    fn show(&self) -> Value {
+        Value::String(self.to_string())
+    }
+}
+
+/// A whole number from `MIN` to `MAX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounded<const MIN: u64, const MAX: u64>(pub u64);
+
+impl<const MIN: u64, const MAX: u64> Setting for Bounded<MIN, MAX> {
+    fn read(&mut self, value: &Value) -> Result<(), String> {
+        let number = value.as_integer().and_then(|n| u64::try_from(n).ok());
+        match number {
+            Some(number) if (MIN..=MAX).contains(&number) => self.0 = number,
+            _ => return expected(&format!("a whole number from {MIN} to {MAX}"), value),
+        }
+        Ok(())
+    }
+
+    fn show(&self) -> Value {
+        Value::Integer(i64::try_from(self.0).unwrap_or(i64::MAX))
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Setting for LogFormat {
+    fn read(&mut self, value: &Value) -> Result<(), String> {
+        *self = match value.as_str() {
+            Some("text") => Self::Text,
+            Some("json") => Self::Json,
+            _ => return expected("\"text\" or \"json\"", value),
+        };
+        Ok(())
+    }
+
+    fn show(&self) -> Value {
+        Value::String(if *self == Self::Json { "json" } else { "text" }.to_owned())
+    }
+}
+
+/// Where a proxy passes its traffic on to: plain HTTP, a host and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// A name or an IP address, without brackets.
+    pub host: String,
+    pub port: u16,
+}
+
+impl Upstream {
+    pub fn loopback(port: u16) -> Self {
+        Self { host: "127.0.0.1".into(), port }
+    }
+
+    /// Whether this is the very address that a listener is bound to, as far as can be told without
+    /// asking for names.
+    pub fn is(&self, listener: SocketAddr) -> bool {
+        if self.port != listener.port() || self.port == 0 {
+            return false;
+        }
+        match self.host.parse::<IpAddr>() {
+            Ok(ip) => ip == listener.ip() || (ip.is_loopback() && listener.ip().is_unspecified()),
+            Err(_) => {
+                self.host.eq_ignore_ascii_case("localhost")
+                    && (listener.ip().is_loopback() || listener.ip().is_unspecified())
+            }
+        }
+    }
+
+    /// `host:port`, with brackets where an IPv6 address needs them.
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.authority())
+    }
+}
+
+impl Setting for Upstream {
+    fn read(&mut self, value: &Value) -> Result<(), String> {
+        const FORM: &str = "a plain HTTP address without a path, \"http://127.0.0.1:8545\"";
+        let address = text(value, FORM)?;
+        let uri: http::Uri = address.parse().or_else(|_| expected(FORM, value))?;
+        let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
+            return expected(FORM, value);
+        };
+        let userinfo = uri.authority().is_some_and(|a| a.as_str().contains('@'));
+        // A port that is no 16-bit number reads as no port at all.
+        let bad_port = uri.port().is_none() && uri.authority().is_some_and(|a| a.as_str() != host);
+        if host.is_empty() || userinfo || bad_port || uri.path() != "/" || uri.query().is_some() {
+            return expected(FORM, value);
+        }
+        let port = match uri.port() {
+            Some(port) if port.as_u16() > 0 => port.as_u16(),
+            Some(_) => return expected(FORM, value),
+            None => 80,
+        };
+        *self = Self { host: host.trim_matches(['[', ']']).to_owned(), port };
+        Ok(())
+    }
+
+    fn show(&self) -> Value {
+        Value::String(self.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(text: &str) -> Result<Upstream, String> {
+        let mut upstream = Upstream::loopback(1);
+        upstream.read(&Value::String(text.into())).map(|()| upstream)
+    }
+
+    #[test]
+    fn an_upstream_is_a_plain_http_address() {
+        assert_eq!(upstream("http://localhost:8545").unwrap().authority(), "localhost:8545");
+        assert_eq!(upstream("http://[::1]:8545/").unwrap().to_string(), "http://[::1]:8545");
+        assert_eq!(upstream("http://node").unwrap().port, 80);
+        for bad in [
+            "",
+            "localhost:8545",
+            "https://a:1",
+            "http://a:1/path",
+            "http://u:p@a:1",
+            "http://a:0",
+            "http://a:99999",
+            "http://a:1/?q",
+            "ws://a:1",
+        ] {
+            assert!(upstream(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn localhost_is_an_address_too() {
+        let mut address = SocketAddr::from(([127, 0, 0, 1], 1));
+        address.read(&Value::String("localhost:9".into())).unwrap();
+        assert_eq!(address.to_string(), "127.0.0.1:9");
+        assert!(address.read(&Value::String("example.org:9".into())).is_err());
+    }
+}
