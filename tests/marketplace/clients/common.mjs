@@ -40,12 +40,19 @@ export async function main(session) {
     console.error(`usage: ${process.argv[1]} HTTP_URL WS_URL`);
     process.exit(2);
   }
+  // A socket that cannot connect is told by an event, which nobody here awaits.
+  process.on("uncaughtException", fail);
   try {
     console.log(JSON.stringify(await session(httpUrl, wsUrl), asText, 2));
   } catch (error) {
-    console.error(`session failed: ${error.stack}`);
-    process.exitCode = 1;
+    fail(error);
   }
+}
+
+function fail(error) {
+  const { stack, message } = error.error ?? error;
+  console.error(`session failed: ${stack ?? message ?? error}`);
+  process.exit(1);
 }
 
 /** What a call that has to fail failed with, as `describe` tells it. */

@@ -5,14 +5,17 @@ import { ethers } from "ethers";
 import * as common from "./common.mjs";
 
 const { CALL_GAS, DEPLOY_GAS, FEES, PRICE } = common;
+const HARDHAT = 31337;
 
 async function session(httpUrl, wsUrl) {
   // `Promise.all` on `http` becomes a batch; `single` sends a request for each call.
-  const http = new ethers.JsonRpcProvider(httpUrl, undefined, { cacheTimeout: -1 });
-  const single = new ethers.JsonRpcProvider(httpUrl, undefined, { cacheTimeout: -1, batchMaxCount: 1 });
+  // A static network, for otherwise ethers would look for one for ever where no node answers.
+  const options = { cacheTimeout: -1, staticNetwork: true };
+  const http = new ethers.JsonRpcProvider(httpUrl, HARDHAT, options);
+  const single = new ethers.JsonRpcProvider(httpUrl, HARDHAT, { ...options, batchMaxCount: 1 });
+  await http.send("hardhat_reset", []);
   const ws = new ethers.WebSocketProvider(wsUrl);
   try {
-    await http.send("hardhat_reset", []);
     return await trade(http, single, ws);
   } finally {
     http.destroy();
@@ -28,7 +31,7 @@ async function trade(http, single, ws) {
   const told = { client: "ethers" };
 
   told.node = {
-    chainId: (await http.getNetwork()).chainId,
+    chainId: await http.send("eth_chainId", []),
     blockNumber: await http.getBlockNumber(),
     clientVersion: await http.send("web3_clientVersion", []),
     balances: await Promise.all([deployer, seller, buyer].map((account) => http.getBalance(account))),
@@ -81,7 +84,7 @@ async function trade(http, single, ws) {
 
   const reverting = { ...FEES, gasLimit: CALL_GAS, nonce: 1, value: 7n };
   const populated = await market.connect(buyer).buy.populateTransaction(nft.target, 1, reverting);
-  const signed = await buyer.signTransaction({ ...populated, type: 2, chainId: told.node.chainId });
+  const signed = await buyer.signTransaction({ ...populated, type: 2, chainId: HARDHAT });
   told.failures = {
     revertedCall: await common.failure("a call of cancel", market.cancel.staticCall(nft.target, 1), describe),
     missingToken: await common.failure("ownerOf(2)", nft.ownerOf(2), describe),
