@@ -75,14 +75,14 @@ def owned_by(owner: str) -> list[dict]:
 def sync() -> None:
     """Brings the copy up to the chain's head."""
     chain = current_app.chain
-    if _reached(chain, chain.w3.eth.get_block("latest")):
+    if _is_at(_copied(chain), chain.w3.eth.get_block("latest")):
         return
     with _sync_lock:
         # Again, for another request may have done it while this one waited.
-        head = chain.w3.eth.get_block("latest")
-        if _reached(chain, head):
+        head, copied = chain.w3.eth.get_block("latest"), _copied(chain)
+        if _is_at(copied, head):
             return
-        followed = _followed(chain)
+        followed = copied if _is_at(copied, _block(chain, copied)) else None
         from_block = followed["block"] + 1 if followed else 0
         changes = _changes(chain, from_block, head["number"]) if from_block <= head["number"] else []
 
@@ -103,28 +103,22 @@ def sync() -> None:
         current_app.pages.clear()
 
 
-def _reached(chain, head) -> bool:
-    """Whether the copy already stands at this block."""
-    copied = _copied(chain)
-    return copied is not None and copied["block_hash"] == head["hash"].to_0x_hex()
-
-
-def _followed(chain) -> sqlite3.Row | None:
-    """Where the copy stands; nothing when that block is no longer on the chain."""
-    copied = _copied(chain)
-    if copied is None:
-        return None
-    try:
-        block = chain.w3.eth.get_block(copied["block"])
-    except BlockNotFound:
-        return None
-    return copied if block["hash"].to_0x_hex() == copied["block_hash"] else None
-
-
 def _copied(chain) -> sqlite3.Row | None:
     """The block that the copy of these contracts has reached."""
     contracts = (chain.nft.address, chain.market.address)
     return next(iter(query("SELECT * FROM followed WHERE nft = ? AND market = ?", contracts)), None)
+
+
+def _block(chain, copied):
+    """The chain's block of that number, if it has one."""
+    try:
+        return copied and chain.w3.eth.get_block(copied["block"])
+    except BlockNotFound:
+        return None
+
+
+def _is_at(copied, block) -> bool:
+    return bool(copied and block) and copied["block_hash"] == block["hash"].to_0x_hex()
 
 
 def _changes(chain, first: int, last: int) -> list[tuple[str, tuple]]:

@@ -19,9 +19,15 @@ MAX_SLOW_MS = 10_000
 REVERT_STATUS = {"ERC721NonexistentToken": 404, "NotOwner": 403, "NotSeller": 403}  # any other: 409
 
 NOT_ON_CHAIN = "the contracts are not on this chain (was the node restarted?): run `node scripts/deploy.js`"
-TOKEN = f"<int(max={2**53 - 1}):token_id>"  # as far as JSON's numbers go
+MAX_TOKEN_ID = 2**53 - 1  # as far as JSON's numbers go
 
 api = Blueprint("api", __name__)
+
+
+@api.url_value_preprocessor
+def check_token_id(_endpoint, values) -> None:
+    if values and values.get("token_id", 0) > MAX_TOKEN_ID:
+        raise NotFound(f"there is no token {values['token_id']}")
 
 
 # Reading
@@ -48,7 +54,7 @@ def _page(number: int, size: int) -> dict:
     return {"page": number, "per_page": size, "total": total, "nfts": nfts}
 
 
-@api.get(f"/api/nfts/{TOKEN}")
+@api.get("/api/nfts/<int:token_id>")
 def show(token_id: int):
     """One token, with its listing as the contract has it this moment."""
     chain = current_app.chain
@@ -101,7 +107,7 @@ def _mint(to: str, uri: str, sender: str, gas: int | None):
     return chain.send_signed(chain.nft.functions.mint(to, uri), sender, gas=gas)
 
 
-@api.post(f"/api/nfts/{TOKEN}/list")
+@api.post("/api/nfts/<int:token_id>/list")
 def list_for_sale(token_id: int):
     """`{"price_wei": "1000000000000000000"}`; the token's owner acts."""
     body = _body()
@@ -123,7 +129,7 @@ def _list(token_id: int, price: int, seller: str, gas: int | None):
     return chain.send(chain.market.functions.list(chain.nft.address, token_id, price), seller, gas=gas)
 
 
-@api.post(f"/api/nfts/{TOKEN}/buy")
+@api.post("/api/nfts/<int:token_id>/buy")
 def buy(token_id: int):
     """`{}`; pays the price listed, or `value_wei` when that is given."""
     body = _body()
@@ -141,7 +147,7 @@ def _buy(token_id: int, buyer: str | None, value: int | None, gas: int | None):
     return chain.send(chain.market.functions.buy(chain.nft.address, token_id), buyer, value=value, gas=gas)
 
 
-@api.post(f"/api/nfts/{TOKEN}/cancel")
+@api.post("/api/nfts/<int:token_id>/cancel")
 def cancel(token_id: int):
     """`{}`; the seller acts."""
     body = _body()

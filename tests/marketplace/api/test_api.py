@@ -220,6 +220,7 @@ class ApiTest(unittest.TestCase):
             with self.subTest(path=path, body=body):
                 self.assert_refused(self.call(method, path, body), 400, "BadRequest")
         self.assert_refused(self.get("/api/nfts/999999"), 404, "NotFound")
+        self.assert_refused(self.get(f"/api/nfts/{2**70}"), 404, "NotFound")
         self.assert_refused(self.get("/nowhere"), 404, "NotFound")
         self.assert_refused(self.call("DELETE", "/api/nfts"), 405, "MethodNotAllowed")
 
