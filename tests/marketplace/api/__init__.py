@@ -1,0 +1,37 @@
+"""The marketplace's HTTP API: `flask --app api run --host 127.0.0.1 --port 5000`.
+
+Three parts, each in its own module: `chain` talks to the contracts, `index` keeps a copy of
+their state in SQLite for quick browsing, and `routes` puts both behind HTTP. `timing` tells the
+client where the time went.
+
+Settings, all from the environment:
+    RPC_URL        the node, or a proxy in front of it   (http://127.0.0.1:8546)
+    DEPLOYMENT     the file that scripts/deploy.js wrote (deployments/localhost.json)
+    DATABASE       the SQLite file, made when missing    (marketplace.sqlite)
+    CACHE_SECONDS  how long a page of tokens is kept     (2)
+"""
+
+import os
+from pathlib import Path
+
+from flask import Flask
+
+from . import index, routes, timing
+from .cache import PageCache
+from .chain import Chain
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def create_app() -> Flask:
+    app = Flask(__name__)
+    app.json.sort_keys = False
+    app.chain = Chain(
+        rpc_url=os.environ.get("RPC_URL", "http://127.0.0.1:8546"),
+        deployment=Path(os.environ.get("DEPLOYMENT", PROJECT / "deployments" / "localhost.json")),
+    )
+    app.pages = PageCache(seconds=float(os.environ.get("CACHE_SECONDS", "2")))
+    index.init_app(app, os.environ.get("DATABASE", str(PROJECT / "marketplace.sqlite")))
+    timing.init_app(app)
+    routes.init_app(app)
+    return app

@@ -1,0 +1,178 @@
+"""A copy of the tokens in SQLite, so that browsing costs a query and not a call for each token.
+
+The chain is the truth. `sync` brings the copy up to the chain's head from the contracts' events,
+whoever sent the transactions; when the chain is not the one it has followed (the node was
+restarted, or reverted to a snapshot), it starts again from nothing.
+"""
+
+import sqlite3
+import threading
+
+from flask import Flask, current_app, g
+from web3.exceptions import BlockNotFound
+
+from .timing import measure, timed
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS nfts (
+    token_id  INTEGER PRIMARY KEY,
+    owner     TEXT NOT NULL,
+    uri       TEXT NOT NULL,
+    seller    TEXT,                        -- set, with the price, while the token is listed
+    price_wei TEXT,                        -- text: SQLite's integers end at 2^63
+    sales     INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS nfts_by_owner ON nfts (owner);
+CREATE TABLE IF NOT EXISTS followed (      -- at most one row: the head that the copy has reached
+    id         INTEGER PRIMARY KEY CHECK (id = 0),
+    nft        TEXT NOT NULL,
+    market     TEXT NOT NULL,
+    block      INTEGER NOT NULL,
+    block_hash TEXT NOT NULL
+);
+"""
+NO_OWNER = "0x" + "0" * 40
+
+_sync_lock = threading.Lock()
+
+
+def init_app(app: Flask, path: str) -> None:
+    app.config["DATABASE"] = path
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode = WAL")  # readers do not wait for a writer
+    connection.executescript(SCHEMA)
+    connection.close()
+
+    @app.teardown_appcontext
+    def close(_error) -> None:
+        if "connection" in g:
+            g.connection.close()
+
+
+def query(sql: str, params=()) -> list[sqlite3.Row]:
+    """Runs one statement on this request's connection, timed as `db`."""
+    # A cursor, for OpenTelemetry's sqlite3 instrumentation sees those and nothing else.
+    with measure("db"):
+        return _connection().cursor().execute(sql, params).fetchall()
+
+
+def page(number: int, size: int) -> tuple[list[dict], int]:
+    """The tokens of one page, newest first, and how many tokens there are in all."""
+    rows = query("SELECT * FROM nfts ORDER BY token_id DESC LIMIT ? OFFSET ?", (size, (number - 1) * size))
+    return list(map(dict, rows)), query("SELECT count(*) AS n FROM nfts")[0]["n"]
+
+
+def token(token_id: int) -> dict | None:
+    rows = query("SELECT * FROM nfts WHERE token_id = ?", (token_id,))
+    return dict(rows[0]) if rows else None
+
+
+def owned_by(owner: str) -> list[dict]:
+    return list(map(dict, query("SELECT * FROM nfts WHERE owner = ? ORDER BY token_id", (owner,))))
+
+
+@timed("sync")
+def sync() -> None:
+    """Brings the copy up to the chain's head."""
+    chain = current_app.chain
+    if _is_at(_copied(chain), chain.w3.eth.get_block("latest")):
+        return
+    with _sync_lock:
+        # Again, for another request may have done it while this one waited.
+        head, copied = chain.w3.eth.get_block("latest"), _copied(chain)
+        if _is_at(copied, head):
+            return
+        followed = copied if _is_at(copied, _block(chain, copied)) else None
+        from_block = followed["block"] + 1 if followed else 0
+        changes = _changes(chain, from_block, head["number"]) if from_block <= head["number"] else []
+
+        query("BEGIN IMMEDIATE")
+        try:
+            if not followed:
+                query("DELETE FROM nfts")
+            for sql, params in changes:
+                query(sql, params)
+            query(
+                "INSERT OR REPLACE INTO followed VALUES (0, ?, ?, ?, ?)",
+                (chain.nft.address, chain.market.address, head["number"], head["hash"].to_0x_hex()),
+            )
+            query("COMMIT")
+        except BaseException:
+            query("ROLLBACK")
+            raise
+        current_app.pages.clear()
+
+
+def _copied(chain) -> sqlite3.Row | None:
+    """The block that the copy of these contracts has reached."""
+    contracts = (chain.nft.address, chain.market.address)
+    return next(iter(query("SELECT * FROM followed WHERE nft = ? AND market = ?", contracts)), None)
+
+
+def _block(chain, copied):
+    """The chain's block of that number, if it has one."""
+    try:
+        return copied and chain.w3.eth.get_block(copied["block"])
+    except BlockNotFound:
+        return None
+
+
+def _is_at(copied, block) -> bool:
+    return bool(copied and block) and copied["block_hash"] == block["hash"].to_0x_hex()
+
+
+def _changes(chain, first: int, last: int) -> list[tuple[str, tuple]]:
+    """What the events of these blocks change, as statements in the order of the events."""
+    nft, market = chain.nft, chain.market
+    logs = chain.w3.eth.get_logs({"address": [nft.address, market.address], "fromBlock": first, "toBlock": last})
+    events = {
+        event.topic: event
+        for event in (nft.events.Transfer(), market.events.Listed(), market.events.Sold(), market.events.Cancelled())
+    }
+    decoded = [events[topic].process_log(log) for log in logs if (topic := log["topics"][0].to_0x_hex()) in events]
+
+    minted = [e["args"]["tokenId"] for e in decoded if e["event"] == "Transfer" and e["args"]["from"] == NO_OWNER]
+    uris = dict(zip(minted, _uris(chain, minted)))
+
+    changes = []
+    for event in decoded:
+        args = event["args"]
+        token_id = args["tokenId"]
+        if event["event"] == "Transfer" and token_id in uris and args["from"] == NO_OWNER:
+            changes.append(
+                ("INSERT INTO nfts (token_id, owner, uri) VALUES (?, ?, ?)", (token_id, args["to"], uris[token_id]))
+            )
+        elif event["event"] == "Transfer":
+            changes.append(("UPDATE nfts SET owner = ? WHERE token_id = ?", (args["to"], token_id)))
+        elif args["nft"] != nft.address:
+            continue  # the market is open to other collections; this index follows one
+        elif event["event"] == "Listed":
+            listed = (args["seller"], str(args["price"]), token_id)
+            changes.append(("UPDATE nfts SET seller = ?, price_wei = ? WHERE token_id = ?", listed))
+        else:
+            sold = int(event["event"] == "Sold")
+            changes.append(
+                (
+                    "UPDATE nfts SET seller = NULL, price_wei = NULL, sales = sales + ? WHERE token_id = ?",
+                    (sold, token_id),
+                )
+            )
+    return changes
+
+
+def _uris(chain, token_ids: list[int]) -> list[str]:
+    """Their URIs, asked for in one batch."""
+    if not token_ids:
+        return []
+    with chain.w3.batch_requests() as batch:
+        for token_id in token_ids:
+            batch.add(chain.nft.functions.tokenURI(token_id))
+        return batch.execute()
+
+
+def _connection() -> sqlite3.Connection:
+    if "connection" not in g:
+        # `isolation_level=None`: transactions begin where the code says BEGIN, and nowhere else.
+        g.connection = sqlite3.connect(current_app.config["DATABASE"], timeout=10, isolation_level=None)
+        g.connection.row_factory = sqlite3.Row
+    return g.connection
