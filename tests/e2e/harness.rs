@@ -1,0 +1,451 @@
+//! Starts and ends the parts: dappscope, Hardhat, Flask; asks them over plain HTTP.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// How long anything may take that is expected to happen.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The marketplace, as `tests/marketplace/setup.sh` left it.
+pub fn marketplace() -> PathBuf {
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/marketplace");
+    assert!(
+        place.join("node_modules/.setup-stamp").is_file(),
+        "run tests/run.sh or tests/marketplace/setup.sh first"
+    );
+    place
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until `condition` answers something.
+pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A child that ends when it goes out of scope.
+pub struct Running {
+    pub child: Child,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A running dappscope.
+pub struct Dappscope {
+    process: Running,
+    pub rpc: SocketAddr,
+    pub api: Option<SocketAddr>,
+    pub page: SocketAddr,
+    /// Everything it logged so far, a JSON object a line.
+    pub log: Arc<Mutex<Vec<String>>>,
+    data: PathBuf,
+    _own: Option<TempDir>,
+}
+
+impl Dappscope {
+    /// In front of `node` and `api`, with a data directory of its own and `settings` (TOML).
+    pub fn start(node: SocketAddr, api: Option<SocketAddr>, settings: &str) -> Self {
+        let own = tempfile::tempdir().unwrap();
+        let mut started = Self::start_in(&own.path().join("data"), node, api, settings, &[]);
+        started._own = Some(own);
+        started
+    }
+
+    /// With its data in `data`, which outlives it. `wrapper` runs the program: `["prlimit", …]`.
+    pub fn start_in(
+        data: &Path,
+        node: SocketAddr,
+        api: Option<SocketAddr>,
+        settings: &str,
+        wrapper: &[&str],
+    ) -> Self {
+        let settings_file = data.with_extension("toml");
+        let json_log = "[log]\nfilter = \"info\"\nformat = \"json\"\n";
+        let no_api = if api.is_none() && !settings.contains("[api]") {
+            "[api]\nenabled = false\n"
+        } else {
+            ""
+        };
+        std::fs::write(&settings_file, format!("{settings}\n{json_log}{no_api}")).unwrap();
+        let program = env!("CARGO_BIN_EXE_dappscope");
+        let mut command = match wrapper {
+            [] => Command::new(program),
+            [first, rest @ ..] => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+        };
+        command
+            .args(["run", "--config"])
+            .arg(&settings_file)
+            .args(["--rpc-listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"])
+            .args(["--rpc-upstream", &format!("http://{node}")])
+            .arg("--data-dir")
+            .arg(data)
+            .current_dir(data.parent().unwrap())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if let Some(api) = api {
+            command.args([
+                "--api-listen",
+                "127.0.0.1:0",
+                "--api-upstream",
+                &format!("http://{api}"),
+            ]);
+        }
+        if !settings.contains("artifacts") {
+            command.arg("--artifacts").arg(marketplace().join("artifacts"));
+        }
+        let mut child = command.spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        collect(child.stdout.take().unwrap(), &log);
+        collect(child.stderr.take().unwrap(), &log);
+        let mut process = Running { child };
+        let line = until("dappscope to say where it listens", || {
+            if let Some(status) = process.child.try_wait().unwrap() {
+                panic!("dappscope ended at once ({status}): {}", log.lock().unwrap().join("\n"));
+            }
+            let lines = log.lock().unwrap();
+            lines.iter().find_map(|line| {
+                let line: Value = serde_json::from_str(line).ok()?;
+                line["fields"]["page"].is_string().then_some(line)
+            })
+        });
+        let address = |name: &str| -> Option<SocketAddr> {
+            line["fields"][name].as_str().and_then(|text| text.parse().ok())
+        };
+        Self {
+            process,
+            rpc: address("rpc").unwrap(),
+            api: address("api"),
+            page: address("page").unwrap(),
+            log,
+            data: data.to_owned(),
+            _own: None,
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The scrape, as text.
+    pub fn metrics_text(&self) -> String {
+        let answer = http(self.page, "GET", "/metrics", &[], b"");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.text()
+    }
+
+    /// The scrape's series, by name with labels as they are written.
+    pub fn metrics(&self) -> Metrics {
+        Metrics::parse(&self.metrics_text())
+    }
+
+    /// A method of dappscope's own API; panics on an error.
+    pub fn ask(&self, method: &str, params: Value) -> Value {
+        let answer = call(self.page, "/rpc", method, &json!([params]));
+        assert!(answer["error"].is_null(), "{method} answered {answer}");
+        answer["result"].clone()
+    }
+
+    /// The scrape once every sample that was seen is stored or dropped.
+    pub fn settled(&self) -> Metrics {
+        let mut last = None;
+        until("the recorder to settle", || {
+            let metrics = self.metrics();
+            let seen = metrics.sum("dappscope_samples_total", &[]);
+            let done = metrics.sum("dappscope_samples_stored_total", &[])
+                + metrics.sum("dappscope_samples_dropped_total", &[]);
+            let quiet = last == Some(seen) && (seen - done).abs() < 0.5;
+            last = Some(seen);
+            quiet.then_some(metrics).or_else(|| {
+                std::thread::sleep(Duration::from_millis(300));
+                None
+            })
+        })
+    }
+
+    /// Asks it to end, and waits.
+    pub fn stop(mut self) -> ExitStatus {
+        signal(self.pid(), "TERM");
+        until("dappscope to end", || self.process.child.try_wait().unwrap())
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(mut self) {
+        self.process.child.kill().unwrap();
+        self.process.child.wait().unwrap();
+    }
+}
+
+/// Sends a signal to a process that a test started.
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+fn collect(stream: impl Read + Send + 'static, into: &Arc<Mutex<Vec<String>>>) {
+    let into = Arc::clone(into);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            into.lock().unwrap().push(line);
+        }
+    });
+}
+
+/// A running Hardhat node.
+pub struct Hardhat {
+    _process: Running,
+    pub address: SocketAddr,
+    _log: TempDir,
+}
+
+impl Hardhat {
+    pub fn start() -> Self {
+        Self::start_on(free_port())
+    }
+
+    pub fn start_on(port: u16) -> Self {
+        let log = tempfile::tempdir().unwrap();
+        let child = Command::new("node")
+            .arg("node_modules/hardhat/internal/cli/bootstrap.js")
+            .args(["node", "--hostname", "127.0.0.1", "--port", &port.to_string()])
+            .current_dir(marketplace())
+            .env("HARDHAT_DISABLE_TELEMETRY_PROMPT", "true")
+            .stdin(Stdio::null())
+            .stdout(File::create(log.path().join("out")).unwrap())
+            .stderr(File::create(log.path().join("err")).unwrap())
+            .spawn()
+            .unwrap();
+        let process = Running { child };
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        until("Hardhat to listen", || TcpStream::connect(address).ok());
+        Self { _process: process, address, _log: log }
+    }
+}
+
+/// The marketplace's API on Flask's own server, with its calls going to `rpc`.
+pub struct Flask {
+    _process: Running,
+    pub address: SocketAddr,
+    _files: TempDir,
+}
+
+impl Flask {
+    /// Deploys the contracts through `rpc` and starts the API.
+    pub fn start(rpc: SocketAddr) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let rpc_url = format!("http://{rpc}");
+        let deployment = files.path().join("deployment.json");
+        let deployed = Command::new("node")
+            .arg("scripts/deploy.js")
+            .current_dir(marketplace())
+            .env("RPC_URL", &rpc_url)
+            .env("DEPLOYMENT", &deployment)
+            .output()
+            .unwrap();
+        assert!(deployed.status.success(), "{}", String::from_utf8_lossy(&deployed.stderr));
+        let child = Command::new(marketplace().join(".venv/bin/python"))
+            .args(["-m", "flask", "--app", "api", "run", "--host", "127.0.0.1"])
+            .args(["--port", &port.to_string()])
+            .current_dir(marketplace())
+            .env("RPC_URL", &rpc_url)
+            .env("DEPLOYMENT", &deployment)
+            .env("DATABASE", files.path().join("market.sqlite"))
+            .stdin(Stdio::null())
+            .stdout(File::create(files.path().join("out")).unwrap())
+            .stderr(File::create(files.path().join("err")).unwrap())
+            .spawn()
+            .unwrap();
+        let process = Running { child };
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        until("Flask to listen", || TcpStream::connect(address).ok());
+        Self { _process: process, address, _files: files }
+    }
+}
+
+/// An HTTP answer.
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error} in {:?}", self.text()))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+/// One request on a connection of its own.
+pub fn http(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
+    try_http(address, method, path, headers, body)
+        .unwrap_or_else(|error| panic!("{method} {address}{path}: {error}"))
+}
+
+pub fn try_http(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Answer> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        head += &format!("Host: {address}\r\n");
+    }
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    if !body.is_empty() || method == "POST" {
+        head += &format!("Content-Length: {}\r\n", body.len());
+    }
+    stream.write_all((head + "\r\n").as_bytes())?;
+    stream.write_all(body)?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    parse_answer(&bytes)
+}
+
+fn parse_answer(bytes: &[u8]) -> std::io::Result<Answer> {
+    let broken = |what: &str| std::io::Error::other(format!("{what} in {} bytes", bytes.len()));
+    let mut fields = [httparse::EMPTY_HEADER; 64];
+    let mut response = httparse::Response::new(&mut fields);
+    let Ok(httparse::Status::Complete(head)) = response.parse(bytes) else {
+        return Err(broken("no response head"));
+    };
+    let headers: Vec<(String, String)> = response
+        .headers
+        .iter()
+        .map(|h| (h.name.to_owned(), String::from_utf8_lossy(h.value).into_owned()))
+        .collect();
+    let status = response.code.unwrap_or(0);
+    let rest = &bytes[head..];
+    let chunked = headers
+        .iter()
+        .any(|(name, value)| name.eq_ignore_ascii_case("transfer-encoding") && value == "chunked");
+    let body =
+        if chunked { unchunk(rest).ok_or_else(|| broken("bad chunks"))? } else { rest.to_vec() };
+    let length = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    if let Some((_, length)) = length
+        && length.parse() != Ok(body.len())
+    {
+        return Err(broken("a body cut short"));
+    }
+    Ok(Answer { status, headers, body })
+}
+
+fn unchunk(mut bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line = bytes.windows(2).position(|pair| pair == b"\r\n")?;
+        let size = std::str::from_utf8(&bytes[..line]).ok()?.split(';').next()?.trim();
+        let size = usize::from_str_radix(size, 16).ok()?;
+        bytes = &bytes[line + 2..];
+        if size == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(bytes.get(..size)?);
+        bytes = bytes.get(size + 2..)?;
+    }
+}
+
+/// One JSON-RPC call over HTTP; the whole answer object.
+pub fn call(address: SocketAddr, path: &str, method: &str, params: &Value) -> Value {
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+    let headers = [("Content-Type", "application/json")];
+    http(address, "POST", path, &headers, body.as_bytes()).json()
+}
+
+/// The series of a scrape.
+#[derive(Debug)]
+pub struct Metrics(Vec<(String, BTreeMap<String, String>, f64)>);
+
+impl Metrics {
+    pub fn parse(text: &str) -> Self {
+        let series = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+        Self(series.map(parse_series).collect())
+    }
+
+    /// The sum over the series of this name that carry all of these labels.
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        self.matching(name, labels).map(|(_, value)| value).sum()
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, ..)| known == name)
+    }
+
+    pub fn matching<'a>(
+        &'a self,
+        name: &'a str,
+        labels: &'a [(&'a str, &'a str)],
+    ) -> impl Iterator<Item = (&'a BTreeMap<String, String>, f64)> {
+        self.0.iter().filter(move |(known, ..)| known == name).filter_map(move |(_, own, value)| {
+            let fits = labels.iter().all(|(k, v)| own.get(*k).map_or("", String::as_str) == *v);
+            fits.then_some((own, *value))
+        })
+    }
+}
+
+fn parse_series(line: &str) -> (String, BTreeMap<String, String>, f64) {
+    let (key, value) = line.rsplit_once(' ').unwrap();
+    let value = value.parse().unwrap();
+    let Some((name, labels)) = key.split_once('{') else {
+        return (key.to_owned(), BTreeMap::new(), value);
+    };
+    let labels = labels.trim_end_matches('}');
+    let pairs = labels.split("\",").filter(|pair| !pair.is_empty()).map(|pair| {
+        let (key, value) = pair.split_once("=\"").unwrap();
+        (key.to_owned(), value.trim_end_matches('"').to_owned())
+    });
+    (name.to_owned(), pairs.collect(), value)
+}

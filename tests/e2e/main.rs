@@ -1,0 +1,6 @@
+//! dappscope as its users run it: the real binary in front of real nodes, real Flask, real clients,
+//! judged by what a user can read: the scrape, the API, the files, the exit code.
+//!
+//! Needs what `tests/run.sh` sets up.
+
+mod harness;
