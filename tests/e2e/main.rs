@@ -3,4 +3,6 @@
 //!
 //! Needs what `tests/run.sh` sets up.
 
+mod faults;
 mod harness;
+mod upstream;

@@ -1,0 +1,346 @@
+//! What may go wrong around dappscope: the node is down, the disk is full, the process is killed, the
+//! input is bad. Forwarding goes on, nothing that was stored is lost, and the words help.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::harness::{Dappscope, Hardhat, call, free_port, http, signal, try_http, until};
+use crate::upstream::{Caller, Upstream};
+
+fn nowhere() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], free_port()))
+}
+
+#[test]
+fn a_node_that_is_down_is_told_in_words_and_works_once_it_is_up() {
+    let node = nowhere();
+    let scope = Dappscope::start(node, None, "");
+    let body = br#"{"jsonrpc":"2.0","id":7,"method":"eth_chainId","params":[]}"#;
+    let answer = http(scope.rpc, "POST", "/", &[("Content-Type", "application/json")], body);
+    assert_eq!(answer.status, 502);
+    let error = answer.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
+    assert!(error.contains(&node.to_string()), "the node is named in {error:?}");
+
+    let hardhat = Hardhat::start_on(node.port());
+    let answer = call(scope.rpc, "/", "eth_chainId", &json!([]));
+    assert_eq!(answer["result"], "0x7a69");
+    until("the node to count as up", || {
+        (scope.metrics().sum("evm_node_up", &[]) > 0.5).then_some(())
+    });
+
+    drop(hardhat);
+    until("the node to count as down", || {
+        (scope.metrics().sum("evm_node_up", &[]) < 0.5).then_some(())
+    });
+    assert_eq!(http(scope.rpc, "POST", "/", &[], body).status, 502);
+    let metrics = scope.settled();
+    let failed = metrics.sum(
+        "rpc_server_call_duration_seconds_count",
+        &[("rpc_method", "eth_chainId"), ("error_type", "connect")],
+    );
+    assert_eq!(failed, 2.0);
+    assert!(scope.stop().success());
+}
+
+#[test]
+fn a_full_disk_costs_samples_but_no_call_and_recording_resumes() {
+    let upstream = Upstream::start();
+    let own = tempfile::tempdir().unwrap();
+    // A limit on the size of files is the full disk that needs no rights to make.
+    let wrapper = ["prlimit", "--fsize=1572864:unlimited"];
+    let scope = Dappscope::start_in(&own.path().join("data"), upstream.address, None, "", &wrapper);
+    let mut caller = Caller::connect(scope.rpc).unwrap();
+    let mut calls: u64 = 0;
+    until("the store to run into the limit", || {
+        for _ in 0..2_000 {
+            caller.call().expect("forwarding goes on");
+            calls += 1;
+        }
+        let dropped =
+            scope.metrics().sum("dappscope_samples_dropped_total", &[("reason", "store_failed")]);
+        (dropped > 0.0).then_some(())
+    });
+    let status = Command::new("prlimit")
+        .args(["--fsize=unlimited", "--pid", &scope.pid().to_string()])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let stored =
+        |s: &Dappscope| s.metrics().sum("dappscope_samples_stored_total", &[("kind", "call")]);
+    let before = stored(&scope);
+    until("recording to resume", || {
+        caller.call().expect("forwarding goes on");
+        calls += 1;
+        std::thread::sleep(Duration::from_millis(100));
+        (stored(&scope) > before).then_some(())
+    });
+    let metrics = scope.settled();
+    let seen = metrics.sum("dappscope_samples_total", &[]);
+    let done = metrics.sum("dappscope_samples_stored_total", &[])
+        + metrics.sum("dappscope_samples_dropped_total", &[]);
+    assert_eq!(seen, done);
+    #[expect(clippy::cast_precision_loss, reason = "some hundred thousand")]
+    let calls = calls as f64;
+    assert_eq!(metrics.sum("dappscope_samples_total", &[("kind", "call")]), calls);
+    assert!(scope.stop().success());
+}
+
+#[test]
+fn killed_fifty_times_under_load_the_store_opens_and_a_quarter_second_is_lost_at_most() {
+    let upstream = Upstream::start();
+    let own = tempfile::tempdir().unwrap();
+    let data = own.path().join("data");
+    let mut expected_at_least: u64 = 0;
+    let mut worst = Duration::ZERO;
+    for round in 0..50 {
+        let scope = Dappscope::start_in(&data, upstream.address, None, "", &[]);
+        let stored = scope.metrics();
+        assert_eq!(stored.sum("dappscope_store_quarantined_total", &[]), 0.0);
+        // What the rounds before left behind.
+        let recounted = count_calls(&scope);
+        assert!(
+            recounted >= expected_at_least,
+            "round {round}: {recounted} calls are stored, {expected_at_least} have to be"
+        );
+        let mut caller = Caller::connect(scope.rpc).unwrap();
+        let mut done: Vec<Instant> = Vec::new();
+        let length = Duration::from_millis(300 + (round * 37) % 500);
+        let begun = Instant::now();
+        while begun.elapsed() < length {
+            caller.call().unwrap();
+            done.push(Instant::now());
+        }
+        let killed = Instant::now();
+        scope.kill();
+        // The commit takes place every 250 ms; the recorder looks every few milliseconds, and a
+        // commit takes some itself on a busy machine.
+        let safe = killed - Duration::from_millis(250) - SLACK;
+        expected_at_least = recounted + done.iter().filter(|at| **at < safe).count() as u64;
+        let reopened = Dappscope::start_in(&data, upstream.address, None, "", &[]);
+        let kept = count_calls(&reopened) - recounted;
+        reopened.stop();
+        let kept = usize::try_from(kept).unwrap();
+        let missing = done.get(kept).map_or(Duration::ZERO, |first| killed - *first);
+        worst = worst.max(missing);
+        expected_at_least = expected_at_least.min(recounted + kept as u64);
+        assert!(
+            missing <= Duration::from_millis(250) + SLACK,
+            "round {round}: {missing:?} are missing"
+        );
+    }
+    println!("the most that a kill cost: {worst:?} of samples");
+}
+
+/// What recorder, commit and the test's own clock may add to the 250 ms.
+const SLACK: Duration = Duration::from_millis(100);
+
+fn count_calls(scope: &Dappscope) -> u64 {
+    let overview = scope.ask("dappscope_overview", json!({"last": "1d"}));
+    overview["calls"]["total"].as_u64().unwrap_or_else(|| panic!("no total in {overview}"))
+}
+
+#[test]
+fn a_taken_port_is_named_with_its_holder() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let own = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_dappscope"))
+        .args([
+            "run",
+            "--rpc-listen",
+            &address,
+            "--listen",
+            "127.0.0.1:0",
+            "--api-listen",
+            "127.0.0.1:0",
+        ])
+        .current_dir(own.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    let me = std::process::id().to_string();
+    for part in [address.as_str(), "taken", me.as_str(), "--rpc-listen"] {
+        assert!(words.contains(part), "{part:?} in {words}");
+    }
+}
+
+#[test]
+fn bad_settings_are_all_told_and_nothing_starts() {
+    let own = tempfile::tempdir().unwrap();
+    let file = own.path().join("bad.toml");
+    std::fs::write(
+        &file,
+        "[rpc]\nlistn = 1\nupstream = \"localhost\"\n[store]\nretention_days = -1\n",
+    )
+    .unwrap();
+    for command in ["run", "check"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_dappscope"))
+            .args([command, "--config"])
+            .arg(&file)
+            .current_dir(own.path())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        for part in ["listn", "rpc.upstream", "store.retention_days", "bad.toml:2"] {
+            assert!(words.contains(part), "{part:?} in {words}");
+        }
+    }
+    assert!(!own.path().join(".dappscope").exists());
+}
+
+#[test]
+fn a_second_dappscope_on_the_same_data_is_refused_in_words() {
+    let upstream = Upstream::start();
+    let own = tempfile::tempdir().unwrap();
+    let data = own.path().join("data");
+    let first = Dappscope::start_in(&data, upstream.address, None, "", &[]);
+    let output = Command::new(env!("CARGO_BIN_EXE_dappscope"))
+        .args([
+            "run",
+            "--rpc-listen",
+            "127.0.0.1:0",
+            "--listen",
+            "127.0.0.1:0",
+            "--api-listen",
+            "127.0.0.1:0",
+        ])
+        .arg("--data-dir")
+        .arg(&data)
+        .current_dir(own.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(words.contains(&data.display().to_string()), "{words}");
+    assert!(first.stop().success());
+}
+
+#[test]
+fn an_upstream_that_speaks_something_else_passes_through_and_is_counted() {
+    let banner = Upstream::with(|mut stream, _| {
+        let mut request = [0; 16];
+        stream.read_exact(&mut request)?;
+        stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n")
+    });
+    let scope = Dappscope::start(banner.address, None, "");
+    let mut client = TcpStream::connect(scope.rpc).unwrap();
+    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", scope.rpc);
+    client.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, b"SSH-2.0-OpenSSH_9.2\r\n");
+    assert!(scope.stop().success());
+}
+
+#[test]
+fn large_and_strange_bodies_pass_intact() {
+    let upstream = Upstream::echo();
+    let scope = Dappscope::start(upstream.address, None, "");
+    let batch = {
+        let item = r#"{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}"#;
+        format!("[{}]", vec![item; 100_000].join(",")).into_bytes()
+    };
+    let deep = "[".repeat(1_000_000).into_bytes();
+    let invalid = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"\xff\xfe\"}".to_vec();
+    let large: Vec<u8> =
+        (0..100_000_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let before = resident(scope.pid());
+    for (what, body) in [
+        ("a batch of 100,000", batch),
+        ("a million [", deep),
+        ("invalid UTF-8", invalid),
+        ("100 MB", large),
+    ] {
+        let answer = http(scope.rpc, "POST", "/", &[("Content-Type", "application/json")], &body);
+        assert!(answer.status == 200 && answer.body == body, "{what} was changed");
+    }
+    let grown = resident(scope.pid()).saturating_sub(before);
+    assert!(grown < 64 << 20, "memory grew by {} MiB", grown >> 20);
+    let metrics = scope.settled();
+    assert!(metrics.sum("dappscope_samples_total", &[("kind", "call")]) >= 4.0);
+    assert!(scope.stop().success());
+}
+
+/// Resident memory of a process, in bytes.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn a_slow_reader_gets_everything_and_costs_little_memory() {
+    let size: usize = 50_000_000;
+    let upstream = Upstream::with(move |mut stream, _| {
+        let mut request = [0; 1024];
+        let _ = stream.read(&mut request)?;
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n")?;
+        let chunk = vec![b'x'; 100_000];
+        for _ in 0..size / chunk.len() {
+            stream.write_all(&chunk)?;
+        }
+        Ok(())
+    });
+    let scope = Dappscope::start(upstream.address, None, "");
+    let before = resident(scope.pid());
+    let mut client = TcpStream::connect(scope.rpc).unwrap();
+    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", scope.rpc);
+    client.write_all(request.as_bytes()).unwrap();
+    // Nothing is read until the relay has had every chance to fill its memory.
+    until("the relay to be stuffed", || {
+        std::thread::sleep(Duration::from_millis(500));
+        Some(())
+    });
+    let grown = resident(scope.pid()).saturating_sub(before);
+    assert!(grown < 16 << 20, "memory grew by {} KiB for one slow reader", grown >> 10);
+    let mut bytes = Vec::new();
+    client.read_to_end(&mut bytes).unwrap();
+    let head = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    assert_eq!(bytes.len() - head, size);
+    assert!(scope.stop().success());
+}
+
+#[test]
+fn asked_to_end_it_finishes_what_is_under_way() {
+    let upstream = Upstream::with(|mut stream, _| {
+        let mut request = [0; 1024];
+        let _ = stream.read(&mut request)?;
+        std::thread::sleep(Duration::from_millis(700));
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    });
+    let scope = Dappscope::start(upstream.address, None, "");
+    let rpc = scope.rpc;
+    let (sent, was_sent) = std::sync::mpsc::channel();
+    let slow = std::thread::spawn(move || {
+        sent.send(()).unwrap();
+        try_http(rpc, "POST", "/", &[], b"{}").map(|answer| answer.text())
+    });
+    was_sent.recv().unwrap();
+    until("the call to be under way", || {
+        std::thread::sleep(Duration::from_millis(200));
+        Some(())
+    });
+    signal(scope.pid(), "TERM");
+    assert_eq!(slow.join().unwrap().unwrap(), "ok");
+    assert!(scope.stop().success());
+}
+
+#[test]
+fn a_foreign_page_cannot_reach_the_node_through_the_relay() {
+    let upstream = Upstream::start();
+    let scope = Dappscope::start(upstream.address, None, "");
+    let body = br#"{"jsonrpc":"2.0","id":1,"method":"eth_accounts"}"#;
+    let foreign = [("Origin", "https://evil.example"), ("Content-Type", "text/plain")];
+    assert_eq!(http(scope.rpc, "POST", "/", &foreign, body).status, 403);
+    assert_eq!(http(scope.rpc, "POST", "/", &[("Host", "evil.example")], body).status, 403);
+    assert_eq!(http(scope.page, "GET", "/metrics", &[("Host", "evil.example")], b"").status, 403);
+    let own = [("Origin", "http://localhost:3000")];
+    assert_eq!(http(scope.rpc, "POST", "/", &own, body).status, 200);
+    assert!(scope.stop().success());
+}
