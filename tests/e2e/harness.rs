@@ -60,9 +60,6 @@ pub struct Dappscope {
     pub rpc: SocketAddr,
     pub api: Option<SocketAddr>,
     pub page: SocketAddr,
-    /// Everything it logged so far, a JSON object a line.
-    pub log: Arc<Mutex<Vec<String>>>,
-    data: PathBuf,
     _own: Option<TempDir>,
 }
 
@@ -144,18 +141,12 @@ impl Dappscope {
             rpc: address("rpc").unwrap(),
             api: address("api"),
             page: address("page").unwrap(),
-            log,
-            data: data.to_owned(),
             _own: None,
         }
     }
 
     pub fn pid(&self) -> u32 {
         self.process.child.id()
-    }
-
-    pub fn data(&self) -> &Path {
-        &self.data
     }
 
     /// The scrape, as text.
@@ -261,10 +252,9 @@ pub struct Flask {
 }
 
 impl Flask {
-    /// Deploys the contracts through `rpc` and starts the API.
-    pub fn start(rpc: SocketAddr) -> Self {
+    /// Deploys the contracts through `rpc` and starts the API on `port`.
+    pub fn start_on(port: u16, rpc: SocketAddr) -> Self {
         let files = tempfile::tempdir().unwrap();
-        let port = free_port();
         let rpc_url = format!("http://{rpc}");
         let deployment = files.path().join("deployment.json");
         let deployed = Command::new("node")
@@ -297,7 +287,6 @@ impl Flask {
 /// An HTTP answer.
 pub struct Answer {
     pub status: u16,
-    pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
@@ -309,11 +298,6 @@ impl Answer {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error} in {:?}", self.text()))
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value.as_str())
     }
 }
 
@@ -380,7 +364,7 @@ fn parse_answer(bytes: &[u8]) -> std::io::Result<Answer> {
     {
         return Err(broken("a body cut short"));
     }
-    Ok(Answer { status, headers, body })
+    Ok(Answer { status, body })
 }
 
 fn unchunk(mut bytes: &[u8]) -> Option<Vec<u8>> {
@@ -418,10 +402,6 @@ impl Metrics {
     /// The sum over the series of this name that carry all of these labels.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.matching(name, labels).map(|(_, value)| value).sum()
-    }
-
-    pub fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|(known, ..)| known == name)
     }
 
     pub fn matching<'a>(

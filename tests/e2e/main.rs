@@ -3,6 +3,9 @@
 //!
 //! Needs what `tests/run.sh` sets up.
 
+mod clients;
+mod counting;
+mod dapp;
 mod faults;
 mod harness;
 mod upstream;

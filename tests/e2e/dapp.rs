@@ -1,0 +1,220 @@
+//! The whole dapp: Flask behind the reverse proxy, Hardhat behind the relay, a real Prometheus.
+
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Dappscope, Flask, Hardhat, Running, free_port, http, until};
+
+fn post(address: SocketAddr, path: &str, body: &Value) -> (u16, Value) {
+    let headers = [("Content-Type", "application/json")];
+    let answer = http(address, "POST", path, &headers, body.to_string().as_bytes());
+    (answer.status, answer.json())
+}
+
+/// Flask and Hardhat, both seen by one dappscope.
+struct Dapp {
+    scope: Dappscope,
+    api: SocketAddr,
+    _flask: Flask,
+    _hardhat: Hardhat,
+}
+
+impl Dapp {
+    fn start() -> Self {
+        let hardhat = Hardhat::start();
+        let flask = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let scope = Dappscope::start(hardhat.address, Some(flask), "");
+        let flask = Flask::start_on(flask.port(), scope.rpc);
+        let api = scope.api.unwrap();
+        Self { scope, api, _flask: flask, _hardhat: hardhat }
+    }
+}
+
+#[test]
+fn mint_list_buy_cancel_and_a_refusal_are_known_by_name_gas_and_reason() {
+    let dapp = Dapp::start();
+    let api = dapp.api;
+    let mut expected = Vec::new();
+    let mut trade = |path: &str, body: Value, status: u16, names: (&str, &str)| {
+        let (code, answer) = post(api, path, &body);
+        assert_eq!(code, status, "{path}: {answer}");
+        let transaction = &answer["transaction"];
+        expected.push((
+            transaction["hash"].as_str().unwrap().to_owned(),
+            transaction["gas_used"].as_u64().unwrap(),
+            transaction["status"] == 1,
+            format!("{}.{}", names.0, names.1),
+        ));
+        answer
+    };
+    let price = json!({"price_wei": "1000"});
+    let minted = trade("/api/nfts/mint", json!({"uri": "ipfs://a"}), 201, ("MarketNFT", "mint"));
+    let id = minted["token_id"].as_u64().unwrap();
+    trade(&format!("/api/nfts/{id}/list"), price.clone(), 200, ("Marketplace", "list"));
+    let low = json!({"value_wei": "7", "gas": 300_000});
+    let refused = trade(&format!("/api/nfts/{id}/buy"), low, 409, ("Marketplace", "buy"));
+    assert_eq!(refused["error"], "WrongPrice");
+    trade(&format!("/api/nfts/{id}/buy"), json!({}), 200, ("Marketplace", "buy"));
+    let minted = trade("/api/nfts/mint", json!({"uri": "ipfs://b"}), 201, ("MarketNFT", "mint"));
+    let id = minted["token_id"].as_u64().unwrap();
+    trade(&format!("/api/nfts/{id}/list"), price, 200, ("Marketplace", "list"));
+    trade(&format!("/api/nfts/{id}/cancel"), json!({}), 200, ("Marketplace", "cancel"));
+
+    for (hash, gas, success, name) in &expected {
+        let found = until("the transaction to be recorded", || {
+            let list =
+                dapp.scope.ask("dappscope_transactions", json!({"hash": hash, "last": "1d"}));
+            list["transactions"].as_array().and_then(|list| list.first().cloned())
+        });
+        let known = format!(
+            "{}.{}",
+            found["contract"].as_str().unwrap(),
+            found["function"].as_str().unwrap()
+        );
+        assert_eq!(&known, name);
+        assert_eq!(found["gas_used"], *gas, "{name}");
+        assert_eq!(found["status"], if *success { "success" } else { "reverted" }, "{name}");
+        if !success {
+            assert_eq!(found["reason"], "WrongPrice");
+        }
+    }
+    let metrics = dapp.scope.settled();
+    let gas = metrics.sum("evm_transaction_gas_used_sum", &[("function", "buy")]);
+    let told: u64 = expected.iter().filter(|e| e.3.ends_with(".buy")).map(|e| e.1).sum();
+    #[expect(clippy::cast_precision_loss, reason = "gas of two transactions")]
+    let told = told as f64;
+    assert_eq!(gas, told);
+    let reverts = metrics.sum(
+        "evm_reverts_total",
+        &[("contract", "Marketplace"), ("function", "buy"), ("reason", "WrongPrice")],
+    );
+    assert_eq!(reverts, 1.0);
+
+    let requests = |route: &str, status: &str| {
+        let labels = [("http_route", route), ("http_response_status_code", status)];
+        metrics.sum("http_server_request_duration_seconds_count", &labels)
+    };
+    assert_eq!(requests("/api/nfts/mint", "201"), 2.0);
+    assert_eq!(requests("/api/nfts/{id}/buy", "200"), 1.0);
+    assert_eq!(requests("/api/nfts/{id}/buy", "409"), 1.0);
+    assert_eq!(requests("/api/nfts/{id}/cancel", "200"), 1.0);
+    let listed = dapp.scope.ask("dappscope_requests", json!({"last": "1d", "limit": 100}));
+    assert_eq!(listed["requests"].as_array().unwrap().len(), 7);
+}
+
+#[test]
+fn a_contract_that_was_there_before_is_named_by_its_code() {
+    let hardhat = Hardhat::start();
+    let flask = Flask::start_on(free_port(), hardhat.address);
+    let scope = Dappscope::start(hardhat.address, Some(flask.address), "");
+    until("the node to be followed", || {
+        (scope.metrics().sum("evm_node_up", &[]) > 0.5).then_some(())
+    });
+    // Flask's own calls do not pass this relay: the block alone tells of the transaction.
+    let (status, answer) =
+        post(scope.api.unwrap(), "/api/nfts/mint", &json!({"uri": "ipfs://early"}));
+    assert_eq!(status, 201, "{answer}");
+    let hash = answer["transaction"]["hash"].as_str().unwrap();
+    let found = until("the transaction to be recorded", || {
+        let list = scope.ask("dappscope_transactions", json!({"hash": hash, "last": "1d"}));
+        list["transactions"].as_array().and_then(|list| list.first().cloned())
+    });
+    assert_eq!((&found["contract"], &found["function"]), (&json!("MarketNFT"), &json!("mint")));
+    assert_eq!(found["gas_used"], answer["transaction"]["gas_used"]);
+    assert!(found["confirmation_us"].is_null(), "it did not pass the relay");
+}
+
+/// A Prometheus that scrapes `pages` every second.
+struct Prometheus {
+    _process: Running,
+    address: SocketAddr,
+    _files: tempfile::TempDir,
+}
+
+impl Prometheus {
+    fn start(pages: &[SocketAddr]) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let targets: Vec<String> = pages.iter().map(|page| format!("\"{page}\"")).collect();
+        let committed = include_str!("../../config/prometheus.yml");
+        assert!(
+            committed.contains("scrape_interval: 15s") && committed.contains("\"127.0.0.1:3001\"")
+        );
+        let config = committed
+            .replace("scrape_interval: 15s", "scrape_interval: 1s")
+            .replace("\"127.0.0.1:3001\"", &targets.join(", "));
+        std::fs::write(files.path().join("prometheus.yml"), config).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", files.path().join("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", files.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("prometheus: apt-get install prometheus");
+        let process = Running { child };
+        until("Prometheus to listen", || TcpStream::connect(address).ok());
+        Self { _process: process, address, _files: files }
+    }
+
+    fn query(&self, expression: &str) -> Vec<Value> {
+        let path =
+            format!("/api/v1/query?query={}", expression.replace('{', "%7B").replace('}', "%7D"));
+        let answer = http(self.address, "GET", &path, &[], b"").json();
+        answer["data"]["result"].as_array().cloned().unwrap_or_default()
+    }
+}
+
+#[test]
+fn a_real_prometheus_answers_a_query_for_every_family() {
+    let dapp = Dapp::start();
+    let api = dapp.api;
+    let (_, minted) = post(api, "/api/nfts/mint", &json!({"uri": "ipfs://p"}));
+    let id = minted["token_id"].as_u64().unwrap();
+    post(api, &format!("/api/nfts/{id}/list"), &json!({"price_wei": "1000"}));
+    post(api, &format!("/api/nfts/{id}/buy"), &json!({"value_wei": "7", "gas": 300_000}));
+    http(api, "GET", "/api/nfts", &[], b"");
+    dapp.scope.settled();
+    let prometheus = Prometheus::start(&[dapp.scope.page]);
+    until("it to be scraped", || (prometheus.query("up==1").len() == 1).then_some(()));
+    // Families whose series come to be only by things that did not happen here.
+    let quiet = [
+        "dappscope_parse_failures_total",
+        "dappscope_label_overflow_total",
+        "rpc_server_batch_size",
+        "rpc_server_notifications_total",
+        "rpc_server_notification_lag_seconds",
+        "rpc_server_duplicate_calls_total",
+        "dappscope_refused_requests_total",
+        "dappscope_opaque_connections_total",
+    ];
+    let text = dapp.scope.metrics_text();
+    let mut families: Vec<(&str, &str)> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .filter(|(name, _)| !quiet.contains(name))
+        .collect();
+    families.sort_unstable();
+    families.dedup();
+    for needed in [
+        "rpc_server_call_duration_seconds",
+        "evm_transaction_gas_used",
+        "evm_transaction_confirmation_seconds",
+        "evm_deployment_gas_used",
+        "evm_block_height",
+        "http_server_request_duration_seconds",
+        "dapp_process_resident_memory_bytes",
+        "system_cpu_utilization_ratio",
+        "dappscope_proxy_overhead_seconds",
+    ] {
+        assert!(families.iter().any(|(name, _)| *name == needed), "{needed} is not exported");
+    }
+    for (name, kind) in families {
+        let series = if kind == "histogram" { format!("{name}_count") } else { name.to_owned() };
+        until(&format!("Prometheus to know {series}"), || {
+            (!prometheus.query(&series).is_empty()).then_some(())
+        });
+    }
+}
