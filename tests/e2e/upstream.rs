@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 pub struct Upstream {
     pub address: SocketAddr,
     /// Requests that were answered.
-    pub answered: Arc<AtomicU64>,
+    answered: Arc<AtomicU64>,
     closed: Arc<AtomicBool>,
 }
 
