@@ -7,5 +7,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod decode;
 pub mod model;
 pub mod store;
+pub mod wire;

@@ -1,8 +1,18 @@
 //! Connections as the proxies see them: who is connected, and how far they can be followed.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 /// A client connection, unique in the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
+
+impl ConnectionId {
+    /// An id that no other connection of this process has, whichever proxy accepted it.
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Relaxed))
+    }
+}
 
 /// Which of the two proxies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,570 @@
+//! The follower against conversations whose exchanges are known, cut in every way; and against
+//! garbage.
+
+use std::fmt::Write as _;
+
+use dappscope::decode::follower::Follower;
+use dappscope::decode::http1::{Limits, Requests};
+use dappscope::model::{
+    ConnectionEvent, ConnectionId, Direction, End, Exchange, Observation, SocketMessage, Stamp,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+const LIMITS: Limits = Limits { capture: 100, pipeline: 16 };
+
+#[derive(Clone, Debug)]
+enum Framed {
+    None,
+    Length(Vec<u8>),
+    /// Chunks, an extension on each, trailers.
+    Chunked(Vec<Vec<u8>>, bool, bool),
+    UntilClose(Vec<u8>),
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    method: &'static str,
+    bare: bool,
+    request: Framed,
+    interim: usize,
+    status: u16,
+    response: Framed,
+}
+
+impl Framed {
+    fn headers(&self) -> String {
+        match self {
+            Self::None | Self::UntilClose(_) => String::new(),
+            Self::Length(body) => format!("cOntent-lEngth: {}\r\n", body.len()),
+            Self::Chunked(..) => "Transfer-Encoding: Chunked\r\n".to_owned(),
+        }
+    }
+
+    fn wire(&self) -> Vec<u8> {
+        let Self::Chunked(chunks, extension, trailers) = self else { return self.body() };
+        let mut wire = Vec::new();
+        for chunk in chunks.iter().filter(|chunk| !chunk.is_empty()) {
+            let extension = if *extension { ";name=\"value\"" } else { "" };
+            wire.extend(format!("{:X}{extension}\r\n", chunk.len()).bytes());
+            wire.extend_from_slice(chunk);
+            wire.extend(b"\r\n");
+        }
+        wire.extend(b"000\r\n");
+        if *trailers {
+            wire.extend(b"X-Checksum: 5\r\nContent-Length: 7\r\n");
+        }
+        wire.extend(b"\r\n");
+        wire
+    }
+
+    fn body(&self) -> Vec<u8> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Length(body) | Self::UntilClose(body) => body.clone(),
+            Self::Chunked(chunks, ..) => chunks.concat(),
+        }
+    }
+}
+
+impl Case {
+    fn request(&self) -> Vec<u8> {
+        let mut head = format!("{} /path?q HTTP/1.1\r\nHost: localhost:8545\r\n", self.method);
+        let _ = write!(head, "{}X-Empty:\r\n\r\n", self.request.headers());
+        if self.bare {
+            head = head.replace("\r\n", "\n");
+        }
+        [head.into_bytes(), self.request.wire()].concat()
+    }
+
+    fn bodyless(&self) -> bool {
+        self.method == "HEAD" || matches!(self.status, 204 | 304)
+    }
+
+    fn response(&self) -> Vec<u8> {
+        let mut text = "HTTP/1.1 100 Continue\r\n\r\n".repeat(self.interim);
+        // A body-less response may still say how long its body would be.
+        let _ = write!(text, "HTTP/1.1 {} Reason\r\nDate: now\r\n", self.status);
+        let framing = match &self.response {
+            Framed::None => "Content-Length: 0\r\n".to_owned(),
+            other => other.headers(),
+        };
+        let _ = write!(text, "{framing}\r\n");
+        let body = if self.bodyless() { Vec::new() } else { self.response.wire() };
+        [text.into_bytes(), body].concat()
+    }
+
+    fn check(&self, exchange: &Exchange) {
+        assert_eq!(exchange.http_method.as_str(), self.method);
+        assert_eq!((exchange.status, exchange.end), (self.status, End::Complete));
+        let expected = if self.bodyless() { Vec::new() } else { self.response.body() };
+        for (captured, body) in
+            [(&exchange.request, self.request.body()), (&exchange.response, expected)]
+        {
+            assert_eq!(captured.total, body.len() as u64);
+            assert_eq!(captured.bytes, body[..body.len().min(LIMITS.capture)]);
+        }
+        let t = exchange.timing;
+        assert!([t.request_started, t.request_read, t.request_written].is_sorted(), "{t:?}");
+        assert!([t.response_started, t.response_read, t.response_written].is_sorted(), "{t:?}");
+        assert!(t.response_forwarded >= t.response_started, "{t:?}");
+        assert!(t.request_started > Stamp::default());
+    }
+}
+
+fn body() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![vec(any::<u8>(), 1..20), vec(any::<u8>(), 90..300), Just(b"\r\n\r\n".to_vec())]
+}
+
+fn framed() -> impl Strategy<Value = Framed> {
+    prop_oneof![
+        Just(Framed::None),
+        body().prop_map(Framed::Length),
+        (vec(body(), 0..4), any::<bool>(), any::<bool>())
+            .prop_map(|(chunks, extension, trailers)| Framed::Chunked(chunks, extension, trailers)),
+    ]
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    (
+        select(vec!["POST", "GET", "HEAD", "OPTIONS", "DELETE"]),
+        prop::bool::weighted(0.1),
+        framed(),
+        0_usize..3,
+        select(vec![200_u16, 201, 204, 304, 400, 500]),
+        framed(),
+    )
+        .prop_map(|(method, bare, request, interim, status, response)| Case {
+            method,
+            bare,
+            request,
+            interim,
+            status,
+            response,
+        })
+}
+
+/// Follows a connection as the relay does: part of a head is held back and offered again.
+struct Wire {
+    follower: Follower,
+    held: Vec<u8>,
+    time: u64,
+    passed: (u64, u64),
+    told: Vec<Observation>,
+}
+
+impl Wire {
+    fn new() -> Self {
+        let peer = "127.0.0.1:1".parse().unwrap();
+        let follower = Follower::new(ConnectionId(7), peer, LIMITS);
+        Self { follower, held: Vec::new(), time: 0, passed: (0, 0), told: Vec::new() }
+    }
+
+    fn now(&mut self) -> Stamp {
+        self.time += 1;
+        Stamp::from_nanos(self.time)
+    }
+
+    fn ask(&mut self, bytes: &[u8]) {
+        let (read, written) = (self.now(), self.now());
+        let told = &mut self.told;
+        let tell = &mut |observation| told.push(observation);
+        self.held.extend_from_slice(bytes);
+        let pass = match self.follower.from_client(&self.held, read, |_| true, tell) {
+            Requests::HeadAt(at) => at,
+            Requests::Followed | Requests::Lost(_) => self.held.len(),
+            Requests::UnreadableAt { at, .. } | Requests::RefusedAt(at) => {
+                assert!(at <= self.held.len());
+                self.held.len()
+            }
+        };
+        self.held.drain(..pass);
+        self.passed.0 += pass as u64;
+        self.follower.to_upstream(self.passed.0, written, tell);
+    }
+
+    fn answer(&mut self, bytes: &[u8]) {
+        let (read, written) = (self.now(), self.now());
+        let told = &mut self.told;
+        let tell = &mut |observation| told.push(observation);
+        self.follower.from_upstream(bytes, read, tell);
+        self.passed.1 += bytes.len() as u64;
+        self.follower.to_client(self.passed.1, written, tell);
+    }
+
+    fn exchanges(&self) -> Vec<&Exchange> {
+        let exchange = |told| match told {
+            &Observation::Exchange(ref exchange) => Some(&**exchange),
+            _ => None,
+        };
+        self.told.iter().filter_map(exchange).collect()
+    }
+
+    fn messages(&self) -> Vec<&SocketMessage> {
+        let message = |told| match told {
+            &Observation::Socket(ref message) => Some(&**message),
+            _ => None,
+        };
+        self.told.iter().filter_map(message).collect()
+    }
+
+    fn is_opaque(&self) -> bool {
+        self.told
+            .iter()
+            .any(|o| matches!(o, Observation::Connection(_, _, ConnectionEvent::Opaque { .. })))
+    }
+}
+
+/// Cuts `bytes` into pieces whose sizes go round through `sizes`.
+fn pieces<'a>(bytes: &'a [u8], sizes: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
+    let mut rest = bytes;
+    sizes.iter().cycle().map_while(move |size| {
+        let (piece, after) = rest.split_at(rest.len().min(*size));
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+fn all_requests(cases: &[Case]) -> Vec<u8> {
+    cases.iter().flat_map(Case::request).collect()
+}
+
+fn all_responses(cases: &[Case]) -> Vec<u8> {
+    cases.iter().flat_map(Case::response).collect()
+}
+
+fn check_all(cases: &[Case], wire: &Wire) {
+    let told = wire.exchanges();
+    assert!(!wire.is_opaque(), "{:?}", wire.told);
+    assert_eq!(told.len(), cases.len());
+    for (case, exchange) in cases.iter().zip(told) {
+        case.check(exchange);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_same_exchanges_are_told_however_the_bytes_are_cut(
+        batches in vec(vec(case(), 1..6), 1..4),
+        ask_sizes in vec(1_usize..60, 1..6),
+        answer_sizes in vec(1_usize..60, 1..6),
+    ) {
+        let mut wire = Wire::new();
+        for batch in &batches {
+            pieces(&all_requests(batch), &ask_sizes).for_each(|piece| wire.ask(piece));
+            pieces(&all_responses(batch), &answer_sizes).for_each(|piece| wire.answer(piece));
+            prop_assert!(wire.follower.is_idle());
+        }
+        check_all(&batches.concat(), &wire);
+    }
+
+    #[test]
+    fn a_last_response_may_end_with_the_connection(
+        case in case(), body in body(), sizes in vec(1_usize..60, 1..6),
+    ) {
+        let case = Case { method: "GET", status: 200, response: Framed::UntilClose(body), ..case };
+        let mut wire = Wire::new();
+        wire.ask(&case.request());
+        pieces(&case.response(), &sizes).for_each(|piece| wire.answer(piece));
+        prop_assert_eq!(wire.exchanges().len(), 0);
+        let now = wire.now();
+        wire.follower.upstream_closed(now);
+        wire.answer(b"");
+        check_all(&[case], &wire);
+    }
+
+    #[test]
+    fn garbage_is_never_held_back_for_ever_and_never_panics(
+        asked in vec(any::<u8>(), 0..400),
+        answered in vec(any::<u8>(), 0..400),
+        cases in vec(case(), 0..3),
+        damage in vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+        sizes in vec(1_usize..60, 1..6),
+    ) {
+        let mut requests = [all_requests(&cases), asked].concat();
+        let mut responses = [all_responses(&cases), answered].concat();
+        for (at, byte) in damage {
+            for bytes in [&mut requests, &mut responses] {
+                if !bytes.is_empty() {
+                    let at = at.index(bytes.len());
+                    bytes[at] = byte;
+                }
+            }
+        }
+        let mut wire = Wire::new();
+        for (ask, answer) in pieces(&requests, &sizes).zip(pieces(&responses, &sizes)) {
+            wire.ask(ask);
+            wire.answer(answer);
+        }
+        let Wire { mut follower, mut told, .. } = wire;
+        follower.finish(End::ClientGone, &mut |observation| told.push(observation));
+        prop_assert!(told.len() <= requests.len() + 1);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_same_exchanges_are_told_wherever_a_single_cut_is(cases in vec(case(), 1..3)) {
+        let (requests, responses) = (all_requests(&cases), all_responses(&cases));
+        for cut in 0..=requests.len().max(responses.len()) {
+            let mut wire = Wire::new();
+            let (first, second) = requests.split_at(cut.min(requests.len()));
+            wire.ask(first);
+            wire.ask(second);
+            let (first, second) = responses.split_at(cut.min(responses.len()));
+            wire.answer(first);
+            wire.answer(second);
+            check_all(&cases, &wire);
+        }
+    }
+}
+
+/// A WebSocket message with the sizes it is fragmented into, and the control frames between.
+#[derive(Clone, Debug)]
+struct Sent {
+    payload: Vec<u8>,
+    fragments: Vec<usize>,
+    control: bool,
+    mask: [u8; 4],
+}
+
+impl Sent {
+    fn wire(&self, direction: Direction, opcode: u8) -> Vec<u8> {
+        let mut wire = Vec::new();
+        let mut parts: Vec<&[u8]> = pieces(&self.payload, &self.fragments).collect();
+        if parts.is_empty() {
+            parts.push(&[]);
+        }
+        let last = parts.len() - 1;
+        for (number, part) in parts.into_iter().enumerate() {
+            let first = if number == 0 { opcode } else { 0 };
+            let fin = if number == last { 0x80 } else { 0 };
+            self.frame(direction, first | fin, part, &mut wire);
+            if self.control && number != last {
+                self.frame(direction, 0x89, b"ping", &mut wire);
+                self.frame(direction, 0x8a, b"", &mut wire);
+            }
+        }
+        wire
+    }
+
+    fn frame(&self, direction: Direction, first: u8, payload: &[u8], wire: &mut Vec<u8>) {
+        let (flag, mask) = match direction {
+            Direction::Request => (0x80, self.mask),
+            Direction::Response => (0, [0; 4]),
+        };
+        wire.push(first);
+        match u8::try_from(payload.len()) {
+            Ok(length @ 0..=125) => wire.push(flag | length),
+            _ => {
+                wire.push(flag | 126);
+                wire.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
+            }
+        }
+        if direction == Direction::Request {
+            wire.extend(mask);
+        }
+        wire.extend(payload.iter().enumerate().map(|(i, byte)| byte ^ mask[i % 4]));
+    }
+}
+
+fn sent() -> impl Strategy<Value = Sent> {
+    (vec(any::<u8>(), 0..300), vec(1_usize..200, 1..4), any::<bool>(), any::<[u8; 4]>())
+        .prop_map(|(payload, fragments, control, mask)| Sent { payload, fragments, control, mask })
+}
+
+const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: ws/1\r\n\
+Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n";
+const UPGRADED: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_same_messages_are_told_however_the_frames_are_cut(
+        asked in vec(sent(), 0..6),
+        answered in vec(sent(), 0..6),
+        early in any::<bool>(),
+        sizes in vec(1_usize..80, 1..6),
+    ) {
+        let mut wire = Wire::new();
+        let wire_of = |sent: &[Sent], direction| -> Vec<u8> {
+            sent.iter().flat_map(|message| message.wire(direction, 1)).collect()
+        };
+        let requests = wire_of(&asked, Direction::Request);
+        pieces(UPGRADE, &sizes).for_each(|piece| wire.ask(piece));
+        if early {
+            // Before it may: frames that come before the 101.
+            pieces(&requests, &sizes).for_each(|piece| wire.ask(piece));
+        }
+        let responses = [UPGRADED.to_vec(), wire_of(&answered, Direction::Response)].concat();
+        pieces(&responses, &sizes).for_each(|piece| wire.answer(piece));
+        if early {
+            wire.ask(b"");
+        } else {
+            pieces(&requests, &sizes).for_each(|piece| wire.ask(piece));
+        }
+        prop_assert!(!wire.is_opaque());
+        prop_assert_eq!(wire.exchanges()[0].status, 101);
+        let told = wire.messages();
+        for (direction, sent) in [(Direction::Request, &asked), (Direction::Response, &answered)] {
+            let told: Vec<_> = told.iter().filter(|m| m.direction == direction).collect();
+            prop_assert_eq!(told.len(), sent.len());
+            for (message, sent) in told.iter().zip(sent) {
+                prop_assert_eq!(message.payload.total, sent.payload.len() as u64);
+                let kept = sent.payload.len().min(LIMITS.capture);
+                prop_assert_eq!(&message.payload.bytes, &sent.payload[..kept]);
+                prop_assert_eq!(message.user_agent.as_deref(), Some("ws/1"));
+                prop_assert!([message.started, message.read, message.written].is_sorted());
+            }
+        }
+    }
+
+    #[test]
+    fn garbage_after_an_upgrade_never_panics(
+        asked in vec(any::<u8>(), 0..300), answered in vec(any::<u8>(), 0..300),
+        sizes in vec(1_usize..80, 1..6),
+    ) {
+        let mut wire = Wire::new();
+        wire.ask(UPGRADE);
+        wire.answer(UPGRADED);
+        pieces(&asked, &sizes).for_each(|piece| wire.ask(piece));
+        pieces(&answered, &sizes).for_each(|piece| wire.answer(piece));
+    }
+}
+
+fn conversation(steps: &[(&str, &str)]) -> Wire {
+    let mut wire = Wire::new();
+    for (ask, answer) in steps {
+        wire.ask(ask.as_bytes());
+        wire.answer(answer.as_bytes());
+    }
+    wire
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+#[test]
+fn a_client_that_waits_to_be_told_to_continue_is_one_exchange() {
+    let mut wire = Wire::new();
+    wire.ask(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+    wire.answer(b"HTTP/1.1 100 Continue\r\n\r\n");
+    wire.ask(b"body");
+    wire.answer(OK.as_bytes());
+    let told = wire.exchanges();
+    assert_eq!((told.len(), told[0].status), (1, 200));
+    assert_eq!(told[0].request.bytes, b"body");
+    // The interim response is not the response.
+    assert!(told[0].timing.response_started > told[0].timing.request_written);
+}
+
+#[test]
+fn an_answer_before_the_requests_end_is_told_when_the_request_has_ended() {
+    let mut wire = Wire::new();
+    wire.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nhalf");
+    wire.answer(OK.as_bytes());
+    assert!(wire.exchanges().is_empty());
+    wire.ask(b"half");
+    assert_eq!(wire.exchanges()[0].request.bytes, b"halfhalf");
+    wire.ask(GET.as_bytes());
+    wire.answer(OK.as_bytes());
+    assert_eq!(wire.exchanges().len(), 2);
+    assert!(wire.follower.is_idle());
+}
+
+#[test]
+fn the_length_that_a_head_or_a_304_tells_is_not_waited_for() {
+    let head = "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let big = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
+    let unchanged = "HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let wire = conversation(&[(head, big), (GET, unchanged), (GET, OK)]);
+    let statuses: Vec<_> = wire.exchanges().iter().map(|e| e.status).collect();
+    assert_eq!(statuses, [200, 304, 200]);
+}
+
+#[test]
+fn a_length_beside_a_transfer_coding_is_not_followed() {
+    let both = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    assert!(conversation(&[(both, "")]).is_opaque());
+    let both =
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    assert!(conversation(&[(GET, both)]).is_opaque());
+}
+
+#[test]
+fn requests_before_one_that_is_lost_are_still_told() {
+    let bad = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n";
+    let mut wire = Wire::new();
+    wire.ask([GET, bad].concat().as_bytes());
+    assert!(wire.is_opaque());
+    wire.answer([OK, OK].concat().as_bytes());
+    assert_eq!(wire.exchanges().len(), 1);
+}
+
+#[test]
+fn an_answer_that_nobody_asked_for_is_not_followed() {
+    assert!(conversation(&[("", OK)]).is_opaque());
+    assert!(conversation(&[(GET, &OK.repeat(2))]).is_opaque());
+}
+
+#[test]
+fn a_tunnel_and_an_unknown_upgrade_are_not_followed() {
+    let connect = "CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n";
+    let wire = conversation(&[(connect, "HTTP/1.1 200 OK\r\n\r\n\u{1}\u{2}"), ("\u{3}", "\u{4}")]);
+    assert!(wire.is_opaque());
+    assert_eq!(wire.exchanges()[0].status, 200);
+    let other = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    let wire = conversation(&[(other, "HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\n\r\n\u{1}")]);
+    assert!(wire.is_opaque());
+    assert_eq!(wire.exchanges()[0].status, 101);
+}
+
+#[test]
+fn an_upgrade_that_is_declined_leaves_http() {
+    let other = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    let wire = conversation(&[(other, OK), (GET, OK)]);
+    assert!(!wire.is_opaque());
+    assert_eq!(wire.exchanges().len(), 2);
+    let wire = conversation(&[
+        ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", OK.replace("200", "405").as_str()),
+        (GET, OK),
+    ]);
+    assert_eq!(wire.exchanges().len(), 2);
+}
+
+#[test]
+fn broken_frames_end_the_following_of_both_directions() {
+    let mut wire = conversation(&[]);
+    wire.ask(UPGRADE);
+    wire.answer(UPGRADED);
+    wire.ask(&[0x81, 0x01, b'x']);
+    assert!(wire.is_opaque());
+    wire.answer(&[0x81, 0x01, b'x']);
+    assert!(wire.messages().is_empty());
+}
+
+#[test]
+fn a_deflated_message_is_told_as_encoded() {
+    let mut wire = Wire::new();
+    wire.ask(UPGRADE);
+    let agreed = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover\r\n\r\n";
+    wire.answer(agreed.as_bytes());
+    wire.answer(&[0xc1, 0x02, 1, 2]);
+    let told = wire.messages();
+    assert_eq!(told[0].payload.whole(), None);
+    assert_eq!(told[0].payload.total, 2);
+}
+
+#[test]
+fn empty_lines_before_a_request_are_stepped_over() {
+    let wire = conversation(&[(&format!("\r\n\r\n{GET}"), OK), (&format!("\n{GET}"), OK)]);
+    assert_eq!(wire.exchanges().len(), 2);
+}

@@ -1,0 +1,420 @@
+//! The running relay between real sockets: HTTP as clients and nodes speak it, well and badly.
+
+mod support_relay;
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use dappscope::model::{ConnectionEvent, End, Inspection, Opaque};
+use dappscope::wire::relay::RelaySettings;
+use support_relay::*;
+
+const CALL: &[u8] = b"POST / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: test/1\r\n\
+Content-Type: application/json\r\nContent-Length: 45\r\n\r\n\
+{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"eth_call\" }";
+const ANSWER: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"0x01\"}";
+
+#[test]
+fn an_exchange_is_passed_on_and_told() {
+    let mut relay = Running::new(answering(ANSWER));
+    let mut client = relay.connect();
+    for _ in 0..3 {
+        client.write_all(CALL).unwrap();
+        assert_eq!(read_exactly(&mut client, ANSWER.len()), ANSWER);
+    }
+    let told = relay.exchanges(3);
+    for exchange in &told {
+        assert_eq!((exchange.status, exchange.end), (200, End::Complete));
+        assert_eq!(exchange.http_method.as_str(), "POST");
+        assert_eq!(exchange.user_agent.as_deref(), Some("test/1"));
+        assert_eq!(exchange.request.whole(), Some(&CALL[CALL.len() - 45..]));
+        assert_eq!(exchange.response.whole(), Some(&ANSWER[ANSWER.len() - 40..]));
+        let t = exchange.timing;
+        let order = [
+            t.request_started,
+            t.request_read,
+            t.request_written,
+            t.response_started,
+            t.response_read,
+            t.response_written,
+        ];
+        assert!(order.is_sorted(), "{t:?}");
+    }
+    drop(client);
+    let passed = (3 * CALL.len() as u64, 3 * ANSWER.len() as u64);
+    relay.event(|event| {
+        matches!(event, ConnectionEvent::Closed { sent, received, upgraded: false, .. }
+            if (*sent, *received) == passed)
+    });
+    relay.event(|event| matches!(event, ConnectionEvent::Upstream { reachable: true, .. }));
+}
+
+#[test]
+fn pipelined_requests_are_answered_and_told_in_order() {
+    let mut relay = Running::new(answering(ANSWER));
+    let mut client = relay.connect();
+    client.write_all(&CALL.repeat(500)).unwrap();
+    assert_eq!(read_exactly(&mut client, 500 * ANSWER.len()), ANSWER.repeat(500));
+    assert!(relay.exchanges(500).iter().all(|exchange| exchange.status == 200));
+}
+
+#[test]
+fn a_pipeline_too_deep_is_passed_on_unobserved() {
+    let (address, upstream) = one_connection();
+    let mut settings = RelaySettings::new(address.to_string());
+    settings.pipeline_limit = 5;
+    let mut relay = Running::with(settings, true);
+    let mut client = relay.connect();
+    client.write_all(&CALL.repeat(9)).unwrap();
+    let mut upstream = upstream.join().unwrap();
+    assert_eq!(read_exactly(&mut upstream, 9 * CALL.len()), CALL.repeat(9));
+    upstream.write_all(&ANSWER.repeat(9)).unwrap();
+    assert_eq!(read_exactly(&mut client, 9 * ANSWER.len()), ANSWER.repeat(9));
+    relay.event(|e| matches!(e, ConnectionEvent::Opaque { why: Opaque::PipelineTooDeep, .. }));
+    assert_eq!(relay.exchanges(5).len(), 5);
+}
+
+#[test]
+fn a_node_that_is_down_is_told_in_words_and_found_again_without_a_restart() {
+    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = reserved.local_addr().unwrap();
+    drop(reserved);
+    let mut relay = Running::new(address);
+    let mut client = relay.connect();
+    client.write_all(CALL).unwrap();
+    let told = String::from_utf8(read_all(&mut client)).unwrap();
+    assert!(told.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{told}");
+    assert!(told.contains("Access-Control-Allow-Origin: *\r\n"), "{told}");
+    let (_, body) = told.split_once("\r\n\r\n").unwrap();
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!((body["id"].as_u64(), body["error"]["code"].as_i64()), (Some(1), Some(-32_099)));
+    let words = body["error"]["message"].as_str().unwrap();
+    assert!(words.contains(&format!("http://{address} (connection refused)")), "{words}");
+    drop(client);
+    let exchange = relay.exchanges(1).remove(0);
+    assert_eq!((exchange.status, exchange.end), (502, End::Unreachable));
+    assert!(exchange.timing.total() > Duration::ZERO);
+    assert_eq!(exchange.timing.upstream(), Duration::ZERO);
+    relay.event(|event| matches!(event, ConnectionEvent::Upstream { reachable: false, .. }));
+
+    let node = std::net::TcpListener::bind(address).unwrap();
+    let mut client = relay.connect();
+    client.write_all(CALL).unwrap();
+    let mut node = node.accept().unwrap().0;
+    assert_eq!(read_exactly(&mut node, CALL.len()), CALL);
+    node.write_all(ANSWER).unwrap();
+    assert_eq!(read_exactly(&mut client, ANSWER.len()), ANSWER);
+    relay.event(|event| matches!(event, ConnectionEvent::Upstream { reachable: true, .. }));
+}
+
+#[test]
+fn a_client_that_still_sends_gets_to_read_that_the_node_is_down() {
+    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = reserved.local_addr().unwrap();
+    drop(reserved);
+    let relay = Running::new(address);
+    let mut client = relay.connect();
+    client
+        .write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8000000\r\n\r\n")
+        .unwrap();
+    for _ in 0..8 {
+        client.write_all(&vec![b'x'; 1_000_000]).unwrap();
+    }
+    end(&client);
+    assert!(read_all(&mut client).starts_with(b"HTTP/1.1 502 "));
+}
+
+#[test]
+fn a_browser_that_asks_before_it_sends_is_let_on_to_read_the_502() {
+    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = reserved.local_addr().unwrap();
+    drop(reserved);
+    let relay = Running::new(address);
+    let mut client = relay.connect();
+    client
+        .write_all(
+            b"OPTIONS / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost:3000\r\n\
+            Access-Control-Request-Method: POST\r\n\r\n",
+        )
+        .unwrap();
+    let told = String::from_utf8(read_all(&mut client)).unwrap();
+    assert!(told.starts_with("HTTP/1.1 204 "), "{told}");
+}
+
+#[test]
+fn a_refused_request_never_reaches_the_node() {
+    let (address, upstream) = one_connection();
+    let mut relay = Running::guarded(address);
+    for (request, status) in [
+        ("POST / HTTP/1.1\r\nHost: evil.example\r\n\r\n", "403"),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\n\r\n", "403"),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\n\r\n", "400"),
+        ("\u{1}not http\r\n\r\n", "400"),
+        (
+            "GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+            "403",
+        ),
+    ] {
+        let mut client = relay.connect();
+        client.write_all(request.as_bytes()).unwrap();
+        let told = String::from_utf8(read_all(&mut client)).unwrap();
+        assert!(told.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {told}");
+        let (_, body) = told.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str::<serde_json::Value>(body).unwrap();
+    }
+    relay.event(|event| matches!(event, ConnectionEvent::Refused { status: 403, .. }));
+    assert!(!upstream.is_finished());
+}
+
+#[test]
+fn a_refusal_waits_for_what_was_asked_before() {
+    let (address, upstream) = one_connection();
+    let relay = Running::guarded(address);
+    let mut client = relay.connect();
+    let bad = b"POST / HTTP/1.1\r\nHost: evil.example\r\n\r\n";
+    client.write_all(&[CALL, &bad[..]].concat()).unwrap();
+    let mut upstream = upstream.join().unwrap();
+    assert_eq!(read_exactly(&mut upstream, CALL.len()), CALL);
+    upstream.write_all(ANSWER).unwrap();
+    assert_eq!(read_all(&mut upstream), b"");
+    let answers = read_all(&mut client);
+    assert_eq!(&answers[..ANSWER.len()], ANSWER);
+    assert!(answers[ANSWER.len()..].starts_with(b"HTTP/1.1 403 "));
+}
+
+#[test]
+fn a_head_too_long_is_refused_by_the_guard_and_passed_on_without_one() {
+    let head = [b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ".as_slice(), &[b'x'; 70_000]].concat();
+    let relay = Running::guarded("127.0.0.1:9".parse().unwrap());
+    let mut client = relay.connect();
+    client.write_all(&head).unwrap();
+    assert!(read_all(&mut client).starts_with(b"HTTP/1.1 431 "));
+
+    let (address, upstream) = one_connection();
+    let mut relay = Running::new(address);
+    let mut client = relay.connect();
+    client.write_all(&head).unwrap();
+    assert_eq!(read_exactly(&mut upstream.join().unwrap(), head.len()), head);
+    relay.event(|e| matches!(e, ConnectionEvent::Opaque { why: Opaque::RequestNotHttp, .. }));
+}
+
+#[test]
+fn a_head_in_pieces_passes_when_it_is_whole_and_not_before() {
+    let (address, upstream) = one_connection();
+    let mut relay = Running::guarded(address);
+    let mut client = relay.connect();
+    let (last, pieces) = CALL.split_last().unwrap();
+    for byte in pieces {
+        client.write_all(&[*byte]).unwrap();
+    }
+    client.write_all(&[*last]).unwrap();
+    let mut upstream = upstream.join().unwrap();
+    assert_eq!(read_exactly(&mut upstream, CALL.len()), CALL);
+    upstream.write_all(ANSWER).unwrap();
+    assert_eq!(read_exactly(&mut client, ANSWER.len()), ANSWER);
+    assert_eq!(relay.exchanges(1)[0].request.bytes, CALL[CALL.len() - 45..]);
+}
+
+#[test]
+fn the_nodes_time_is_the_nodes_and_the_relays_share_is_small() {
+    let pause = Duration::from_millis(50);
+    let address = upstream(move |mut connection| {
+        read_exactly(&mut connection, CALL.len());
+        std::thread::sleep(pause);
+        connection.write_all(ANSWER).unwrap();
+        read_all(&mut connection);
+    });
+    let mut relay = Running::new(address);
+    let mut client = relay.connect();
+    client.write_all(CALL).unwrap();
+    read_exactly(&mut client, ANSWER.len());
+    let timing = relay.exchanges(1)[0].timing;
+    assert!(timing.upstream() >= pause, "{timing:?}");
+    assert!(timing.total() >= timing.upstream(), "{timing:?}");
+    assert!(timing.overhead() < Duration::from_millis(20), "{timing:?}");
+}
+
+#[test]
+fn a_slow_reader_bounds_the_relays_memory_and_is_not_its_overhead() {
+    const SIZE: usize = 100_000_000;
+    let address = upstream(|mut connection| {
+        read_until(&mut connection, b"\r\n\r\n");
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n");
+        connection.write_all(head.as_bytes()).unwrap();
+        for number in 0..SIZE / 1_000 {
+            connection.write_all(&[(number % 251) as u8; 1_000]).unwrap();
+        }
+        read_all(&mut connection);
+    });
+    let mut relay = Running::new(address);
+    let mut client = relay.connect();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    read_until(&mut client, b"\r\n\r\n");
+    std::thread::sleep(Duration::from_millis(300));
+    let before = resident();
+    let start = Instant::now();
+    let mut thousand = [0; 1_000];
+    for number in 0..SIZE / 1_000 {
+        client.read_exact(&mut thousand).unwrap();
+        assert!(thousand.iter().all(|byte| *byte == (number % 251) as u8), "at {number}");
+    }
+    let exchange = relay.exchanges(1).remove(0);
+    assert_eq!(exchange.response.total, SIZE as u64);
+    assert_eq!(exchange.response.bytes.len(), 1024 * 1024);
+    assert!(exchange.timing.total() >= Duration::from_millis(250), "{:?}", start.elapsed());
+    assert!(exchange.timing.overhead() < Duration::from_millis(50), "{:?}", exchange.timing);
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 16 << 20, "grew by {grown} bytes");
+}
+
+#[test]
+fn a_compressed_body_is_marked() {
+    let mut relay = Running::new(answering(
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+    ));
+    let mut client = relay.connect();
+    client.write_all(CALL).unwrap();
+    read_until(&mut client, b"abc");
+    let exchange = relay.exchanges(1).remove(0);
+    assert_eq!(exchange.response.inspection, Inspection::Encoded);
+    assert_eq!(exchange.response.total, 3);
+}
+
+#[test]
+fn a_client_that_leaves_and_a_node_that_leaves_are_told_apart() {
+    let address = upstream(|mut connection| {
+        read_exactly(&mut connection, CALL.len());
+        read_all(&mut connection);
+    });
+    let mut relay = Running::new(address);
+    let mut client = relay.connect();
+    client.write_all(CALL).unwrap();
+    drop(client);
+    assert_eq!(relay.exchanges(1)[0].end, End::ClientGone);
+
+    let address = upstream(|mut connection| drop(read_exactly(&mut connection, CALL.len())));
+    let mut relay = Running::new(address);
+    let mut client = relay.connect();
+    client.write_all(CALL).unwrap();
+    assert_eq!(read_all(&mut client), b"");
+    drop(client);
+    let exchange = relay.exchanges(1).remove(0);
+    assert_eq!((exchange.end, exchange.status), (End::UpstreamGone, 0));
+}
+
+#[test]
+fn a_response_without_a_length_ends_with_the_connection() {
+    let address = upstream(|mut connection| {
+        read_exactly(&mut connection, CALL.len());
+        connection.write_all(b"HTTP/1.0 200 OK\r\n\r\nhalf and ").unwrap();
+        connection.write_all(b"half").unwrap();
+    });
+    let mut relay = Running::new(address);
+    let mut client = relay.connect();
+    client.write_all(CALL).unwrap();
+    assert!(read_all(&mut client).ends_with(b"half and half"));
+    drop(client);
+    let exchange = relay.exchanges(1).remove(0);
+    assert_eq!((exchange.end, exchange.response.bytes), (End::Complete, b"half and half".to_vec()));
+}
+
+#[test]
+fn a_reset_is_passed_on_as_a_reset() {
+    let reset = |socket: &std::net::TcpStream| {
+        socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO)).unwrap();
+    };
+    let (address, upstream) = one_connection();
+    let relay = Running::new(address);
+    let mut client = relay.connect();
+    client.write_all(CALL).unwrap();
+    let mut upstream = upstream.join().unwrap();
+    read_exactly(&mut upstream, CALL.len());
+    reset(&upstream);
+    drop(upstream);
+    let error = client.read(&mut [0; 10]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+
+    let (address, upstream) = one_connection();
+    let relay = Running::new(address);
+    let mut client = relay.connect();
+    client.write_all(CALL).unwrap();
+    let mut upstream = upstream.join().unwrap();
+    read_exactly(&mut upstream, CALL.len());
+    reset(&client);
+    drop(client);
+    let error = upstream.read(&mut [0; 10]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn an_answer_before_the_body_was_sent_is_passed_on_though_the_node_resets() {
+    let address = upstream(|mut connection| {
+        read_until(&mut connection, b"\r\n\r\n");
+        connection.write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n").unwrap();
+        // Closes with bytes unread, which resets.
+    });
+    let mut relay = Running::new(address);
+    let mut client = relay.connect();
+    client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n").unwrap();
+    let mut sender = client.try_clone().unwrap();
+    let sending = std::thread::spawn(move || while sender.write_all(&[0; 65_536]).is_ok() {});
+    assert!(read_until(&mut client, b"\r\n\r\n").starts_with(b"HTTP/1.1 413 "));
+    sending.join().unwrap();
+    assert_eq!(relay.exchanges(1)[0].status, 413);
+}
+
+#[test]
+fn shutdown_lets_what_is_under_way_finish_and_closes_what_is_idle() {
+    let (address, upstream) = one_connection();
+    let mut relay = Running::new(address);
+    let mut busy = relay.connect();
+    busy.write_all(CALL).unwrap();
+    let mut upstream = upstream.join().unwrap();
+    read_exactly(&mut upstream, CALL.len());
+    let mut idle = relay.connect();
+    relay.until(|seen| {
+        seen.iter()
+            .filter(|o| {
+                matches!(
+                    o,
+                    dappscope::model::Observation::Connection(_, _, ConnectionEvent::Opened { .. })
+                )
+            })
+            .count()
+            == 2
+    });
+    let start = Instant::now();
+    relay.signal_shutdown();
+    assert_eq!(read_all(&mut idle), b"");
+    upstream.write_all(ANSWER).unwrap();
+    assert_eq!(read_all(&mut busy), ANSWER);
+    relay.join();
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert_eq!(relay.exchanges(1)[0].end, End::Complete);
+}
+
+#[test]
+fn shutdown_is_bounded_by_the_drain_time() {
+    let (address, upstream) = one_connection();
+    let mut settings = RelaySettings::new(address.to_string());
+    settings.drain = Duration::from_millis(200);
+    let mut relay = Running::with(settings, true);
+    let mut client = relay.connect();
+    client.write_all(CALL).unwrap();
+    let mut upstream = upstream.join().unwrap();
+    read_exactly(&mut upstream, CALL.len());
+    relay.signal_shutdown();
+    relay.join();
+    assert_eq!(relay.exchanges(1)[0].end, End::UpstreamGone);
+}
+
+#[test]
+fn two_listeners_share_a_port_and_a_third_party_cannot() {
+    let listeners = dappscope::wire::relay::bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+    let address = listeners[0].local_addr().unwrap();
+    assert_eq!(listeners[1].local_addr().unwrap(), address);
+    assert!(dappscope::wire::relay::bind(address, 1).is_err());
+    assert!(dappscope::wire::relay::bind(address, 2).is_err());
+}
