@@ -8,6 +8,7 @@ mod block;
 mod call;
 mod chain;
 mod connection;
+mod event;
 mod exchange;
 mod host;
 mod label;
@@ -24,11 +25,12 @@ pub use block::Block;
 pub use call::{BatchPlace, ContractCall, Outcome, RpcCall, Transport};
 pub use chain::{ChainEvent, ContractCode, MinedBlock, MinedTransaction};
 pub use connection::{ConnectionEvent, ConnectionId, Inspection, Opaque, Proxy};
+pub use event::Event;
 pub use exchange::{ApiExchange, Captured, End, Exchange, Timing};
 pub use host::{HostReading, ProcessReading, Volume};
 pub use label::{
     ContractName, FunctionName, HttpMethod, Label, LabelKind, LabelSet, Method, OTHER, Reason,
-    Role, Route, UNKNOWN,
+    Role, Route, UNKNOWN, kind,
 };
 pub use queue::{Observation, Observer, Queue};
 pub use request::HttpRequest;
