@@ -15,11 +15,13 @@
 //! - more than [`BATCH_LIMIT`] items of a batch are counted but not looked into.
 
 mod id;
+mod notice;
 mod scan;
 
 use std::borrow::Cow;
 
 pub use id::{Id, IdKey};
+pub use notice::{Notice, subscription_id, subscription_kind, unsubscribed};
 use scan::{Halt, Next, Scanner};
 
 /// How many items of a batch are looked into. Nodes that limit batches stop at 100 to 1,000.
