@@ -1,0 +1,3 @@
+//! Turns observations into samples.
+
+pub mod transactions;
