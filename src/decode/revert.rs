@@ -101,6 +101,19 @@ impl RefusalKind {
     pub const fn reason(self) -> Reason {
         Reason::known(self.as_str())
     }
+
+    /// Whether the code ran, so that the transaction may be mined although the call failed.
+    pub const fn ran(self) -> bool {
+        matches!(
+            self,
+            Self::Reverted
+                | Self::OutOfGas
+                | Self::UnknownFunction
+                | Self::NoContract
+                | Self::NotPayable
+                | Self::InvalidOpcode
+        )
+    }
 }
 
 /// The words of the nodes, lower case, in the order in which they are looked for: the first that is

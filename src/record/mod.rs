@@ -1,3 +1,5 @@
 //! Turns observations into samples.
 
+mod fate;
+mod timed;
 pub mod transactions;
