@@ -5,6 +5,7 @@
 //! `store`, `metrics` and `view` receive them. Imports run downwards only (`tests/architecture.rs`
 //! holds the allowed directions).
 
+pub mod chain;
 pub mod decode;
 pub mod model;
 pub mod record;

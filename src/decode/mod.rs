@@ -1,3 +1,12 @@
-//! Bytes and JSON into the words of the model: pure functions, no I/O, bounded work on any input.
+//! Bytes and JSON from outside become the model's words: pure functions that never panic, whatever
+//! they are given.
+//!
+//! Comes after `wire` and `chain`, which bring the bytes, and before `record`, which correlates what
+//! was decoded. Does no I/O.
 
+pub mod artifact;
+pub mod bytecode;
+pub mod contracts;
 pub mod jsonrpc;
+pub mod revert;
+pub mod submission;

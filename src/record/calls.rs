@@ -135,9 +135,7 @@ impl Desk {
             self.repeats.forget();
         }
         let transaction = match asked.sending {
-            Some(sending) => {
-                self.ledger.sent(*sending, at, passage, ending, &mut self.outbox)
-            }
+            Some(sending) => self.ledger.sent(*sending, at, passage, ending, &mut self.outbox),
             None => None,
         };
         self.outbox.sample(Sample::Call(RpcCall {

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::calls::{Ending, Passage};
 use super::outbox::Outbox;
-use super::transactions::{SubmissionCall, SubmissionOutcome, Transactions};
+use super::transactions::{GRACE, SubmissionCall, SubmissionOutcome, Transactions};
 use crate::decode::contracts::Contracts;
 use crate::decode::jsonrpc::Answer;
 use crate::decode::revert::RevertInfo;
@@ -153,6 +153,13 @@ impl Ledger {
         self.tell_pending(outbox);
     }
 
+    /// Tells the transactions that are mined and wait for a submission or a name. Those that no
+    /// block holds yet are not lost, and nothing is told of them.
+    pub(super) fn finish(&mut self, now: Stamp, outbox: &mut Outbox) {
+        let after_grace = now.as_nanos().saturating_add(nanos(GRACE)).saturating_add(1);
+        self.tick(Stamp::from_nanos(after_grace), outbox);
+    }
+
     fn tell_overflow(&mut self, outbox: &mut Outbox) {
         let overflow = self.contracts.overflow();
         for ((label, count), told) in overflow.into_iter().zip(&mut self.told.overflow) {
@@ -200,6 +207,10 @@ impl Ledger {
             self.asked.insert(address, self.now);
         }
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The transaction's hash in a send's result: the hash itself, or the receipt that holds it.

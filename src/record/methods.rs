@@ -127,7 +127,7 @@ impl Methods {
         }
         let before = self.met.overflow();
         let method = self.met.admit(name);
-        (self.met.overflow() == before).then_some((method, Class::Other))
+        (self.met.overflow() == before).then_some((method, Other))
     }
 }
 
@@ -151,8 +151,8 @@ mod tests {
         let calls = 2 * MethodKind::CAPACITY;
         let admitted = (0..calls).filter(|i| methods.admit(&format!("x_{i}")).is_some()).count();
         assert_eq!(admitted, MethodKind::CAPACITY - KNOWN.len());
-        assert_eq!(methods.admit("x_0"), Some((Method::known("x_0"), Class::Other)));
-        assert_eq!(methods.admit("eth_call"), Some((Method::known("eth_call"), Class::Call)));
+        assert_eq!(methods.admit("x_0"), Some((Method::known("x_0"), Other)));
+        assert_eq!(methods.admit("eth_call"), Some((Method::known("eth_call"), Call)));
         assert_eq!(methods.admit(&"x".repeat(129)), None);
     }
 }

@@ -12,14 +12,17 @@
 //! ```
 
 mod calls;
+mod fate;
 mod heads;
 mod http;
 mod ledger;
-pub mod methods;
+mod methods;
 mod outbox;
 mod recorder;
 mod recording;
 mod repeats;
 mod sockets;
+mod timed;
+pub mod transactions;
 
 pub use recorder::{Recorder, StartError};

@@ -65,8 +65,7 @@ impl Recorder {
         wanted: Sender<Address>,
     ) -> Result<Self, StartError> {
         let shared = Arc::new(Shared::default());
-        let recording =
-            Recording::new(Outbox::new(sinks, tally), Ledger::new(contracts, wanted));
+        let recording = Recording::new(Outbox::new(sinks, tally), Ledger::new(contracts, wanted));
         let thread = thread::Builder::new().name("recorder".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || run(&queue, &shared, recording)
@@ -82,8 +81,7 @@ impl Recorder {
             progress.asked
         });
         self.thread.thread().unpark();
-        let mut progress =
-            self.shared.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = self.shared.progress.lock().unwrap_or_else(PoisonError::into_inner);
         while progress.done < ticket && !self.thread.is_finished() {
             (progress, _) = self
                 .shared

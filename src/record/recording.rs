@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::calls::Desk;
+use super::http;
 use super::ledger::Ledger;
 use super::methods::Methods;
 use super::outbox::Outbox;
 use super::repeats::Repeats;
 use super::sockets::Sockets;
-use super::http;
 use crate::model::{
     ApiExchange, ChainEvent, Clock, ConnectionEvent, ConnectionId, Event, HttpRequest, Observation,
     Outcome, Proxy, Sample, Stamp,
@@ -55,7 +55,7 @@ impl Recording {
             Observation::Exchange(exchange) => http::record(&mut self.desk, &exchange),
             Observation::Socket(message) => self.sockets.message(&mut self.desk, &message),
             Observation::Request(exchange) => self.request(*exchange),
-            Observation::Connection(id, at, event) => self.connection(id, at, event),
+            Observation::Connection(id, at, event) => self.connection(id, at, &event),
             Observation::Chain(event) => self.chain(event),
             Observation::Host(reading) => self.desk.outbox.sample(Sample::Host(reading)),
         }
@@ -77,6 +77,7 @@ impl Recording {
     /// Ends everything that waits.
     pub(super) fn finish(&mut self, now: Stamp) {
         self.sockets.forget_all(&mut self.desk, now, Outcome::Unanswered);
+        self.desk.ledger.finish(now, &mut self.desk.outbox);
         self.flush();
     }
 
@@ -100,8 +101,8 @@ impl Recording {
         }));
     }
 
-    fn connection(&mut self, id: ConnectionId, at: Stamp, event: ConnectionEvent) {
-        let told = match event {
+    fn connection(&mut self, id: ConnectionId, at: Stamp, event: &ConnectionEvent) {
+        let told = match *event {
             ConnectionEvent::Opened { proxy } => Event::ConnectionOpened { proxy },
             ConnectionEvent::Upgraded { .. } => Event::ConnectionUpgraded,
             ConnectionEvent::Opaque { connection, why } => {

@@ -7,6 +7,7 @@
 //! be captured with its id) is one uninspected call.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use super::calls::{Asked, Desk, Ending, Passage};
 use super::heads::Heads;
@@ -17,7 +18,8 @@ use crate::decode::jsonrpc::{
     subscription_kind, unsubscribed,
 };
 use crate::model::{
-    BatchPlace, ConnectionId, Direction, Event, OTHER, Outcome, SocketMessage, Stamp, Transport,
+    BatchPlace, ConnectionId, Direction, Event, Inspection, OTHER, Outcome, SocketMessage, Stamp,
+    Transport,
 };
 
 /// The most requests that wait on one connection.
@@ -200,7 +202,7 @@ impl Sockets {
         let captured_whole = message.payload.whole().is_some();
         let read = jsonrpc::read(&message.payload.bytes);
         let (shape, cut) = match read {
-            _ if !captured_whole && message.payload.inspection != Default::default() => {
+            _ if message.payload.inspection == Inspection::Encoded => {
                 return pass(desk, message, Desk::unread(Transport::WebSocket, None, bytes));
             }
             Ok(read) if !(read.cut && captured_whole) => (read.shape, read.cut),
@@ -303,7 +305,7 @@ impl Sockets {
     }
 
     fn response(&mut self, desk: &mut Desk, message: &SocketMessage) {
-        if message.payload.inspection != Default::default() {
+        if message.payload.inspection == Inspection::Encoded {
             return;
         }
         let captured_whole = message.payload.whole().is_some();
@@ -388,7 +390,7 @@ fn passed(message: &SocketMessage) -> Passage {
         started: message.started,
         written: message.written,
         total: message.written.since(message.started),
-        upstream: std::time::Duration::ZERO,
+        upstream: Duration::ZERO,
         overhead: message.written.since(message.read),
         trace: None,
     }
