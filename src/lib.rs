@@ -5,9 +5,11 @@
 //! `store`, `metrics` and `view` receive them. Imports run downwards only (`tests/architecture.rs`
 //! holds the allowed directions).
 
+pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod decode;
 pub mod model;
+pub mod record;
 pub mod store;
 pub mod wire;

@@ -58,6 +58,8 @@ pub struct MinedTransaction {
     pub success: bool,
     /// The receipt's `contractAddress`.
     pub created: Option<Address>,
+    /// What it returned when it reverted, where the watcher found out: receipts do not tell.
+    pub revert: Option<Bytes>,
 }
 
 /// An address and its code.

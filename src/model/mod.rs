@@ -8,6 +8,7 @@ mod block;
 mod call;
 mod chain;
 mod connection;
+mod event;
 mod exchange;
 mod host;
 mod label;
@@ -24,6 +25,7 @@ pub use block::Block;
 pub use call::{BatchPlace, ContractCall, Outcome, RpcCall, Transport};
 pub use chain::{ChainEvent, ContractCode, MinedBlock, MinedTransaction};
 pub use connection::{ConnectionEvent, ConnectionId, Inspection, Opaque, Proxy};
+pub use event::Event;
 pub use exchange::{ApiExchange, Captured, End, Exchange, Timing};
 pub use host::{HostReading, ProcessReading, Volume};
 pub use label::{

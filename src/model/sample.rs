@@ -2,6 +2,7 @@
 
 use super::block::Block;
 use super::call::RpcCall;
+use super::event::Event;
 use super::host::HostReading;
 use super::request::HttpRequest;
 use super::time::UnixMicros;
@@ -69,4 +70,8 @@ pub trait Sink: Send {
     /// A batch of samples, in the order in which they came to be. A sink that keeps some copies
     /// them.
     fn accept(&mut self, samples: &[Sample]);
+
+    /// Something that is counted but leaves no sample; in order among the events, while the samples
+    /// of the same moment may come before or after it.
+    fn event(&mut self, _event: &Event) {}
 }

@@ -1,0 +1,283 @@
+//! What a call submits or asks of a contract, from its raw parameters.
+//!
+//! A signed transaction is decoded and dropped at once: neither it nor its signature is kept or
+//! told in an error. Which method a call has is the envelope decoder's to say.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use alloy::consensus::{Transaction as _, TxEnvelope};
+use alloy::eips::eip2718::Decodable2718;
+use alloy::primitives::{Address, B256, Bytes, U64, U256, hex};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
+
+/// The largest parameters that are decoded, in bytes: blob transactions with their sidecars reach
+/// two MiB in hex.
+const LARGEST: usize = 4 << 20;
+/// Of a call to a contract, as much of the input as names its function.
+const SELECTOR: usize = 4;
+
+/// A transaction as it was sent off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// Known before the node answers for signed transactions only.
+    pub hash: Option<B256>,
+    /// None for signed ones: the receipt tells it without the work of recovering a key.
+    pub from: Option<Address>,
+    pub to: Option<Address>,
+    pub input: Bytes,
+    pub nonce: Option<u64>,
+    /// In wei.
+    pub value: U256,
+    pub gas_limit: Option<u64>,
+}
+
+/// What an `eth_call` or `eth_estimateGas` touches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallTarget {
+    pub to: Option<Address>,
+    /// At most the selector of a call to an address; all of the code to create a contract.
+    pub input: Vec<u8>,
+}
+
+/// Why parameters are no submission. Holds nothing of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmissionError {
+    #[error("expected parameters of at most {LARGEST} bytes, found {0}")]
+    TooLarge(usize),
+    #[error("expected a list of parameters that begins with a {0}")]
+    Shape(&'static str),
+    #[error("expected hex digits after 0x")]
+    NotHex,
+    #[error("expected a signed transaction of a known type")]
+    NotATransaction,
+}
+
+impl Submission {
+    /// What a call of `method` submits; none for a method that submits nothing.
+    pub fn parse(method: &str, params: &[u8]) -> Option<Result<Self, SubmissionError>> {
+        match method {
+            "eth_sendRawTransaction" | "eth_sendRawTransactionSync" => Some(Self::signed(params)),
+            "eth_sendTransaction" | "eth_sendTransactionSync" => Some(Self::unsigned(params)),
+            _ => None,
+        }
+    }
+
+    /// From the parameters of `eth_sendRawTransaction`.
+    pub fn signed(params: &[u8]) -> Result<Self, SubmissionError> {
+        let First(Text(text)) = first(params, "string of hex")?;
+        let raw = text.strip_prefix("0x").ok_or(SubmissionError::NotHex)?;
+        let raw = hex::decode(raw).map_err(|_| SubmissionError::NotHex)?;
+        let envelope =
+            TxEnvelope::decode_2718_exact(&raw).map_err(|_| SubmissionError::NotATransaction)?;
+        Ok(Self {
+            hash: Some(*envelope.tx_hash()),
+            from: None,
+            to: envelope.to(),
+            input: envelope.input().clone(),
+            nonce: Some(envelope.nonce()),
+            value: envelope.value(),
+            gas_limit: Some(envelope.gas_limit()),
+        })
+    }
+
+    /// From the parameters of `eth_sendTransaction`.
+    pub fn unsigned(params: &[u8]) -> Result<Self, SubmissionError> {
+        let First(object): First<TransactionObject<'_>> = first(params, "transaction object")?;
+        Ok(Self {
+            hash: None,
+            from: object.from,
+            to: object.to,
+            input: object.bytes(usize::MAX).ok_or(SubmissionError::NotHex)?.into(),
+            nonce: object.nonce.map(|nonce| nonce.to()),
+            value: object.value.unwrap_or_default(),
+            gas_limit: object.gas.map(|gas| gas.to()),
+        })
+    }
+}
+
+/// What the parameters of `eth_call` or `eth_estimateGas` touch; none when they are malformed.
+pub fn call_target(params: &[u8]) -> Option<CallTarget> {
+    let First(object): First<TransactionObject<'_>> = first(params, "").ok()?;
+    let most = if object.to.is_some() { SELECTOR } else { usize::MAX };
+    Some(CallTarget { to: object.to, input: object.bytes(most)? })
+}
+
+/// The members that matter of a transaction to be sent or called.
+#[derive(serde::Deserialize)]
+struct TransactionObject<'a> {
+    from: Option<Address>,
+    to: Option<Address>,
+    #[serde(borrow)]
+    data: Option<Text<'a>>,
+    #[serde(borrow)]
+    input: Option<Text<'a>>,
+    nonce: Option<U64>,
+    value: Option<U256>,
+    gas: Option<U64>,
+}
+
+impl TransactionObject<'_> {
+    /// The first `most` bytes of the input: of `input`, the newer name, when both are there.
+    fn bytes(&self, most: usize) -> Option<Vec<u8>> {
+        let Some(Text(text)) = self.input.as_ref().or(self.data.as_ref()) else {
+            return Some(Vec::new());
+        };
+        let digits = text.strip_prefix("0x")?.as_bytes();
+        let end = digits.len().min(most.saturating_mul(2));
+        hex::decode(&digits[..end]).ok()
+    }
+}
+
+fn first<'a, T: Deserialize<'a>>(
+    params: &'a [u8],
+    expected: &'static str,
+) -> Result<First<T>, SubmissionError> {
+    if params.len() > LARGEST {
+        return Err(SubmissionError::TooLarge(params.len()));
+    }
+    serde_json::from_slice(params).map_err(|_| SubmissionError::Shape(expected))
+}
+
+/// Text that is borrowed where JSON holds it without escapes.
+#[derive(serde::Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The first item of a list, whatever follows it.
+struct First<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for First<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
+            type Value = First<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of parameters")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<First<T>, A::Error> {
+                let first = items.next_element()?;
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                first.map(First).ok_or_else(|| serde::de::Error::invalid_length(0, &self))
+            }
+        }
+        deserializer.deserialize_seq(Items(std::marker::PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::keccak256;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn signed(case: &str) -> (String, B256) {
+        let cases: Value =
+            serde_json::from_str(include_str!("../../tests/fixtures/nodes/hardhat2.json")).unwrap();
+        let case = &cases["signed"][case];
+        (
+            case["raw"].as_str().unwrap().to_owned(),
+            serde_json::from_value(case["hash"].clone()).unwrap(),
+        )
+    }
+
+    fn parse(method: &str, params: &Value) -> Result<Submission, SubmissionError> {
+        Submission::parse(method, params.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn every_type_of_signed_transaction_has_the_hash_the_node_gave_it() {
+        for (case, to, selector) in [
+            ("legacy", true, Some([0xd0, 0xde, 0xf5, 0x21])),
+            ("eip2930", true, Some([0xd0, 0xde, 0xf5, 0x21])),
+            ("eip1559", true, Some([0xd0, 0xde, 0xf5, 0x21])),
+            ("deploy", false, Some([0x60, 0x80, 0x60, 0x40])),
+            ("transfer", true, None),
+        ] {
+            let (raw, hash) = signed(case);
+            let submission = parse("eth_sendRawTransaction", &json!([raw])).unwrap();
+            assert_eq!(submission.hash, Some(hash), "{case}");
+            assert_eq!(submission.to.is_some(), to, "{case}");
+            assert_eq!(submission.input.first_chunk().copied(), selector, "{case}");
+            assert!(submission.nonce >= Some(9) && submission.gas_limit >= Some(21_000), "{case}");
+            assert_eq!(keccak256(hex::decode(&raw).unwrap()), hash);
+        }
+        let (raw, _) = signed("transfer");
+        let transfer = parse("eth_sendRawTransaction", &json!([raw, "more"])).unwrap();
+        assert_eq!(transfer.value, U256::from(12_345));
+    }
+
+    #[test]
+    fn a_signed_transaction_that_is_not_one_is_refused_without_a_word_of_it() {
+        let (raw, _) = signed("eip1559");
+        let cases = [
+            (json!([raw[..raw.len() - 2]]), SubmissionError::NotATransaction),
+            (json!([format!("{raw}00")]), SubmissionError::NotATransaction),
+            (json!([raw[..raw.len() - 1]]), SubmissionError::NotHex),
+            (json!([raw[2..]]), SubmissionError::NotHex),
+            (json!(["0x"]), SubmissionError::NotATransaction),
+            (json!([]), SubmissionError::Shape("string of hex")),
+            (json!([7]), SubmissionError::Shape("string of hex")),
+            (json!({"raw": raw}), SubmissionError::Shape("string of hex")),
+        ];
+        for (params, expected) in cases {
+            assert_eq!(parse("eth_sendRawTransaction", &params), Err(expected));
+        }
+    }
+
+    #[test]
+    fn an_unsigned_transaction_may_say_data_or_input() {
+        let address = "0x5FbDB2315678afecb367f032d93F642f64180aa3";
+        for member in ["data", "input"] {
+            let params = json!([{"from": address, "to": address, "gas": "0x5208", "value": "0x1",
+                "nonce": "0x07", member: "0x0102030405", "chainId": "0x1"}]);
+            let submission = parse("eth_sendTransaction", &params).unwrap();
+            assert_eq!(submission.from, submission.to);
+            assert_eq!(submission.input[..], [1, 2, 3, 4, 5]);
+            assert_eq!((submission.nonce, submission.gas_limit), (Some(7), Some(21_000)));
+            assert_eq!(submission.value, U256::from(1));
+        }
+        let bare = parse("eth_sendTransaction", &json!([{"to": null}])).unwrap();
+        assert_eq!((bare.to, bare.input.len(), bare.hash), (None, 0, None));
+        assert!(Submission::parse("eth_call", b"[]").is_none());
+    }
+
+    #[test]
+    fn a_calls_target_needs_its_selector_only() {
+        let address = "0x5FbDB2315678afecb367f032d93F642f64180aa3";
+        let params = json!([{"to": address, "data": "0xd0def521zzzz"}, "latest"]).to_string();
+        let target = call_target(params.as_bytes()).unwrap();
+        assert_eq!(target.to, Some(address.parse().unwrap()));
+        assert_eq!(target.input, [0xd0, 0xde, 0xf5, 0x21]);
+        let create = json!([{"data": "0x608060405234"}]).to_string();
+        assert_eq!(call_target(create.as_bytes()).unwrap().input.len(), 6);
+        assert_eq!(call_target(br#"[{"to":"0x12"}]"#), None);
+        assert_eq!(call_target(b"{}"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>, text: String) {
+            let hex = hex::encode_prefixed(&bytes);
+            for params in [bytes, json!([text]).to_string().into_bytes(),
+                json!([hex]).to_string().into_bytes(),
+                json!([{"to": text, "data": hex}]).to_string().into_bytes()] {
+                let _ = Submission::signed(&params);
+                let _ = Submission::unsigned(&params);
+                call_target(&params);
+            }
+        }
+
+        #[test]
+        fn a_signed_transaction_with_any_byte_changed_never_panics(at in 0usize..2_000, to: u8) {
+            let (raw, _) = signed("eip2930");
+            let mut raw = hex::decode(raw).unwrap();
+            let at = at % raw.len();
+            raw[at] = to;
+            let _ = Submission::signed(json!([hex::encode_prefixed(&raw)]).to_string().as_bytes());
+        }
+    }
+}

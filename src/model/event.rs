@@ -1,0 +1,91 @@
+//! What is told to the sinks beside samples: things that are counted or gauged, never stored.
+
+use std::time::Duration;
+
+use super::connection::{Opaque, Proxy};
+use super::label::Method;
+use super::time::UnixMicros;
+
+/// Something that happened and leaves no sample behind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A batch of this many request objects arrived, over HTTP or as one WebSocket message.
+    BatchSize(u32),
+    /// A read with the method and params of one answered since the last block.
+    Duplicate(Method),
+    /// The node sent a subscription's notification on a WebSocket.
+    Notification {
+        /// One of [`Event::SUBSCRIPTIONS`].
+        subscription: &'static str,
+        /// From the block being seen to the notification being passed on; `newHeads` only, and
+        /// none when the block has not been seen yet.
+        lag: Option<Duration>,
+    },
+    /// Bytes that should have been JSON-RPC and are not; one of [`Event::PARSE_FAILURES`].
+    ParseFailure(&'static str),
+    /// A client connected; its transport is `http` until it is upgraded.
+    ConnectionOpened {
+        proxy: Proxy,
+    },
+    /// A connection to the relay became a WebSocket.
+    ConnectionUpgraded,
+    ConnectionClosed {
+        proxy: Proxy,
+        /// Whether it had become a WebSocket.
+        upgraded: bool,
+        /// Bytes from the client to the upstream.
+        sent: u64,
+        /// Bytes from the upstream to the client.
+        received: u64,
+    },
+    /// A connection is passed on unobserved from here on.
+    Opaque(Opaque),
+    /// The guard refused a request.
+    Refused {
+        proxy: Proxy,
+        status: u16,
+        reason: &'static str,
+    },
+    /// The upstream could or could not be reached; told when it changes.
+    Upstream {
+        proxy: Proxy,
+        reachable: bool,
+    },
+    /// The node answers (again).
+    NodeUp {
+        /// When that was noticed.
+        at: UnixMicros,
+        chain_id: u64,
+        /// `web3_clientVersion`.
+        client: Box<str>,
+    },
+    NodeDown,
+    /// The chain is another one than before.
+    NodeRestarted,
+    /// A name became `_OTHER` for want of room; `label` is the kind's name.
+    LabelOverflow {
+        label: &'static str,
+    },
+    /// A call on a WebSocket awaits its answer. HTTP calls are told only once they have ended, so
+    /// they are never among the active ones.
+    CallStarted,
+    /// The wait of a [`Event::CallStarted`] is over, whatever came of it.
+    CallEnded,
+    /// Transactions submitted and not mined yet, told after each batch of observations that
+    /// changed it, and at least once a second while there are any.
+    Pending {
+        transactions: u64,
+        /// For how long the oldest of them has been waiting.
+        oldest: Option<Duration>,
+    },
+}
+
+impl Event {
+    /// Every value that [`Event::Notification`]'s `subscription` takes.
+    pub const SUBSCRIPTIONS: [&'static str; 5] =
+        ["newHeads", "logs", "newPendingTransactions", "syncing", super::label::OTHER];
+
+    /// Every value of [`Event::ParseFailure`].
+    pub const PARSE_FAILURES: [&'static str; 4] =
+        ["rpc_request", "rpc_response", "socket_request", "socket_response"];
+}

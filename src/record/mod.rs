@@ -1,0 +1,28 @@
+//! The one task that turns observations into samples and hands each to every sink.
+//!
+//! Between the proxies and the chain watcher, who observe, and the store, the metrics and the page,
+//! who receive. Decoding is `decode`'s; what belongs together is found out here:
+//!
+//! ```text
+//! Queue ─► recorder ─► recording ─┬─► http ────┐           ┌─► repeats
+//!                                 ├─► sockets ─┴─► calls ──┤           ┌─► transactions
+//!                                 └────────────────────────┴─► ledger ─┤
+//!                                                                      └─► contracts
+//!                      every sample and event ─► outbox ─► sinks
+//! ```
+
+mod calls;
+mod fate;
+mod heads;
+mod http;
+mod ledger;
+mod methods;
+mod outbox;
+mod recorder;
+mod recording;
+mod repeats;
+mod sockets;
+mod timed;
+pub mod transactions;
+
+pub use recorder::{Recorder, StartError};

@@ -1,0 +1,133 @@
+//! The recorder's thread: takes observations from the queue every few milliseconds and has them
+//! recorded.
+//!
+//! It looks by itself, for nobody wakes it (see [`Queue`]): 5 ms after it found something, and up to
+//! 20 ms after it found nothing for a while.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use alloy::primitives::Address;
+use tokio::sync::mpsc::Sender;
+
+use super::ledger::Ledger;
+use super::outbox::Outbox;
+use super::recording::Recording;
+use crate::decode::contracts::Contracts;
+use crate::model::{Clock, Queue, Sink, Stamp, Tally};
+
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+const IDLE_PAUSE: Duration = Duration::from_millis(20);
+/// How often a flush makes sure that there is still somebody to wait for.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The running recorder.
+pub struct Recorder {
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+}
+
+/// What the thread could not be started for.
+#[derive(Debug, thiserror::Error)]
+#[error("the recorder's thread could not be started: {0}")]
+pub struct StartError(#[from] std::io::Error);
+
+#[derive(Default)]
+struct Shared {
+    progress: Mutex<Progress>,
+    flushed: Condvar,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    /// Flushes asked for and done.
+    asked: u64,
+    done: u64,
+    is_stopping: bool,
+}
+
+impl Shared {
+    fn with<T>(&self, change: impl FnOnce(&mut Progress) -> T) -> T {
+        // Plain numbers: there is no half-done change that a panic could leave behind.
+        change(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Recorder {
+    /// Starts the thread. Addresses whose code is needed to name a contract are sent to `wanted`;
+    /// the code comes back as [`ChainEvent::Code`](crate::model::ChainEvent::Code).
+    pub fn start(
+        queue: Arc<Queue>,
+        tally: Arc<Tally>,
+        contracts: Contracts,
+        sinks: Vec<Box<dyn Sink>>,
+        wanted: Sender<Address>,
+    ) -> Result<Self, StartError> {
+        let shared = Arc::new(Shared::default());
+        let recording = Recording::new(Outbox::new(sinks, tally), Ledger::new(contracts, wanted));
+        let thread = thread::Builder::new().name("recorder".to_owned()).spawn({
+            let shared = Arc::clone(&shared);
+            move || run(&queue, &shared, recording)
+        })?;
+        Ok(Self { shared, thread })
+    }
+
+    /// Waits until everything told to the queue so far has been handed to the sinks. Calls that
+    /// wait for their answer, and transactions for their block, are not waited for.
+    pub fn flush(&self) {
+        let ticket = self.shared.with(|progress| {
+            progress.asked += 1;
+            progress.asked
+        });
+        self.thread.thread().unpark();
+        let mut progress = self.shared.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        while progress.done < ticket && !self.thread.is_finished() {
+            (progress, _) = self
+                .shared
+                .flushed
+                .wait_timeout(progress, PATIENCE)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Records what was told so far, ends calls that still wait as unanswered, and ends the thread.
+    pub fn stop(self) {
+        self.shared.with(|progress| progress.is_stopping = true);
+        self.thread.thread().unpark();
+        if self.thread.join().is_err() {
+            tracing::error!("the recorder's thread had panicked");
+        }
+    }
+}
+
+fn run(queue: &Queue, shared: &Shared, mut recording: Recording) {
+    let mut pause = BUSY_PAUSE;
+    loop {
+        // Read before the queue is: what was told before a flush was asked for is then in it.
+        let asked = shared.with(|progress| *progress);
+        recording.tick(Stamp::now(), Clock::read());
+        let mut taken = 0;
+        // As many as the queue can hold, so that endless new ones cannot delay a flush for ever.
+        while taken < queue.capacity()
+            && let Some(observation) = queue.take()
+        {
+            recording.take(observation);
+            taken += 1;
+        }
+        if asked.is_stopping {
+            recording.finish(Stamp::now());
+        } else if asked.asked > asked.done {
+            recording.flush();
+        } else {
+            recording.hand_over();
+        }
+        shared.with(|progress| progress.done = asked.asked);
+        shared.flushed.notify_all();
+        if asked.is_stopping {
+            return;
+        }
+        pause = if taken > 0 { BUSY_PAUSE } else { (pause + BUSY_PAUSE).min(IDLE_PAUSE) };
+        thread::park_timeout(pause);
+    }
+}

@@ -1,0 +1,160 @@
+//! Each observation into samples and events, in the order in which they were told.
+
+use std::time::Duration;
+
+use super::calls::Desk;
+use super::http;
+use super::ledger::Ledger;
+use super::methods::Methods;
+use super::outbox::Outbox;
+use super::repeats::Repeats;
+use super::sockets::Sockets;
+use crate::model::{
+    ApiExchange, ChainEvent, Clock, ConnectionEvent, ConnectionId, Event, HttpRequest, Observation,
+    Outcome, Proxy, Sample, Stamp,
+};
+
+/// How often what waits is looked at for having waited too long.
+const TICK: Duration = Duration::from_millis(100);
+
+pub(super) struct Recording {
+    desk: Desk,
+    sockets: Sockets,
+    /// Whether the node was there when last heard of.
+    is_node_up: bool,
+    ticked: Stamp,
+}
+
+impl Recording {
+    pub(super) fn new(outbox: Outbox, ledger: Ledger) -> Self {
+        let desk = Desk {
+            clock: Clock::read(),
+            outbox,
+            methods: Methods::new(),
+            repeats: Repeats::default(),
+            ledger,
+        };
+        Self { desk, sockets: Sockets::default(), is_node_up: true, ticked: Stamp::default() }
+    }
+
+    /// Time has passed. Called before the observations of a drain are taken.
+    pub(super) fn tick(&mut self, now: Stamp, clock: Clock) {
+        self.desk.clock = clock;
+        if now.since(self.ticked) < TICK {
+            return;
+        }
+        self.ticked = now;
+        let outbox = &mut self.desk.outbox;
+        self.sockets.heads.expire(now, |event| outbox.event(event));
+        self.desk.ledger.tick(now, outbox);
+    }
+
+    /// Records one observation.
+    pub(super) fn take(&mut self, observation: Observation) {
+        match observation {
+            Observation::Exchange(exchange) => http::record(&mut self.desk, &exchange),
+            Observation::Socket(message) => self.sockets.message(&mut self.desk, &message),
+            Observation::Request(exchange) => self.request(*exchange),
+            Observation::Connection(id, at, event) => self.connection(id, at, &event),
+            Observation::Chain(event) => self.chain(event),
+            Observation::Host(reading) => self.desk.outbox.sample(Sample::Host(reading)),
+        }
+    }
+
+    /// Gives the sinks what was made.
+    pub(super) fn hand_over(&mut self) {
+        self.desk.outbox.hand_over();
+    }
+
+    /// Gives the sinks what was made, and what waited to be completed as it is. Calls and
+    /// transactions under way go on waiting.
+    pub(super) fn flush(&mut self) {
+        let outbox = &mut self.desk.outbox;
+        self.sockets.heads.give_up(|event| outbox.event(event));
+        outbox.hand_over();
+    }
+
+    /// Ends everything that waits.
+    pub(super) fn finish(&mut self, now: Stamp) {
+        self.sockets.forget_all(&mut self.desk, now, Outcome::Unanswered);
+        self.desk.ledger.finish(now, &mut self.desk.outbox);
+        self.flush();
+    }
+
+    fn request(&mut self, exchange: ApiExchange) {
+        let timing = exchange.timing;
+        self.desk.outbox.sample(Sample::Request(HttpRequest {
+            at: self.desk.clock.wall(timing.request_started),
+            method: exchange.http_method,
+            route: exchange.route,
+            path: exchange.path,
+            status: exchange.status,
+            end: exchange.end,
+            connection: exchange.connection,
+            request_bytes: exchange.request_bytes,
+            response_bytes: exchange.response_bytes,
+            total: timing.total(),
+            upstream: timing.upstream(),
+            first_byte: timing.first_byte(),
+            overhead: timing.overhead(),
+            trace: exchange.trace,
+        }));
+    }
+
+    fn connection(&mut self, id: ConnectionId, at: Stamp, event: &ConnectionEvent) {
+        let told = match *event {
+            ConnectionEvent::Opened { proxy } => Event::ConnectionOpened { proxy },
+            ConnectionEvent::Upgraded { .. } => Event::ConnectionUpgraded,
+            ConnectionEvent::Opaque { connection, why } => {
+                self.sockets.forget(&mut self.desk, connection, at, Outcome::Uninspected);
+                Event::Opaque(why)
+            }
+            ConnectionEvent::Refused { proxy, status, reason } => {
+                Event::Refused { proxy, status, reason }
+            }
+            ConnectionEvent::Closed { proxy, upgraded, sent, received, .. } => {
+                // Nobody tells which side closed; while the node is away it was the node.
+                let outcome =
+                    if self.is_node_up { Outcome::ClientGone } else { Outcome::UpstreamGone };
+                self.sockets.forget(&mut self.desk, id, at, outcome);
+                Event::ConnectionClosed { proxy, upgraded, sent, received }
+            }
+            ConnectionEvent::Upstream { proxy, reachable } => {
+                if proxy == Proxy::Rpc {
+                    self.is_node_up = reachable;
+                }
+                Event::Upstream { proxy, reachable }
+            }
+        };
+        self.desk.outbox.event(&told);
+    }
+
+    fn chain(&mut self, event: ChainEvent) {
+        let desk = &mut self.desk;
+        match event {
+            ChainEvent::Block(block) => {
+                desk.repeats.forget();
+                let outbox = &mut desk.outbox;
+                if block.live {
+                    self.sockets.heads.block(block.hash, block.seen, |event| outbox.event(event));
+                }
+                desk.ledger.block(*block, &desk.clock, outbox);
+            }
+            ChainEvent::Code(code) => desk.ledger.code(&code, &mut desk.outbox),
+            ChainEvent::NodeUp { chain_id, client, .. } => {
+                self.is_node_up = true;
+                let at = desk.clock.wall(Stamp::now());
+                desk.outbox.event(&Event::NodeUp { at, chain_id, client: client.into() });
+            }
+            ChainEvent::NodeDown { .. } => {
+                self.is_node_up = false;
+                desk.outbox.event(&Event::NodeDown);
+            }
+            ChainEvent::NodeRestarted => {
+                desk.repeats.forget();
+                desk.ledger.restarted(&mut desk.outbox);
+                desk.outbox.event(&Event::NodeRestarted);
+            }
+        }
+    }
+}

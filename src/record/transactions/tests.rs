@@ -1,0 +1,425 @@
+//! Every order in which a submission, its block and its contract's name can come.
+
+use alloy::primitives::{Bytes, U256, address};
+
+use super::*;
+use crate::decode::artifact::Artifact;
+use crate::decode::revert::RefusalKind;
+use crate::model::{Transaction, TransactionKind};
+
+const NFT: &str = include_str!("../../../tests/fixtures/artifacts/MarketNFT.json");
+const THERE: Address = address!("5FbDB2315678afecb367f032d93F642f64180aa3");
+const MINT: [u8; 4] = [0xd0, 0xde, 0xf5, 0x21];
+const EMPTY_URI: [u8; 4] = [0xd0, 0x7b, 0x00, 0xd6];
+
+/// The recorder, as far as transactions need one.
+struct Recorder {
+    transactions: Transactions,
+    contracts: Contracts,
+    out: Vec<Sample>,
+    wanted: Vec<Address>,
+}
+
+impl Recorder {
+    /// One that knows the contract's artifact, but not where it is.
+    fn new() -> Self {
+        let mut contracts = Contracts::new();
+        contracts.add(Artifact::parse(NFT.as_bytes(), "").unwrap());
+        let (out, wanted) = (Vec::new(), Vec::new());
+        Self { transactions: Transactions::new(), contracts, out, wanted }
+    }
+
+    /// One that knows where the contract is as well.
+    fn named() -> Self {
+        let mut recorder = Self::new();
+        recorder.learn();
+        recorder
+    }
+
+    fn learn(&mut self) {
+        let json: serde_json::Value = serde_json::from_str(NFT).unwrap();
+        let code = alloy::primitives::hex::decode(json["deployedBytecode"].as_str().unwrap());
+        self.contracts.learn_code(THERE, &code.unwrap());
+        self.transactions.learned(THERE, &mut self.contracts, &mut self.out);
+    }
+
+    fn submit(&mut self, hash: u8, left_ms: u64, outcome: SubmissionOutcome) {
+        let call = SubmissionCall {
+            at: UnixMicros(left_ms * 1_000),
+            left: ms(left_ms),
+            total: Duration::from_millis(4),
+            outcome,
+            trace: None,
+        };
+        let submission = Submission { hash: Some(B256::repeat_byte(hash)), ..unsigned() };
+        self.transactions.submitted(submission, &call, &mut self.contracts, &mut self.out);
+    }
+
+    fn accept(&mut self, hash: u8, left_ms: u64) {
+        self.submit(hash, left_ms, SubmissionOutcome::Accepted(Some(B256::repeat_byte(hash))));
+    }
+
+    fn block(&mut self, number: u64, seen_ms: u64, hashes: &[u8]) {
+        self.block_of(block(number, seen_ms, hashes.iter().map(|hash| mined(*hash)).collect()));
+    }
+
+    fn block_of(&mut self, block: MinedBlock) {
+        let clock = Clock::fixed(ms(0), UnixMicros(0));
+        let Self { transactions, contracts, out, wanted } = self;
+        transactions.block(block, &clock, contracts, out, wanted);
+    }
+
+    fn expire(&mut self, now_ms: u64) {
+        let Self { transactions, contracts, out, wanted } = self;
+        transactions.expire(ms(now_ms), contracts, out, wanted);
+    }
+
+    /// The transactions that were told since the last time.
+    fn told(&mut self) -> Vec<Transaction> {
+        let transaction = |sample| match sample {
+            Sample::Transaction(transaction) => Some(*transaction),
+            _ => None,
+        };
+        self.out.drain(..).filter_map(transaction).collect()
+    }
+
+    fn only(&mut self) -> Transaction {
+        let mut told = self.told();
+        assert_eq!(told.len(), 1, "{told:?}");
+        told.remove(0)
+    }
+}
+
+fn ms(ms: u64) -> Stamp {
+    Stamp::from_nanos(ms * 1_000_000)
+}
+
+fn unsigned() -> Submission {
+    Submission {
+        hash: None,
+        from: None,
+        to: Some(THERE),
+        input: Bytes::from([&MINT[..], &[7; 64]].concat()),
+        nonce: Some(3),
+        value: U256::ZERO,
+        gas_limit: Some(500_000),
+    }
+}
+
+fn mined(hash: u8) -> MinedTransaction {
+    MinedTransaction {
+        hash: B256::repeat_byte(hash),
+        from: Address::repeat_byte(1),
+        to: Some(THERE),
+        input: Bytes::from([&MINT[..], &[7; 64]].concat()),
+        nonce: 3,
+        value: U256::ZERO,
+        gas_limit: 500_000,
+        gas_used: 72_562,
+        gas_price: 8,
+        success: true,
+        created: None,
+        revert: None,
+    }
+}
+
+fn reverted(hash: u8) -> MinedTransaction {
+    MinedTransaction { success: false, ..mined(hash) }
+}
+
+fn block(number: u64, seen_ms: u64, transactions: Vec<MinedTransaction>) -> MinedBlock {
+    MinedBlock {
+        seen: ms(seen_ms),
+        number,
+        hash: U256::from(number).into(),
+        parent: U256::from(number - 1).into(),
+        timestamp: 99_999 + number,
+        gas_used: 0,
+        gas_limit: 30_000_000,
+        base_fee: Some(7),
+        transactions,
+        missing: 0,
+        live: true,
+    }
+}
+
+fn refused(kind: RefusalKind, transaction: Option<u8>, data: Option<&[u8]>) -> SubmissionOutcome {
+    SubmissionOutcome::Refused(RevertInfo {
+        transaction: transaction.map(B256::repeat_byte),
+        data: data.map(Bytes::copy_from_slice),
+        kind,
+    })
+}
+
+#[test]
+fn the_answer_may_come_before_the_block_or_after_it() {
+    for block_first in [false, true] {
+        let mut recorder = Recorder::named();
+        if block_first {
+            recorder.block(1, 1_003, &[0xaa]);
+            assert!(recorder.told().is_empty());
+        }
+        recorder.accept(0xaa, 1_000);
+        if !block_first {
+            assert_eq!(recorder.transactions.pending(), 1);
+            assert_eq!(
+                recorder.transactions.oldest_pending(ms(1_500)),
+                Some(Duration::from_millis(500))
+            );
+            recorder.block(1, 1_003, &[0xaa]);
+        }
+        let told = recorder.only();
+        assert_eq!(told.confirmation, Some(Duration::from_millis(3)));
+        assert_eq!(told.submission, Some(Duration::from_millis(4)));
+        assert_eq!((told.contract.as_str(), told.function.as_str()), ("MarketNFT", "mint"));
+        assert_eq!((told.status, told.kind), (TransactionStatus::Success, TransactionKind::Call));
+        assert_eq!((told.gas_used, told.block), (Some(72_562), Some(1)));
+        assert_eq!(told.at, UnixMicros(1_000_000));
+        assert_eq!(recorder.transactions.pending(), 0);
+        recorder.expire(99_999);
+        assert!(recorder.told().is_empty());
+    }
+}
+
+#[test]
+fn a_transaction_that_nobody_claims_did_not_pass_the_relay() {
+    let mut recorder = Recorder::named();
+    recorder.block(1, 1_000, &[0xaa]);
+    recorder.expire(1_999);
+    assert!(recorder.told().is_empty());
+    recorder.expire(2_000);
+    let told = recorder.only();
+    assert_eq!((told.confirmation, told.submission), (None, None));
+    assert_eq!((told.at, told.nonce), (UnixMicros(1_000_000), Some(3)));
+    // Its answer was read very late: it is not told twice, nor pending for ever.
+    recorder.accept(0xaa, 990);
+    assert_eq!(recorder.transactions.pending(), 0);
+}
+
+#[test]
+fn a_block_that_was_caught_up_on_confirms_nothing() {
+    let mut recorder = Recorder::named();
+    recorder.accept(0xaa, 1_000);
+    recorder.block_of(MinedBlock { live: false, ..block(1, 9_000, vec![mined(0xaa)]) });
+    let told = recorder.only();
+    assert_eq!(told.confirmation, None);
+    assert_eq!(told.submission, Some(Duration::from_millis(4)));
+}
+
+#[test]
+fn an_error_that_was_mined_is_one_reverted_transaction() {
+    for block_first in [false, true] {
+        let mut recorder = Recorder::named();
+        let error = refused(RefusalKind::Reverted, Some(0xaa), Some(&EMPTY_URI));
+        if block_first {
+            recorder.block_of(block(1, 1_003, vec![reverted(0xaa)]));
+            recorder.submit(0xaa, 1_000, error);
+        } else {
+            recorder.submit(0xaa, 1_000, error);
+            recorder.block_of(block(1, 1_003, vec![reverted(0xaa)]));
+        }
+        let told = recorder.only();
+        assert_eq!(told.status, TransactionStatus::Reverted);
+        assert_eq!(told.reason.unwrap().as_str(), "EmptyURI");
+        assert_eq!(told.gas_used, Some(72_562));
+        assert_eq!(told.confirmation, Some(Duration::from_millis(3)));
+    }
+}
+
+#[test]
+fn what_is_refused_is_rejected_at_once() {
+    let mut recorder = Recorder::named();
+    recorder.submit(0xaa, 1_000, refused(RefusalKind::NonceTooLow, None, None));
+    let told = recorder.only();
+    assert_eq!(told.status, TransactionStatus::Rejected);
+    assert_eq!(told.reason.unwrap().as_str(), "nonce_too_low");
+    assert_eq!((told.gas_used, told.block, told.confirmation), (None, None, None));
+    assert_eq!((told.contract.as_str(), told.function.as_str()), ("MarketNFT", "mint"));
+    assert_eq!(recorder.transactions.pending(), 0);
+}
+
+#[test]
+fn sending_again_what_is_pending_does_not_count_twice() {
+    let mut recorder = Recorder::named();
+    recorder.accept(0xaa, 1_000);
+    recorder.submit(0xaa, 1_001, refused(RefusalKind::AlreadyKnown, None, None));
+    assert_eq!(recorder.only().status, TransactionStatus::Rejected);
+    recorder.accept(0xaa, 1_002);
+    assert_eq!(recorder.transactions.pending(), 1);
+    recorder.block(1, 1_010, &[0xaa]);
+    assert_eq!(recorder.only().confirmation, Some(Duration::from_millis(10)));
+}
+
+#[test]
+fn a_revert_without_a_hash_waits_a_moment_for_its_block() {
+    let mut recorder = Recorder::named();
+    recorder.submit(0xaa, 1_000, refused(RefusalKind::Reverted, None, Some(&EMPTY_URI)));
+    assert!(recorder.told().is_empty());
+    recorder.block_of(block(1, 1_003, vec![reverted(0xaa)]));
+    assert_eq!(recorder.only().status, TransactionStatus::Reverted);
+    recorder.submit(0xbb, 2_000, refused(RefusalKind::Reverted, None, Some(&EMPTY_URI)));
+    recorder.expire(3_100);
+    let told = recorder.only();
+    assert_eq!(told.status, TransactionStatus::Rejected);
+    assert_eq!(told.reason.unwrap().as_str(), "EmptyURI");
+}
+
+#[test]
+fn why_it_reverted_is_told_as_well_as_can_be_known() {
+    let mut recorder = Recorder::named();
+    let data = Some(Bytes::copy_from_slice(&EMPTY_URI));
+    for (mined, reason) in [
+        (MinedTransaction { revert: data, ..reverted(1) }, "EmptyURI"),
+        (MinedTransaction { revert: Some(Bytes::new()), ..reverted(2) }, "no_data"),
+        (MinedTransaction { gas_used: 500_000, ..reverted(3) }, "out_of_gas"),
+        (reverted(4), "_unknown"),
+    ] {
+        let number = u64::from(mined.hash[0]);
+        recorder.block_of(block(number, number * 2_000, vec![mined]));
+        recorder.expire(number * 2_000 + 1_000);
+        assert_eq!(recorder.only().reason.unwrap().as_str(), reason);
+    }
+    recorder.submit(5, 10_000, refused(RefusalKind::UnknownFunction, Some(5), Some(&[])));
+    recorder.block_of(block(5, 10_001, vec![reverted(5)]));
+    assert_eq!(recorder.only().reason.unwrap().as_str(), "unknown_function");
+}
+
+#[test]
+fn the_first_transaction_to_an_unknown_contract_carries_its_name() {
+    let mut recorder = Recorder::new();
+    recorder.accept(0xaa, 1_000);
+    recorder.block(1, 1_003, &[0xaa]);
+    assert_eq!(recorder.wanted, [THERE], "asked once");
+    assert!(recorder.told().is_empty());
+    recorder.learn();
+    let told = recorder.only();
+    assert_eq!((told.contract.as_str(), told.function.as_str()), ("MarketNFT", "mint"));
+    assert_eq!(told.confirmation, Some(Duration::from_millis(3)));
+}
+
+#[test]
+fn code_that_does_not_come_holds_nothing_up_for_long() {
+    let mut recorder = Recorder::new();
+    recorder.accept(0xaa, 1_000);
+    recorder.block(1, 1_003, &[0xaa]);
+    recorder.expire(2_100);
+    let told = recorder.only();
+    assert_eq!((told.contract.as_str(), told.function.as_str()), ("_unknown", "_unknown"));
+    recorder.block(2, 20_000, &[0xbb]);
+    assert_eq!(recorder.wanted, [THERE, THERE], "asked again after a while");
+}
+
+#[test]
+fn a_deployment_names_its_contract_from_then_on() {
+    let mut recorder = Recorder::new();
+    let json: serde_json::Value = serde_json::from_str(NFT).unwrap();
+    let code = alloy::primitives::hex::decode(json["bytecode"].as_str().unwrap()).unwrap();
+    let deployment =
+        MinedTransaction { to: None, input: code.into(), created: Some(THERE), ..mined(0xaa) };
+    recorder.block_of(block(1, 1_000, vec![deployment, mined(0xbb)]));
+    assert!(recorder.wanted.is_empty());
+    recorder.expire(2_000);
+    let told = recorder.told();
+    let names: Vec<_> = told.iter().map(|t| (t.contract.as_str(), t.function.as_str())).collect();
+    assert!(
+        names.contains(&("MarketNFT", "constructor")) && names.contains(&("MarketNFT", "mint"))
+    );
+    let deployment = told.iter().find(|t| t.kind == TransactionKind::Deployment).unwrap();
+    assert_eq!(deployment.created, Some(THERE));
+}
+
+#[test]
+fn what_never_comes_is_lost() {
+    let mut recorder = Recorder::named();
+    recorder.accept(0xaa, 1_000);
+    recorder.expire(600_000);
+    assert!(recorder.told().is_empty());
+    recorder.expire(602_000);
+    assert_eq!(recorder.only().status, TransactionStatus::Lost);
+    recorder.accept(0xbb, 603_000);
+    recorder.transactions.restarted();
+    recorder.expire(603_010);
+    assert_eq!(recorder.only().status, TransactionStatus::Lost);
+    assert_eq!(recorder.transactions.pending(), 0);
+}
+
+#[test]
+fn pending_transactions_are_bounded() {
+    let mut recorder = Recorder::named();
+    for i in 0..MOST_PENDING as u64 + 50 {
+        let hash: B256 = U256::from(i).into();
+        let call = SubmissionCall {
+            at: UnixMicros(i),
+            left: ms(i),
+            total: Duration::ZERO,
+            outcome: SubmissionOutcome::Accepted(Some(hash)),
+            trace: None,
+        };
+        let Recorder { transactions, contracts, out, .. } = &mut recorder;
+        transactions.submitted(unsigned(), &call, contracts, out);
+    }
+    assert_eq!(recorder.transactions.pending(), MOST_PENDING);
+    let lost = recorder.told();
+    assert_eq!(lost.len(), 50);
+    assert_eq!((lost[0].hash, lost[0].status), (B256::ZERO, TransactionStatus::Lost));
+}
+
+#[test]
+fn a_block_told_twice_and_a_reorganised_one_count_once() {
+    let mut recorder = Recorder::named();
+    recorder.accept(0xaa, 1_000);
+    recorder.block(1, 1_003, &[0xaa]);
+    recorder.only();
+    recorder.block(1, 1_004, &[0xaa]);
+    recorder.block(2, 1_005, &[0xaa]);
+    recorder.expire(5_000);
+    assert!(recorder.told().is_empty());
+}
+
+#[test]
+fn the_same_bytes_submitted_to_a_chain_set_back_count_again() {
+    for block_first in [false, true] {
+        let mut recorder = Recorder::named();
+        recorder.accept(0xaa, 1_000);
+        recorder.block(1, 1_003, &[0xaa]);
+        recorder.only();
+        // evm_revert; mined again in another block of the same height.
+        let other = MinedBlock { hash: B256::ZERO, ..block(1, 2_005, vec![mined(0xaa)]) };
+        if block_first {
+            recorder.block_of(other);
+            recorder.accept(0xaa, 2_000);
+        } else {
+            recorder.accept(0xaa, 2_000);
+            recorder.block_of(other);
+        }
+        assert_eq!(recorder.only().confirmation, Some(Duration::from_millis(5)));
+    }
+}
+
+#[test]
+fn an_interval_lies_between_two_blocks_that_followed_each_other_live() {
+    let mut recorder = Recorder::named();
+    for block in [
+        block(5, 1_000, vec![]),
+        block(6, 1_250, vec![]),
+        block(8, 2_000, vec![]),
+        MinedBlock { live: false, ..block(9, 3_000, vec![]) },
+        block(10, 4_000, vec![]),
+        block(11, 4_000, vec![]),
+        MinedBlock { missing: 2, ..block(12, 4_500, vec![mined(1)]) },
+    ] {
+        recorder.block_of(block);
+    }
+    let blocks: Vec<_> = recorder
+        .out
+        .iter()
+        .filter_map(|sample| match sample {
+            Sample::Block(block) => Some((block.interval, block.transactions)),
+            _ => None,
+        })
+        .collect();
+    let quarter = Some(Duration::from_millis(250));
+    let half = Some(Duration::from_millis(500));
+    let expected = [(None, 0), (quarter, 0), (None, 0), (None, 0), (None, 0), (None, 0), (half, 3)];
+    assert_eq!(blocks, expected);
+}
