@@ -1,4 +1,8 @@
-//! Bytes and JSON in, model out: pure functions and state machines without any I/O.
+//! Bytes and JSON from outside become the model's words: pure functions and state machines that never
+//! panic, whatever they are given.
+//!
+//! Comes after `wire` and `chain`, which bring the bytes, and before `record`, which correlates what
+//! was decoded. Does no I/O.
 
 pub mod artifact;
 pub mod bytecode;
@@ -9,9 +13,3 @@ pub mod jsonrpc;
 pub mod revert;
 pub mod submission;
 pub mod websocket;
-//! Bytes and JSON from outside become the model's words: pure functions that never panic, whatever
-//! they are given.
-//!
-//! Comes after `wire` and `chain`, which bring the bytes, and before `record`, which correlates what
-//! was decoded. Does no I/O.
-
