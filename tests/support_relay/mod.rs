@@ -1,6 +1,8 @@
 //! What the relay's tests share: a running relay, and upstreams that do as they are told.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod traffic;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
