@@ -5,4 +5,5 @@
 //! `store`, `metrics` and `view` receive them. Imports run downwards only (`tests/architecture.rs`
 //! holds the allowed directions).
 
+pub mod metrics;
 pub mod model;
