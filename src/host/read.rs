@@ -96,6 +96,9 @@ impl Reader {
         }
         let mut pids: Vec<_> = self.roles.iter().filter_map(|l| Some(l.found?.pid)).collect();
         pids.push(self.own);
+        // One that is named twice is found dead the second time.
+        pids.sort_unstable();
+        pids.dedup();
         self.system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, wanted);
         // One that is gone is looked for at once: it may have been restarted.
         for listener in &mut self.roles {
