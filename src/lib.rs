@@ -8,3 +8,5 @@
 pub mod host;
 pub mod metrics;
 pub mod model;
+pub mod store;
+pub mod view;

@@ -1,0 +1,4 @@
+//! Placeholder until the store is merged.
+
+pub mod query;
+pub use query::*;
