@@ -1,0 +1,260 @@
+"use strict";
+// The overview: asks /rpc over HTTP for the numbers, follows dappscope_subscribe over a WebSocket,
+// and falls back to asking for the lists too while there is none. What the dapp sent reaches the
+// page only as text nodes.
+
+const ROWS = 50;
+const REFRESH_MS = 5000;
+const RETRY_MS = 3000;
+const byId = (id) => document.getElementById(id);
+const state = { range: "15m", paused: false, socket: null, live: false, behind: 0, lists: { calls: [], transactions: [], requests: [] } };
+
+// ---- Words for numbers ----------------------------------------------------------------------
+
+const NONE = "–";
+const whole = new Intl.NumberFormat("en");
+const count = (n) => (n === null || n === undefined ? NONE : whole.format(n));
+const micros = (us) => {
+  if (us === null || us === undefined) return NONE;
+  if (us < 1000) return `${Math.round(us)} µs`;
+  if (us < 1e6) return `${(us / 1e3).toFixed(us < 1e4 ? 2 : 1)} ms`;
+  return `${(us / 1e6).toFixed(2)} s`;
+};
+const bytes = (n) => {
+  if (n === null || n === undefined) return NONE;
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let unit = 0;
+  for (; n >= 1024 && unit < units.length - 1; unit += 1) n /= 1024;
+  return `${unit && n < 100 ? n.toFixed(1) : Math.round(n)} ${units[unit]}`;
+};
+const percent = (ratio) => (ratio === null || ratio === undefined ? NONE : `${(100 * ratio).toFixed(ratio && ratio < 0.1 ? 2 : 1)} %`);
+const rate = (n) => (n === undefined ? NONE : n >= 100 ? count(Math.round(n)) : n.toFixed(n < 1 ? 2 : 1));
+const time = (ms) => new Date(ms).toLocaleTimeString("en-GB");
+const short = (hash) => (hash ? `${hash.slice(0, 8)}…${hash.slice(-4)}` : NONE);
+const named = (item) => (item.contract ? `${item.contract}.${item.function}` : NONE);
+
+// ---- Building the page ----------------------------------------------------------------------
+
+function cell(text, kind, title) {
+  const td = document.createElement("td");
+  td.textContent = text;
+  if (kind) td.className = kind;
+  if (title) td.title = title;
+  return td;
+}
+
+function fill(id, items, row) {
+  const body = byId(id);
+  body.replaceChildren(...items.map((item) => {
+    const tr = document.createElement("tr");
+    tr.append(...row(item));
+    return tr;
+  }));
+  const empty = byId(`no-${id}`);
+  if (!empty) return;
+  empty.hidden = items.length > 0;
+  body.closest("table").hidden = items.length === 0;
+}
+
+function numbers(entries) {
+  byId("numbers").replaceChildren(...entries.map(([name, value, note]) => {
+    const box = document.createElement("div");
+    const dt = document.createElement("dt");
+    const dd = document.createElement("dd");
+    const small = document.createElement("small");
+    dt.textContent = name;
+    dd.textContent = value;
+    small.textContent = note ?? "";
+    dd.append(small);
+    box.append(dt, dd);
+    return box;
+  }));
+}
+
+const outcome = (call) => {
+  if (call.outcome === "error") return `✕ ${call.error_code}`;
+  if (call.outcome === "http") return `✕ HTTP ${call.http_status}`;
+  return call.failed ? `✕ ${call.outcome}` : call.outcome === "success" ? "✓" : call.outcome;
+};
+const rows = {
+  calls: (c) => [
+    cell(time(c.at_ms)), cell(c.method), cell(named(c), "long"),
+    cell(outcome(c), c.failed ? "bad" : "good"),
+    cell(c.batch_size ? `${c.transport} ${c.batch_index + 1}/${c.batch_size}` : c.transport),
+    cell(micros(c.total_us), "n"), cell(micros(c.overhead_us), "n"), cell(bytes(c.response_bytes), "n"),
+  ],
+  transactions: (t) => [
+    cell(time(t.at_ms)), cell(named(t), "long"),
+    cell(`${t.status === "success" ? "✓" : "✕"} ${t.status}`, t.status === "success" ? "good" : "bad"),
+    cell(t.reason ?? "", "long"), cell(count(t.gas_used), "n"), cell(micros(t.confirmation_us), "n"),
+    cell(count(t.block), "n"), cell(short(t.hash), "", t.hash),
+  ],
+  requests: (r) => [
+    cell(time(r.at_ms)), cell(r.method), cell(r.path, "long", `${r.route} (${r.path})`),
+    cell(`${r.status < 400 ? "✓" : "✕"} ${r.status}`, r.status < 400 ? "good" : "bad"),
+    cell(micros(r.total_us), "n"), cell(micros(r.first_byte_us), "n"), cell(bytes(r.response_bytes), "n"),
+  ],
+};
+
+function showLists() {
+  for (const [name, items] of Object.entries(state.lists)) fill(name, items, rows[name]);
+}
+
+function showOverview(o) {
+  const verdict = byId("verdict");
+  // A status region is read out whenever it is written to.
+  if (verdict.textContent !== o.verdict.text) verdict.textContent = o.verdict.text;
+  verdict.className = `verdict ${o.verdict.level}`;
+  const hint = byId("hint");
+  hint.hidden = o.verdict.level !== "no_traffic";
+  hint.textContent = [
+    o.endpoints.rpc && `Point your wallet, scripts and API at ${o.endpoints.rpc} instead of the node.`,
+    o.endpoints.api && `Open the API at ${o.endpoints.api}.`,
+  ].filter(Boolean).join(" ");
+  const { calls, requests, transactions: t, confirmation, block, node, monitor } = o;
+  numbers([
+    ["RPC calls", rate(calls?.per_second) + (calls ? " /s" : ""), calls ? `${count(calls.count)} in the range` : ""],
+    ["RPC calls failed", percent(calls?.error_ratio), calls ? `${count(calls.errors)} of ${count(calls.count)}` : ""],
+    ["RPC p50", micros(calls?.p50_us), calls ? `p95 ${micros(calls.p95_us)} · p99 ${micros(calls.p99_us)}` : ""],
+    ["API requests", rate(requests?.per_second) + (requests ? " /s" : ""), requests ? `${percent(requests.error_ratio)} failed` : ""],
+    ["API p50", micros(requests?.p50_us), requests ? `p95 ${micros(requests.p95_us)} · p99 ${micros(requests.p99_us)}` : ""],
+    ["Transactions", count(t.success + t.reverted), `${count(t.reverted)} reverted · ${count(t.rejected)} rejected · ${count(t.pending)} pending`],
+    ["Confirmed in", micros(confirmation?.p50_us), confirmation ? `p95 ${micros(confirmation.p95_us)}` : ""],
+    ["Gas", count(o.gas.length ? o.gas.reduce((sum, g) => sum + g.sum_gas, 0) : null), "used by mined transactions"],
+    ["Block", block ? count(block.number) : NONE, block ? `${time(block.at_ms)} · ${percent(block.gas_used / block.gas_limit)} full` : ""],
+    ["Node", node ? (node.up ? "✓ up" : "✕ down") : NONE, node ? `${node.client} · chain ${node.chain_id ?? "?"}` : "not heard of yet"],
+    ["Monitor’s own share", micros(monitor.overhead?.p50_us), monitor.overhead ? `p99 ${micros(monitor.overhead.p99_us)} a call` : ""],
+    ["Samples lost", count(Object.values(monitor.dropped).reduce((a, b) => a + b, 0)), monitor.store.trouble ?? (monitor.store.recording ? "recording" : "not recording")],
+  ]);
+  const failed = (x) => cell(count(x.errors), x.errors ? "n bad" : "n");
+  fill("methods", o.methods, (m) => [cell(m.method, "long"), cell(count(m.count), "n"), failed(m), cell(micros(m.p50_us), "n"), cell(micros(m.p99_us), "n")]);
+  fill("routes", o.routes, (r) => [cell(`${r.method} ${r.route}`, "long"), cell(count(r.count), "n"), failed(r), cell(micros(r.p50_us), "n"), cell(micros(r.p99_us), "n")]);
+  fill("gas", o.gas, (g) => [cell(named(g), "long"), cell(count(g.count), "n"), failed(g), cell(count(g.p50_gas), "n"), cell(count(g.max_gas), "n")]);
+  fill("processes", o.machine?.processes ?? [], (p) => [cell(p.process), cell(String(p.pid), "n"), cell(`${p.cpu_seconds.toFixed(1)} s`, "n"), cell(bytes(p.resident_bytes), "n"), cell(count(p.threads), "n")]);
+  byId("footer").textContent = `dappscope ${o.version} · up ${count(o.uptime_s)} s · store ${bytes(monitor.store.bytes)} · queue ${count(monitor.queue_depth)} of ${count(monitor.queue_capacity)} · also /metrics, /healthz and JSON-RPC on /rpc`;
+}
+
+function showSeries(series) {
+  const some = series.points.length > 0;
+  byId("latency").hidden = !some;
+  byId("no-series").hidden = some;
+  if (!some) return;
+  Chart.draw(byId("chart"), series, { value: micros, time: series.until_ms - series.from_ms > 864e5 ? (ms) => new Date(ms).toLocaleString("en-GB", { dateStyle: "short", timeStyle: "short" }) : time });
+  fill("series-rows", series.points, (p) => [cell(time(p.at_ms)), cell(count(p.count), "n"), cell(count(p.errors), "n"), cell(micros(p.p50_us), "n"), cell(micros(p.p95_us), "n"), cell(micros(p.p99_us), "n")]);
+}
+
+function showLink() {
+  const link = byId("link");
+  const lost = document.documentElement.classList.contains("stale");
+  link.classList.toggle("lost", lost);
+  link.textContent = lost ? "✕ no answer, trying again"
+    : state.paused ? `❚❚ paused, ${count(state.behind)} new`
+    : state.live ? "● live" : `○ every ${REFRESH_MS / 1000} s`;
+}
+
+// ---- Asking ---------------------------------------------------------------------------------
+
+async function ask(method, params) {
+  const response = await fetch("rpc", {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ jsonrpc: "2.0", id: 1, method, params: [params] }),
+    signal: AbortSignal.timeout(15000),
+  });
+  const answer = await response.json();
+  if (answer.error) throw new Error(answer.error.message ?? answer.error);
+  return answer.result;
+}
+
+let asking = false;
+async function refresh({ lists }) {
+  if (asking || state.paused) return;
+  asking = true;
+  const last = state.range;
+  try {
+    const wanted = [
+      ask("dappscope_overview", { last }).then(showOverview),
+      ask("dappscope_series", { measure: "call_duration", last, points: 200 }).then(showSeries),
+    ];
+    if (lists) {
+      for (const name of Object.keys(state.lists)) {
+        wanted.push(ask(`dappscope_${name}`, { last, limit: ROWS }).then((page) => { state.lists[name] = page[name]; }));
+      }
+    }
+    await Promise.all(wanted);
+    if (lists) showLists();
+    document.documentElement.classList.remove("stale");
+  } catch (error) {
+    document.documentElement.classList.add("stale");
+    byId("verdict").className = "verdict unknown";
+    byId("verdict").textContent = `The monitor cannot tell: ${error.message}. What is shown below may be old.`;
+  } finally {
+    asking = false;
+    showLink();
+    if (last !== state.range) refresh({ lists: true });
+  }
+}
+
+// ---- Following ------------------------------------------------------------------------------
+
+let drawing = false;
+function receive({ events, missed }) {
+  if (state.paused) {
+    state.behind += events.length + missed;
+    showLink();
+    return;
+  }
+  for (const event of events) {
+    const list = state.lists[`${event.kind}s`];
+    if (!list) continue;
+    list.unshift(event);
+    if (list.length > ROWS) list.length = ROWS;
+  }
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => { drawing = false; showLists(); });
+}
+
+function follow() {
+  const url = new URL("rpc", location.href);
+  url.protocol = url.protocol.replace("http", "ws");
+  const socket = new WebSocket(url);
+  state.socket = socket;
+  socket.onopen = () => socket.send(JSON.stringify({ jsonrpc: "2.0", id: 1, method: "dappscope_subscribe", params: [{ kinds: ["call", "transaction", "request"] }] }));
+  socket.onmessage = ({ data }) => {
+    const message = JSON.parse(data);
+    if (message.method === "dappscope_event") return receive(message.params.result);
+    state.live = message.result !== undefined;
+    // What happened between the first look and the subscription.
+    refresh({ lists: true });
+  };
+  socket.onclose = () => {
+    state.live = false;
+    showLink();
+    setTimeout(follow, RETRY_MS);
+  };
+}
+
+// ---- Controls: the URL holds the range ------------------------------------------------------
+
+function rangeFromUrl() {
+  const wanted = new URLSearchParams(location.hash.slice(1)).get("last");
+  const select = byId("range");
+  if ([...select.options].some((option) => option.value === wanted)) select.value = wanted;
+  state.range = select.value;
+  refresh({ lists: true });
+}
+
+byId("range").addEventListener("change", (event) => { location.hash = `last=${event.target.value}`; });
+addEventListener("hashchange", rangeFromUrl);
+byId("pause").addEventListener("click", (event) => {
+  state.paused = !state.paused;
+  state.behind = 0;
+  event.target.setAttribute("aria-pressed", String(state.paused));
+  event.target.textContent = state.paused ? "Go on" : "Pause";
+  showLink();
+  refresh({ lists: true });
+});
+setInterval(() => refresh({ lists: !state.live }), REFRESH_MS);
+rangeFromUrl();
+follow();

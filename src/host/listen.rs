@@ -1,0 +1,113 @@
+//! Who listens on a port: the join from a port to a process, by the socket's inode.
+//!
+//! Linux only (`/proc`); elsewhere nobody is ever found.
+
+use std::fs;
+use std::path::Path;
+
+/// The process that listens on a TCP port of this machine, by pid and name. None when nobody does,
+/// when the process belongs to another user, and on systems other than Linux.
+pub fn who_listens(port: u16) -> Option<(u32, String)> {
+    let pid = listening_pid(port)?;
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some((pid, name.trim().to_owned()))
+}
+
+/// The pid of [`who_listens`]. Where several processes hold the socket (a reloader and its child, a
+/// master and its workers) it is the one started last, which is the one that does the work.
+pub fn listening_pid(port: u16) -> Option<u32> {
+    let sockets: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .flat_map(|table| listening_inodes(&table, port))
+        .map(|inode| format!("socket:[{inode}]"))
+        .collect();
+    if sockets.is_empty() {
+        return None;
+    }
+    fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| holds_any(*pid, &sockets))
+        .max_by_key(|pid| (start_ticks(*pid), *pid))
+}
+
+/// Inodes of the sockets that listen on `port`, from the text of `/proc/net/tcp` or `tcp6`.
+fn listening_inodes(table: &str, port: u16) -> Vec<u64> {
+    /// `TCP_LISTEN` in the kernel's own numbering.
+    const LISTEN: &str = "0A";
+    table
+        .lines()
+        .skip(1)
+        .filter_map(|line| {
+            // sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …
+            let mut fields = line.split_ascii_whitespace();
+            let local = fields.nth(1)?;
+            let state = fields.nth(1)?;
+            let inode = fields.nth(5)?;
+            let (_, local_port) = local.rsplit_once(':')?;
+            let found = u16::from_str_radix(local_port, 16).ok()? == port && state == LISTEN;
+            found.then(|| inode.parse().ok())?
+        })
+        .collect()
+}
+
+fn holds_any(pid: u32, sockets: &[String]) -> bool {
+    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    files.flatten().any(|file| {
+        fs::read_link(file.path())
+            .is_ok_and(|target| sockets.iter().any(|socket| Path::new(socket) == target))
+    })
+}
+
+/// When a process was started, in clock ticks since boot.
+fn start_ticks(pid: u32) -> Option<u64> {
+    stat_field(pid, 22)?.parse().ok()
+}
+
+/// Threads of a process.
+pub fn threads(pid: u32) -> Option<u64> {
+    stat_field(pid, 20)?.parse().ok()
+}
+
+/// A field of `/proc/<pid>/stat`, counted from 1 as in proc(5); only those after the name.
+fn stat_field(pid: u32, field: usize) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may itself hold spaces and parentheses; the last one ends it.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(field.checked_sub(3)?).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:2161 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 81811 1 0000000000000000 100 0 0 10 0
+   1: 0100007F:2161 0100007F:D2F0 01 00000000:00000000 00:00000000 00000000     0        0 81812 1 0000000000000000 20 4 30 10 -1
+   2: 00000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 9 1 0000000000000000 100 0 0 10 0
+";
+
+    #[test]
+    fn only_listening_sockets_of_the_port_are_found() {
+        assert_eq!(listening_inodes(TABLE, 0x2161), [81811]);
+        assert_eq!(listening_inodes(TABLE, 80), [9]);
+        assert!(listening_inodes(TABLE, 81).is_empty());
+        assert!(listening_inodes("sl\ngarbage\n0: :: x", 80).is_empty());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn this_process_is_found_by_the_port_it_listens_on() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (pid, name) = who_listens(port).unwrap();
+        assert_eq!(pid, std::process::id());
+        assert!(!name.is_empty());
+        drop(listener);
+        assert_eq!(who_listens(port), None);
+        assert!(threads(pid).unwrap() >= 1);
+    }
+}

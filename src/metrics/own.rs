@@ -1,0 +1,174 @@
+//! The monitor's own families: what it costs, what it lost, and whether its upstreams answer.
+
+use prometheus::local::LocalHistogram;
+use prometheus::{Error, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+
+use super::buckets::OVERHEAD;
+use super::family;
+use crate::model::{DropReason, Proxy, Queue, SampleKind, Tally};
+
+/// The families.
+#[derive(Clone)]
+pub struct Own {
+    overhead: HistogramVec,
+    seen: IntCounterVec,
+    stored: IntCounterVec,
+    dropped: IntCounterVec,
+    queue_depth: IntGauge,
+    queue_capacity: IntGauge,
+    pub label_overflow: IntCounterVec,
+    pub parse_failures: IntCounterVec,
+    pub opaque: IntCounterVec,
+    pub refused: IntCounterVec,
+    pub upstream_up: IntGaugeVec,
+    pub network_bytes: IntCounterVec,
+}
+
+impl Own {
+    pub fn register(registry: &Registry) -> Result<Self, Error> {
+        let build = family::integer_gauges(
+            registry,
+            "dappscope_build_info",
+            "Which dappscope this is; always 1.",
+            &["version"],
+        )?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Self {
+            overhead: family::histograms(
+                registry,
+                "dappscope_proxy_overhead_seconds",
+                "Time in seconds that a proxy itself added to a call or request, upstream time \
+                 left out.",
+                OVERHEAD,
+                &["proxy"],
+            )?,
+            seen: family::counters(
+                registry,
+                "dappscope_samples_total",
+                "Samples made of what was observed, by kind.",
+                &["kind"],
+            )?,
+            stored: family::counters(
+                registry,
+                "dappscope_samples_stored_total",
+                "Samples that are on disk, by kind.",
+                &["kind"],
+            )?,
+            dropped: family::counters(
+                registry,
+                "dappscope_samples_dropped_total",
+                "Samples that were given up, by reason; for queue_full, observations of which no \
+                 sample was made.",
+                &["reason"],
+            )?,
+            queue_depth: family::integer_gauge(
+                registry,
+                "dappscope_queue_depth",
+                "Observations that wait for the recorder.",
+            )?,
+            queue_capacity: family::integer_gauge(
+                registry,
+                "dappscope_queue_capacity",
+                "Observations that fit into the queue before the recorder.",
+            )?,
+            label_overflow: family::counters(
+                registry,
+                "dappscope_label_overflow_total",
+                "Times a name became _OTHER because its label had too many values already.",
+                &["label"],
+            )?,
+            parse_failures: family::counters(
+                registry,
+                "dappscope_parse_failures_total",
+                "Messages that should have been JSON-RPC and are not, by where they were found.",
+                &["kind"],
+            )?,
+            opaque: family::counters(
+                registry,
+                "dappscope_opaque_connections_total",
+                "Connections whose bytes were passed on unobserved from some point on, by reason.",
+                &["reason"],
+            )?,
+            refused: family::counters(
+                registry,
+                "dappscope_refused_requests_total",
+                "Requests that a proxy's guard refused, by proxy and reason.",
+                &["proxy", "reason"],
+            )?,
+            upstream_up: family::integer_gauges(
+                registry,
+                "dappscope_upstream_up",
+                "Whether a proxy's upstream could be reached when it was last tried: 1 or 0.",
+                &["upstream"],
+            )?,
+            network_bytes: family::counters(
+                registry,
+                "dapp_network_bytes_total",
+                "Bytes that passed a proxy, headers included, by peer (rpc or api) and direction \
+                 (sent to the upstream or received from it). Counted when a connection ends.",
+                &["peer", "direction"],
+            )?,
+        })
+    }
+
+    /// The overhead of one proxy, at hand.
+    pub fn overhead(&self, proxy: Proxy) -> LocalHistogram {
+        self.overhead.with_label_values(&[proxy.as_str()]).local()
+    }
+
+    /// Takes over what is counted elsewhere. Not to be run twice at a time.
+    pub fn refresh(&self, tally: &Tally, queue: &Queue) {
+        // Stored and dropped are read before seen, so that a scrape in between never shows more of
+        // them than were seen.
+        for kind in SampleKind::ALL {
+            let stored = self.stored.with_label_values(&[kind.as_str()]);
+            family::raise(&stored, tally.stored(kind));
+        }
+        for reason in DropReason::ALL {
+            let dropped = self.dropped.with_label_values(&[reason.as_str()]);
+            family::raise(&dropped, tally.dropped(reason));
+        }
+        for kind in SampleKind::ALL {
+            family::raise(&self.seen.with_label_values(&[kind.as_str()]), tally.seen(kind));
+        }
+        self.queue_depth.set(family::as_gauge(queue.depth() as u64));
+        self.queue_capacity.set(family::as_gauge(queue.capacity() as u64));
+    }
+}
+
+/// The store in numbers, as they are at a scrape. The store is above this module and hands them in.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StoreNumbers {
+    /// Size of its files, in bytes.
+    pub bytes: u64,
+    /// Writes and reads that failed.
+    pub errors: u64,
+}
+
+/// Families of the store; registered only where there is one.
+pub struct StoreFamilies {
+    bytes: IntGauge,
+    errors: IntCounter,
+}
+
+impl StoreFamilies {
+    pub fn register(registry: &Registry) -> Result<Self, Error> {
+        Ok(Self {
+            bytes: family::integer_gauge(
+                registry,
+                "dappscope_store_bytes",
+                "Size in bytes of the store's files.",
+            )?,
+            errors: family::counter(
+                registry,
+                "dappscope_store_errors_total",
+                "Store operations that failed.",
+            )?,
+        })
+    }
+
+    pub fn refresh(&self, numbers: StoreNumbers) {
+        self.bytes.set(family::as_gauge(numbers.bytes));
+        family::raise(&self.errors, numbers.errors);
+    }
+}

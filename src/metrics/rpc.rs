@@ -1,0 +1,163 @@
+//! JSON-RPC families: every item of a batch and every WebSocket request counts as one call.
+
+use prometheus::local::LocalHistogram;
+use prometheus::{Error, Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+
+use super::buckets::{COUNT, LATENCY, SIZE};
+use super::error_type::{ErrorType, ErrorTypes};
+use super::family;
+use super::series::{Flush, LabelKey, Place, Table};
+use crate::model::{RpcCall, Transport};
+
+/// The families.
+#[derive(Clone)]
+pub struct Rpc {
+    duration: HistogramVec,
+    request_size: HistogramVec,
+    response_size: HistogramVec,
+    pub batch_size: Histogram,
+    pub active: IntGauge,
+    pub duplicates: IntCounterVec,
+    pub notifications: IntCounterVec,
+    pub notification_lag: Histogram,
+    pub connections: IntGaugeVec,
+}
+
+impl Rpc {
+    pub fn register(registry: &Registry) -> Result<Self, Error> {
+        Ok(Self {
+            duration: family::histograms(
+                registry,
+                "rpc_server_call_duration_seconds",
+                "Time in seconds from a JSON-RPC call's first byte in to its answer's last byte \
+                 out, by method, by what went wrong (the JSON-RPC code from the body, a word, or \
+                 nothing) and by transport. A batch item's time is its batch's.",
+                LATENCY,
+                &["rpc_method", "error_type", "transport"],
+            )?,
+            request_size: family::histograms(
+                registry,
+                "rpc_server_request_size_bytes",
+                "Size in bytes of a call's request object.",
+                SIZE,
+                &["rpc_method"],
+            )?,
+            response_size: family::histograms(
+                registry,
+                "rpc_server_response_size_bytes",
+                "Size in bytes of a call's response object.",
+                SIZE,
+                &["rpc_method"],
+            )?,
+            batch_size: family::histogram(
+                registry,
+                "rpc_server_batch_size",
+                "Calls in a JSON-RPC batch.",
+                COUNT,
+            )?,
+            active: family::integer_gauge(
+                registry,
+                "rpc_server_active_calls",
+                "Calls on WebSockets that await their answer. HTTP calls are seen only once they \
+                 have ended and are not among them.",
+            )?,
+            duplicates: family::counters(
+                registry,
+                "rpc_server_duplicate_calls_total",
+                "Reads with the method and params of one answered since the last block: what a \
+                 cache or a multicall would save.",
+                &["rpc_method"],
+            )?,
+            notifications: family::counters(
+                registry,
+                "rpc_server_notifications_total",
+                "Subscription notifications that the node sent, by kind of subscription.",
+                &["subscription"],
+            )?,
+            notification_lag: family::histogram(
+                registry,
+                "rpc_server_notification_lag_seconds",
+                "Time in seconds from a block being seen to its newHeads notification being \
+                 passed on.",
+                LATENCY,
+            )?,
+            connections: family::integer_gauges(
+                registry,
+                "rpc_server_connections",
+                "Client connections to the relay that are open, by transport.",
+                &["transport"],
+            )?,
+        })
+    }
+}
+
+/// Calls by method, error and transport, and sizes by method, at hand.
+pub struct Calls {
+    families: Rpc,
+    errors: ErrorTypes,
+    durations: Table<(LabelKey, ErrorType, Transport), Timed>,
+    sizes: Table<LabelKey, Sizes>,
+}
+
+struct Timed {
+    duration: LocalHistogram,
+    sizes: Place,
+}
+
+struct Sizes {
+    request: LocalHistogram,
+    response: LocalHistogram,
+}
+
+impl Flush for Timed {
+    fn flush(&mut self) {
+        self.duration.flush();
+    }
+}
+
+impl Flush for Sizes {
+    fn flush(&mut self) {
+        self.request.flush();
+        self.response.flush();
+    }
+}
+
+impl Calls {
+    pub fn new(families: Rpc) -> Self {
+        Self {
+            families,
+            errors: ErrorTypes::default(),
+            durations: Table::new(),
+            sizes: Table::new(),
+        }
+    }
+
+    pub fn record(&mut self, call: &RpcCall) {
+        let Self { families, errors, durations, sizes } = self;
+        let method = LabelKey::from(call.method);
+        let error = errors.of(call.outcome);
+        let timed = durations.touch((method, error, call.transport), || {
+            let name = call.method.as_str();
+            let labels = [name, errors.text(error), call.transport.as_str()];
+            Timed {
+                duration: families.duration.with_label_values(&labels).local(),
+                sizes: sizes.place(method, || Sizes {
+                    request: families.request_size.with_label_values(&[name]).local(),
+                    response: families.response_size.with_label_values(&[name]).local(),
+                }),
+            }
+        });
+        timed.duration.observe(call.total.as_secs_f64());
+        let sizes = sizes.at(timed.sizes);
+        sizes.request.observe(family::as_value(call.request_bytes));
+        // A call without an answer has no answer of size zero.
+        if call.response_bytes > 0 {
+            sizes.response.observe(family::as_value(call.response_bytes));
+        }
+    }
+
+    pub fn flush(&mut self) {
+        self.durations.flush();
+        self.sizes.flush();
+    }
+}

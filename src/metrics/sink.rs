@@ -1,0 +1,136 @@
+//! Turns samples and events into metrics, in the recorder's thread.
+//!
+//! Values gather in plain memory and are handed to the shared families when the batch ends, so a
+//! scrape never sees half a batch's worth of atomics being fought over.
+
+use prometheus::local::LocalHistogram;
+
+use super::Families;
+use super::api::Requests;
+use super::chain::Chain;
+use super::contracts::{ContractCalls, Contracts};
+use super::family;
+use super::machine::Readings;
+use super::own::Own;
+use super::rpc::{Calls, Rpc};
+use crate::model::{Event, Proxy, RpcCall, Sample, Sink, Transport};
+
+const HTTP: &str = Transport::Http.as_str();
+const WEBSOCKET: &str = Transport::WebSocket.as_str();
+
+/// Feeds every family that lives on samples and events.
+pub struct MetricsSink {
+    calls: Calls,
+    contract_calls: ContractCalls,
+    requests: Requests,
+    readings: Readings,
+    rpc_overhead: LocalHistogram,
+    api_overhead: LocalHistogram,
+    rpc: Rpc,
+    contracts: Contracts,
+    chain: Chain,
+    own: Own,
+}
+
+impl MetricsSink {
+    pub(super) fn new(families: &Families) -> Self {
+        Self {
+            calls: Calls::new(families.rpc.clone()),
+            contract_calls: ContractCalls::new(families.contracts.clone()),
+            requests: Requests::new(families.api.clone()),
+            readings: Readings::new(families.machine.clone()),
+            rpc_overhead: families.own.overhead(Proxy::Rpc),
+            api_overhead: families.own.overhead(Proxy::Api),
+            rpc: families.rpc.clone(),
+            contracts: families.contracts.clone(),
+            chain: families.chain.clone(),
+            own: families.own.clone(),
+        }
+    }
+
+    fn call(&mut self, call: &RpcCall) {
+        self.calls.record(call);
+        self.contract_calls.record(call);
+        // A batch's overhead belongs to its exchange, not to each of its items.
+        if call.batch.is_none_or(|place| place.index == 0) {
+            self.rpc_overhead.observe(call.overhead.as_secs_f64());
+        }
+    }
+}
+
+impl Sink for MetricsSink {
+    fn accept(&mut self, samples: &[Sample]) {
+        for sample in samples {
+            match sample {
+                Sample::Call(call) => self.call(call),
+                Sample::Request(request) => {
+                    self.requests.record(request);
+                    self.api_overhead.observe(request.overhead.as_secs_f64());
+                }
+                Sample::Transaction(transaction) => self.contracts.record(transaction),
+                Sample::Block(block) => self.chain.record(block),
+                Sample::Host(reading) => self.readings.record(reading),
+            }
+        }
+        self.calls.flush();
+        self.contract_calls.flush();
+        self.requests.flush();
+        self.rpc_overhead.flush();
+        self.api_overhead.flush();
+    }
+
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::BatchSize(size) => self.rpc.batch_size.observe(f64::from(*size)),
+            Event::Duplicate(method) => {
+                self.rpc.duplicates.with_label_values(&[method.as_str()]).inc();
+            }
+            Event::Notification { subscription, lag } => {
+                self.rpc.notifications.with_label_values(&[subscription]).inc();
+                if let Some(lag) = lag {
+                    self.rpc.notification_lag.observe(lag.as_secs_f64());
+                }
+            }
+            Event::ParseFailure(kind) => self.own.parse_failures.with_label_values(&[kind]).inc(),
+            Event::ConnectionOpened { proxy: Proxy::Rpc } => {
+                self.rpc.connections.with_label_values(&[HTTP]).inc();
+            }
+            Event::ConnectionOpened { proxy: Proxy::Api } => {}
+            Event::ConnectionUpgraded => {
+                self.rpc.connections.with_label_values(&[HTTP]).dec();
+                self.rpc.connections.with_label_values(&[WEBSOCKET]).inc();
+            }
+            Event::ConnectionClosed { proxy, upgraded, sent, received } => {
+                if *proxy == Proxy::Rpc {
+                    let transport = if *upgraded { WEBSOCKET } else { HTTP };
+                    self.rpc.connections.with_label_values(&[transport]).dec();
+                }
+                for (direction, bytes) in [("sent", sent), ("received", received)] {
+                    let labels = [proxy.as_str(), direction];
+                    self.own.network_bytes.with_label_values(&labels).inc_by(*bytes);
+                }
+            }
+            Event::Opaque(why) => self.own.opaque.with_label_values(&[why.as_str()]).inc(),
+            Event::Refused { proxy, reason, .. } => {
+                self.own.refused.with_label_values(&[proxy.as_str(), reason]).inc();
+            }
+            Event::Upstream { proxy, reachable } => {
+                let up = self.own.upstream_up.with_label_values(&[proxy.as_str()]);
+                up.set(i64::from(*reachable));
+            }
+            Event::NodeUp { at, .. } => self.chain.node_up(*at),
+            Event::NodeDown => self.chain.node_down(),
+            Event::NodeRestarted => self.chain.node_restarted(),
+            Event::LabelOverflow { label } => {
+                self.own.label_overflow.with_label_values(&[label]).inc();
+            }
+            Event::CallStarted => self.rpc.active.inc(),
+            Event::CallEnded => self.rpc.active.dec(),
+            Event::Pending { transactions, oldest } => {
+                self.contracts.pending.set(family::as_gauge(*transactions));
+                let waiting = oldest.unwrap_or_default();
+                self.contracts.oldest_pending.set(waiting.as_secs_f64());
+            }
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! What a scrape says, read as Prometheus reads it.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use alloy::primitives::{B256, U256};
+
+use super::*;
+use crate::model::{
+    BatchPlace, Block, ConnectionId, ContractCall, ContractName, DropReason, End, Event,
+    FunctionName, HostReading, HttpMethod, HttpRequest, LabelSet, Method, Opaque, Outcome,
+    ProcessReading, Proxy, Reason, Role, Route, RpcCall, Sample, SampleKind, Sink as _,
+    TraceContext, Transaction, TransactionKind, TransactionStatus, Transport, UnixMicros, Volume,
+};
+
+/// Every family: its type and its labels, as the catalogue of metrics names them.
+const CATALOGUE: &[(&str, &str, &str)] = &[
+    ("dapp_network_bytes_total", "counter", "direction,peer"),
+    ("dapp_process_cpu_seconds_total", "counter", "process"),
+    ("dapp_process_disk_read_bytes_total", "counter", "process"),
+    ("dapp_process_disk_written_bytes_total", "counter", "process"),
+    ("dapp_process_open_fds", "gauge", "process"),
+    ("dapp_process_resident_memory_bytes", "gauge", "process"),
+    ("dapp_process_start_time_seconds", "gauge", "process"),
+    ("dapp_process_threads", "gauge", "process"),
+    ("dapp_process_up", "gauge", "process"),
+    ("dappscope_build_info", "gauge", "version"),
+    ("dappscope_label_overflow_total", "counter", "label"),
+    ("dappscope_opaque_connections_total", "counter", "reason"),
+    ("dappscope_parse_failures_total", "counter", "kind"),
+    ("dappscope_proxy_overhead_seconds", "histogram", "proxy"),
+    ("dappscope_queue_capacity", "gauge", ""),
+    ("dappscope_queue_depth", "gauge", ""),
+    ("dappscope_refused_requests_total", "counter", "proxy,reason"),
+    ("dappscope_samples_dropped_total", "counter", "reason"),
+    ("dappscope_samples_stored_total", "counter", "kind"),
+    ("dappscope_samples_total", "counter", "kind"),
+    ("dappscope_store_bytes", "gauge", ""),
+    ("dappscope_store_errors_total", "counter", ""),
+    ("dappscope_upstream_up", "gauge", "upstream"),
+    ("evm_base_fee_wei", "gauge", ""),
+    ("evm_block_gas_limit", "gauge", ""),
+    ("evm_block_gas_used", "histogram", ""),
+    ("evm_block_height", "gauge", ""),
+    ("evm_block_interval_seconds", "histogram", ""),
+    ("evm_block_transactions", "histogram", ""),
+    ("evm_contract_call_duration_seconds", "histogram", "contract,function,kind"),
+    ("evm_deployment_duration_seconds", "histogram", "contract"),
+    ("evm_deployment_gas_used", "histogram", "contract"),
+    ("evm_head_timestamp_seconds", "gauge", ""),
+    ("evm_node_restarts_total", "counter", ""),
+    ("evm_node_start_time_seconds", "gauge", ""),
+    ("evm_node_up", "gauge", ""),
+    ("evm_oldest_pending_transaction_seconds", "gauge", ""),
+    ("evm_reverts_total", "counter", "contract,function,reason"),
+    ("evm_transaction_confirmation_seconds", "histogram", "contract,function"),
+    ("evm_transaction_gas_used", "histogram", "contract,function"),
+    ("evm_transactions_pending", "gauge", ""),
+    ("evm_transactions_total", "counter", "contract,function,status"),
+    ("http_server_active_requests", "gauge", ""),
+    ("http_server_request_body_size_bytes", "histogram", "http_request_method,http_route"),
+    (
+        "http_server_request_duration_seconds",
+        "histogram",
+        "http_request_method,http_response_status_code,http_route",
+    ),
+    ("http_server_response_body_size_bytes", "histogram", "http_request_method,http_route"),
+    ("rpc_server_active_calls", "gauge", ""),
+    ("rpc_server_batch_size", "histogram", ""),
+    ("rpc_server_call_duration_seconds", "histogram", "error_type,rpc_method,transport"),
+    ("rpc_server_connections", "gauge", "transport"),
+    ("rpc_server_duplicate_calls_total", "counter", "rpc_method"),
+    ("rpc_server_notification_lag_seconds", "histogram", ""),
+    ("rpc_server_notifications_total", "counter", "subscription"),
+    ("rpc_server_request_size_bytes", "histogram", "rpc_method"),
+    ("rpc_server_response_size_bytes", "histogram", "rpc_method"),
+    ("system_cpu_utilization_ratio", "gauge", ""),
+    ("system_disk_io_bytes_total", "counter", "disk_io_direction,system_device"),
+    ("system_memory_usage_bytes", "gauge", "system_memory_state"),
+    ("system_network_io_bytes_total", "counter", "network_interface_name,network_io_direction"),
+];
+
+fn metrics() -> Metrics {
+    let tally = Arc::new(Tally::default());
+    Metrics::new(Sources {
+        queue: Queue::new(1_000, 1_000_000, Arc::clone(&tally)),
+        tally,
+        store: Some(Box::new(|| StoreNumbers { bytes: 4_096, errors: 2 })),
+        active_requests: Some(Box::new(|| 3)),
+    })
+    .unwrap()
+}
+
+fn scrape(metrics: &Metrics) -> String {
+    String::from_utf8(metrics.encode()).unwrap()
+}
+
+#[track_caller]
+fn has(scrape: &str, line: &str) {
+    assert!(scrape.lines().any(|l| l == line), "no line {line} in\n{scrape}");
+}
+
+fn call(method: Method, outcome: Outcome) -> RpcCall {
+    RpcCall {
+        at: UnixMicros(1),
+        method,
+        transport: Transport::Http,
+        outcome,
+        connection: ConnectionId(1),
+        batch: None,
+        request_bytes: 200,
+        response_bytes: 100,
+        total: Duration::from_micros(900),
+        upstream: Duration::from_micros(880),
+        overhead: Duration::from_micros(20),
+        target: None,
+        transaction: None,
+        trace: None,
+    }
+}
+
+fn request() -> HttpRequest {
+    HttpRequest {
+        at: UnixMicros(1),
+        method: HttpMethod::known("GET"),
+        route: Route::known("/api/nfts/{id}"),
+        path: "/api/nfts/7".into(),
+        status: 200,
+        end: End::Complete,
+        connection: ConnectionId(1),
+        request_bytes: 0,
+        response_bytes: 1_000,
+        total: Duration::from_millis(20),
+        upstream: Duration::from_millis(19),
+        first_byte: Duration::from_millis(18),
+        overhead: Duration::from_micros(30),
+        trace: TraceContext { trace_id: 1, span_id: 1, flags: 1 },
+    }
+}
+
+fn transaction(kind: TransactionKind, status: TransactionStatus) -> Transaction {
+    Transaction {
+        at: UnixMicros(1),
+        hash: B256::ZERO,
+        kind,
+        status,
+        from: None,
+        to: None,
+        created: None,
+        contract: ContractName::known("Marketplace"),
+        function: FunctionName::known("buy"),
+        selector: None,
+        nonce: None,
+        value: U256::ZERO,
+        gas_limit: None,
+        gas_used: Some(84_000),
+        gas_price: None,
+        block: Some(1),
+        reason: (status != TransactionStatus::Success).then(|| Reason::known("NotForSale")),
+        confirmation: Some(Duration::from_millis(4)),
+        submission: None,
+        trace: None,
+    }
+}
+
+fn reading(pid: u32, cpu_seconds: f64) -> HostReading {
+    let volume = Volume { read: 10, written: 20 };
+    HostReading {
+        at: UnixMicros(1),
+        cpu: 0.25,
+        memory_used: 100,
+        memory_available: 200,
+        memory_total: 300,
+        disks: vec![("vda".into(), volume)],
+        networks: vec![("lo".into(), volume)],
+        processes: vec![ProcessReading {
+            role: Role::known("flask"),
+            pid,
+            started: 1_700_000_000,
+            cpu_seconds,
+            resident: 50_000_000,
+            open_files: Some(12),
+            threads: Some(4),
+            disk: volume,
+        }],
+    }
+}
+
+/// One of everything.
+fn feed(metrics: &Metrics) {
+    let mut sink = metrics.sink();
+    let target = ContractCall {
+        contract: ContractName::known("Marketplace"),
+        function: FunctionName::known("listings"),
+    };
+    let block = Block {
+        at: UnixMicros(1),
+        number: 42,
+        hash: B256::ZERO,
+        parent: B256::ZERO,
+        timestamp: 1_700_000_000,
+        gas_used: 84_000,
+        gas_limit: 30_000_000,
+        base_fee: Some(875_000_000),
+        transactions: 1,
+        interval: Some(Duration::from_millis(500)),
+    };
+    sink.accept(&[
+        Sample::Call(RpcCall {
+            target: Some(target),
+            ..call(Method::known("eth_call"), Outcome::Success)
+        }),
+        Sample::Request(request()),
+        Sample::Transaction(Box::new(transaction(
+            TransactionKind::Deployment,
+            TransactionStatus::Success,
+        ))),
+        Sample::Transaction(Box::new(transaction(
+            TransactionKind::Call,
+            TransactionStatus::Reverted,
+        ))),
+        Sample::Block(Box::new(block)),
+        Sample::Host(Box::new(reading(7, 10.0))),
+    ]);
+    for event in [
+        Event::BatchSize(3),
+        Event::Duplicate(Method::known("eth_chainId")),
+        Event::Notification { subscription: "newHeads", lag: Some(Duration::from_millis(1)) },
+        Event::ParseFailure("rpc_request"),
+        Event::ConnectionOpened { proxy: Proxy::Rpc },
+        Event::ConnectionOpened { proxy: Proxy::Rpc },
+        Event::ConnectionUpgraded,
+        Event::ConnectionClosed { proxy: Proxy::Rpc, upgraded: false, sent: 10, received: 30 },
+        Event::Opaque(Opaque::RequestNotHttp),
+        Event::Refused { proxy: Proxy::Api, status: 403, reason: "host" },
+        Event::Upstream { proxy: Proxy::Rpc, reachable: true },
+        Event::NodeUp { at: UnixMicros(5_500_000), chain_id: 31_337, client: "Hardhat".into() },
+        Event::NodeRestarted,
+        Event::LabelOverflow { label: "http_route" },
+        Event::CallStarted,
+        Event::Pending { transactions: 2, oldest: Some(Duration::from_secs(3)) },
+    ] {
+        sink.event(&event);
+    }
+}
+
+#[test]
+fn the_families_are_those_of_the_catalogue_and_each_says_what_it_is() {
+    let metrics = metrics();
+    feed(&metrics);
+    metrics.encode();
+    let mut found = BTreeMap::new();
+    for family in metrics.registry.gather() {
+        let labels = family.get_metric()[0].get_label();
+        let names: Vec<_> = labels.iter().map(prometheus::proto::LabelPair::name).collect();
+        let kind = format!("{:?}", family.get_field_type()).to_lowercase();
+        assert!(family.help().len() > 15, "{} has no help", family.name());
+        assert!(family.help().ends_with('.'), "{}", family.help());
+        found.insert(family.name().to_owned(), (kind, names.join(",")));
+    }
+    let expected: BTreeMap<_, _> = CATALOGUE
+        .iter()
+        .map(|&(name, kind, labels)| (name.to_owned(), (kind.to_owned(), labels.to_owned())))
+        .collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn promtool_finds_nothing_to_mend_in_the_scrape() {
+    let metrics = metrics();
+    feed(&metrics);
+    let tool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut tool) = tool else {
+        eprintln!("skipped: promtool (Debian package prometheus) is not installed");
+        return;
+    };
+    tool.stdin.take().unwrap().write_all(&metrics.encode()).unwrap();
+    let output = tool.wait_with_output().unwrap();
+    let complaints = String::from_utf8_lossy(&output.stderr).into_owned()
+        + &String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && complaints.is_empty(), "{complaints}");
+}
+
+#[test]
+fn a_scrape_tells_what_was_fed() {
+    let metrics = metrics();
+    feed(&metrics);
+    let text = scrape(&metrics);
+    for line in [
+        "rpc_server_call_duration_seconds_bucket{error_type=\"\",rpc_method=\"eth_call\",transport=\"http\",le=\"0.0005\"} 0",
+        "rpc_server_call_duration_seconds_bucket{error_type=\"\",rpc_method=\"eth_call\",transport=\"http\",le=\"0.001\"} 1",
+        "rpc_server_request_size_bytes_bucket{rpc_method=\"eth_call\",le=\"256\"} 1",
+        "evm_contract_call_duration_seconds_count{contract=\"Marketplace\",function=\"listings\",kind=\"read\"} 1",
+        "evm_transactions_total{contract=\"Marketplace\",function=\"buy\",status=\"reverted\"} 1",
+        "evm_reverts_total{contract=\"Marketplace\",function=\"buy\",reason=\"NotForSale\"} 1",
+        "evm_deployment_gas_used_sum{contract=\"Marketplace\"} 84000",
+        "evm_block_height 42",
+        "evm_base_fee_wei 875000000",
+        "http_server_request_duration_seconds_count{http_request_method=\"GET\",http_response_status_code=\"200\",http_route=\"/api/nfts/{id}\"} 1",
+        "http_server_active_requests 3",
+        "rpc_server_connections{transport=\"http\"} 0",
+        "rpc_server_connections{transport=\"websocket\"} 1",
+        "dapp_network_bytes_total{direction=\"received\",peer=\"rpc\"} 30",
+        "evm_node_start_time_seconds 5.5",
+        "evm_oldest_pending_transaction_seconds 3",
+        "dappscope_store_bytes 4096",
+        "dappscope_store_errors_total 2",
+        "dapp_process_up{process=\"flask\"} 1",
+    ] {
+        has(&text, line);
+    }
+}
+
+#[test]
+fn a_hostile_method_name_stays_inside_its_label() {
+    let metrics = metrics();
+    let mut names = LabelSet::new();
+    let hostile = "x\"} 1\nevil_total{a=\"\\";
+    let method: Method = names.admit(hostile);
+    metrics.sink().accept(&[Sample::Call(call(method, Outcome::Error(-32601)))]);
+    let text = scrape(&metrics);
+    assert!(!text.lines().any(|line| line.starts_with("evil_total")), "{text}");
+    has(
+        &text,
+        "rpc_server_call_duration_seconds_count{error_type=\"-32601\",rpc_method=\"x\\\"} 1\\nevil_total{a=\\\"\\\\\",transport=\"http\"} 1",
+    );
+}
+
+#[test]
+fn an_item_of_a_batch_is_a_call_and_the_batch_adds_its_overhead_once() {
+    let metrics = metrics();
+    let items: Vec<_> = (0..3)
+        .map(|index| {
+            Sample::Call(RpcCall {
+                transport: Transport::HttpBatch,
+                batch: Some(BatchPlace { index, size: 3 }),
+                ..call(Method::known("eth_getBalance"), Outcome::Success)
+            })
+        })
+        .collect();
+    metrics.sink().accept(&items);
+    let text = scrape(&metrics);
+    has(
+        &text,
+        "rpc_server_call_duration_seconds_count{error_type=\"\",rpc_method=\"eth_getBalance\",transport=\"http_batch\"} 3",
+    );
+    has(&text, "dappscope_proxy_overhead_seconds_count{proxy=\"rpc\"} 1");
+}
+
+#[test]
+fn the_accounting_is_taken_over_at_the_scrape_and_only_once() {
+    let tally = Arc::new(Tally::default());
+    let metrics = Metrics::new(Sources {
+        queue: Queue::new(8, 8, Arc::clone(&tally)),
+        tally: Arc::clone(&tally),
+        store: None,
+        active_requests: None,
+    })
+    .unwrap();
+    tally.count_seen(SampleKind::Call, 10);
+    tally.count_stored(SampleKind::Call, 7);
+    tally.count_dropped(DropReason::StoreBehind, 3);
+    for _ in 0..2 {
+        let text = scrape(&metrics);
+        has(&text, "dappscope_samples_total{kind=\"call\"} 10");
+        has(&text, "dappscope_samples_stored_total{kind=\"call\"} 7");
+        has(&text, "dappscope_samples_dropped_total{reason=\"store_behind\"} 3");
+        has(&text, "dappscope_queue_capacity 8");
+        assert!(!text.contains("dappscope_store_bytes"), "nothing feeds it: {text}");
+        assert!(!text.contains("http_server_active_requests"), "nothing feeds it: {text}");
+    }
+}
+
+#[test]
+fn a_process_that_is_replaced_adds_to_what_its_role_has_used() {
+    let metrics = metrics();
+    let mut sink = metrics.sink();
+    let mut tell = |reading: HostReading| sink.accept(&[Sample::Host(Box::new(reading))]);
+    tell(reading(7, 10.0));
+    tell(reading(7, 12.0));
+    tell(reading(8, 1.5));
+    has(&scrape(&metrics), "dapp_process_cpu_seconds_total{process=\"flask\"} 13.5");
+    tell(HostReading { processes: Vec::new(), ..reading(8, 0.0) });
+    has(&scrape(&metrics), "dapp_process_up{process=\"flask\"} 0");
+    let moved = Volume { read: 110, written: 20 };
+    tell(HostReading { networks: vec![("lo".into(), moved)], ..reading(8, 1.5) });
+    has(
+        &scrape(&metrics),
+        "system_network_io_bytes_total{network_interface_name=\"lo\",network_io_direction=\"receive\"} 100",
+    );
+}
+
+/// Prints what a call costs; run with `--release -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, for a quiet machine"]
+fn a_call_costs_less_than_a_hundred_nanoseconds() {
+    let metrics = metrics();
+    let mut sink = metrics.sink();
+    let methods = ["eth_call", "eth_chainId", "eth_getBalance", "eth_blockNumber"];
+    let target = ContractCall {
+        contract: ContractName::known("Marketplace"),
+        function: FunctionName::known("listings"),
+    };
+    for batch in [1_usize, 16, 256, 4_096] {
+        let samples: Vec<_> = (0..batch)
+            .map(|i| {
+                let name = methods[i % methods.len()];
+                let target = (name == "eth_call").then_some(target);
+                let outcome = if i % 50 == 0 { Outcome::Error(-32603) } else { Outcome::Success };
+                Sample::Call(RpcCall { target, ..call(Method::known(name), outcome) })
+            })
+            .collect();
+        let rounds = 2_000_000 / batch;
+        let started = Instant::now();
+        for _ in 0..rounds {
+            sink.accept(&samples);
+        }
+        let each = started.elapsed().as_nanos() / (rounds * batch) as u128;
+        eprintln!("batches of {batch}: {each} ns a call");
+    }
+    let started = Instant::now();
+    let bytes = metrics.encode().len();
+    eprintln!("a scrape of {bytes} bytes: {:?}", started.elapsed());
+}

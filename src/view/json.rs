@@ -1,0 +1,215 @@
+//! Samples as JSON: snake_case, units in the names.
+//!
+//! Numbers that fit 2⁵³ are JSON numbers (gas, microseconds, milliseconds since the epoch). Hashes,
+//! addresses and selectors are `0x` hexadecimal as in Ethereum's own JSON; amounts of wei are decimal
+//! strings. What is not known is `null`.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::model::{
+    Block, End, HostReading, HttpRequest, Outcome, RpcCall, Sample, TraceContext, Transaction,
+    UnixMicros,
+};
+use crate::store::{Series, Summary};
+
+pub const fn millis(at: UnixMicros) -> u64 {
+    at.0 / 1_000
+}
+
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A sample with its kind, for a list of mixed ones.
+pub fn sample(sample: &Sample) -> Value {
+    let mut value = match sample {
+        Sample::Call(it) => call(it),
+        Sample::Request(it) => request(it),
+        Sample::Transaction(it) => transaction(it),
+        Sample::Block(it) => block(it),
+        Sample::Host(it) => reading(it),
+    };
+    value["kind"] = sample.kind().as_str().into();
+    value
+}
+
+pub fn call(call: &RpcCall) -> Value {
+    json!({
+        "at_ms": millis(call.at),
+        "method": call.method,
+        "transport": call.transport.as_str(),
+        "outcome": outcome(call.outcome),
+        "error_code": match call.outcome { Outcome::Error(code) => Some(code), _ => None },
+        "http_status": match call.outcome { Outcome::Http(status) => Some(status), _ => None },
+        "failed": call.outcome.is_failure(),
+        "connection": call.connection.0,
+        "batch_index": call.batch.map(|place| place.index),
+        "batch_size": call.batch.map(|place| place.size),
+        "request_bytes": call.request_bytes,
+        "response_bytes": call.response_bytes,
+        "total_us": micros(call.total),
+        "upstream_us": micros(call.upstream),
+        "overhead_us": micros(call.overhead),
+        "contract": call.target.map(|target| target.contract),
+        "function": call.target.map(|target| target.function),
+        "transaction": call.transaction,
+        "trace_id": trace_id(call.trace),
+    })
+}
+
+const fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Success => "success",
+        Outcome::Error(_) => "error",
+        Outcome::Http(_) => "http",
+        Outcome::Timeout => "timeout",
+        Outcome::Connect => "connect",
+        Outcome::ClientGone => "client_gone",
+        Outcome::UpstreamGone => "upstream_gone",
+        Outcome::Unanswered => "unanswered",
+        Outcome::Uninspected => "uninspected",
+        Outcome::Notification => "notification",
+    }
+}
+
+pub fn request(request: &HttpRequest) -> Value {
+    json!({
+        "at_ms": millis(request.at),
+        "method": request.method,
+        "route": request.route,
+        "path": request.path,
+        "status": request.status,
+        "end": end(request.end),
+        "connection": request.connection.0,
+        "request_bytes": request.request_bytes,
+        "response_bytes": request.response_bytes,
+        "total_us": micros(request.total),
+        "upstream_us": micros(request.upstream),
+        "first_byte_us": micros(request.first_byte),
+        "overhead_us": micros(request.overhead),
+        "trace_id": trace_id(Some(request.trace)),
+    })
+}
+
+const fn end(end: End) -> &'static str {
+    match end {
+        End::Complete => "complete",
+        End::ClientGone => "client_gone",
+        End::UpstreamGone => "upstream_gone",
+        End::Unreachable => "unreachable",
+        End::TimedOut => "timed_out",
+    }
+}
+
+pub fn transaction(transaction: &Transaction) -> Value {
+    json!({
+        "at_ms": millis(transaction.at),
+        "hash": transaction.hash,
+        "type": transaction.kind.as_str(),
+        "status": transaction.status.as_str(),
+        "from": transaction.from,
+        "to": transaction.to,
+        "created": transaction.created,
+        "contract": transaction.contract,
+        "function": transaction.function,
+        "selector": transaction.selector.map(alloy::hex::encode_prefixed),
+        "nonce": transaction.nonce,
+        "value_wei": transaction.value.to_string(),
+        "gas_limit": transaction.gas_limit,
+        "gas_used": transaction.gas_used,
+        "gas_price_wei": transaction.gas_price.map(|price| price.to_string()),
+        "block": transaction.block,
+        "reason": transaction.reason,
+        "confirmation_us": transaction.confirmation.map(micros),
+        "submission_us": transaction.submission.map(micros),
+        "trace_id": trace_id(transaction.trace),
+    })
+}
+
+pub fn block(block: &Block) -> Value {
+    json!({
+        "at_ms": millis(block.at),
+        "number": block.number,
+        "hash": block.hash,
+        "parent": block.parent,
+        "timestamp_s": block.timestamp,
+        "gas_used": block.gas_used,
+        "gas_limit": block.gas_limit,
+        "base_fee_wei": block.base_fee.map(|fee| fee.to_string()),
+        "transactions": block.transactions,
+        "interval_us": block.interval.map(micros),
+    })
+}
+
+pub fn reading(reading: &HostReading) -> Value {
+    json!({
+        "at_ms": millis(reading.at),
+        "cpu_ratio": reading.cpu,
+        "memory_used_bytes": reading.memory_used,
+        "memory_available_bytes": reading.memory_available,
+        "memory_total_bytes": reading.memory_total,
+        "processes": processes(reading),
+    })
+}
+
+pub fn processes(reading: &HostReading) -> Value {
+    let each = reading.processes.iter().map(|process| {
+        json!({
+            "process": process.role,
+            "pid": process.pid,
+            "started_s": process.started,
+            "cpu_seconds": process.cpu_seconds,
+            "resident_bytes": process.resident,
+            "open_files": process.open_files,
+            "threads": process.threads,
+            "disk_read_bytes": process.disk.read,
+            "disk_written_bytes": process.disk.written,
+        })
+    });
+    each.collect()
+}
+
+/// A summary whose values are in `unit`: `us` or `gas`.
+pub fn summary(summary: &Summary, unit: &str) -> Value {
+    let mut value = json!({
+        "count": summary.count,
+        "errors": summary.errors,
+        "error_ratio": ratio(summary.errors, summary.count),
+    });
+    for (name, of) in [
+        ("min", summary.min),
+        ("p50", summary.p50),
+        ("p95", summary.p95),
+        ("p99", summary.p99),
+        ("max", summary.max),
+    ] {
+        value[format!("{name}_{unit}")] = of.into();
+    }
+    value[format!("sum_{unit}")] = summary.sum.into();
+    value
+}
+
+pub fn series(series: &Series, unit: &str) -> Value {
+    let points: Vec<_> = series
+        .points
+        .iter()
+        .map(|point| {
+            let mut value = summary(&point.summary, unit);
+            value["at_ms"] = millis(point.at).into();
+            value
+        })
+        .collect();
+    json!({ "unit": unit, "step_ms": series.step.as_millis() as u64, "points": points })
+}
+
+/// A share, none of nothing.
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+pub fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+fn trace_id(trace: Option<TraceContext>) -> Option<String> {
+    trace.map(|trace| format!("{:032x}", trace.trace_id))
+}

@@ -1,0 +1,260 @@
+//! What is happening now: fresh samples for subscribers, and the last that was heard of the node,
+//! the upstreams and the machine.
+//!
+//! The sink runs in the recorder's thread: it never waits, and under load it passes on only so many
+//! samples a second. What a subscriber does not get it is told the number of.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::broadcast;
+
+use crate::model::{Block, Event, HostReading, Proxy, Sample, SampleKind, Sink, UnixMicros};
+
+/// Batches that a subscriber may lag behind.
+const BATCHES: usize = 128;
+/// Calls and requests that are passed on in a [`WINDOW`]; a page cannot show more, and copying
+/// more would cost the recorder. Transactions, blocks and readings are few and always passed on.
+const BUDGET: usize = 250;
+const WINDOW: Duration = Duration::from_millis(100);
+
+const KINDS: usize = SampleKind::ALL.len();
+
+/// How many samples of each kind there have been.
+pub type Counts = [u64; KINDS];
+
+/// Samples that came together.
+#[derive(Debug)]
+pub struct Batch {
+    pub samples: Vec<Sample>,
+    /// Samples of each kind before this batch.
+    pub before: Counts,
+    /// Samples of each kind up to and with this batch, whether passed on or not.
+    pub after: Counts,
+}
+
+/// The node as the chain watcher last told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    pub up: bool,
+    /// When it was last seen to come up; none when it never was.
+    pub since: Option<UnixMicros>,
+    pub chain_id: Option<u64>,
+    pub client: Box<str>,
+    pub restarts: u64,
+}
+
+/// The last that was heard.
+#[derive(Clone, Debug, Default)]
+pub struct Now {
+    /// None before the watcher has told anything.
+    pub node: Option<Node>,
+    /// Whether the node and the API could be reached by the proxies, none before the first try.
+    pub rpc_reachable: Option<bool>,
+    pub api_reachable: Option<bool>,
+    pub block: Option<Block>,
+    pub reading: Option<HostReading>,
+    /// Transactions submitted and not mined, and how long the oldest has waited.
+    pub pending: u64,
+    pub oldest_pending: Option<Duration>,
+}
+
+/// The readers' end.
+#[derive(Clone)]
+pub struct Live {
+    batches: broadcast::Sender<Arc<Batch>>,
+    now: Arc<Mutex<Now>>,
+}
+
+/// The recorder's end.
+pub struct LiveSink {
+    batches: broadcast::Sender<Arc<Batch>>,
+    now: Arc<Mutex<Now>>,
+    counts: Counts,
+    window: Instant,
+    left: usize,
+}
+
+/// Both ends.
+pub fn live() -> (LiveSink, Live) {
+    let (batches, _) = broadcast::channel(BATCHES);
+    let now = Arc::new(Mutex::new(Now::default()));
+    let sink = LiveSink {
+        batches: batches.clone(),
+        now: Arc::clone(&now),
+        counts: [0; KINDS],
+        window: Instant::now(),
+        left: BUDGET,
+    };
+    (sink, Live { batches, now })
+}
+
+impl Live {
+    pub fn now(&self) -> Now {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Batch>> {
+        self.batches.subscribe()
+    }
+}
+
+impl LiveSink {
+    fn affords(&mut self, sample: &Sample) -> bool {
+        match sample {
+            Sample::Call(_) | Sample::Request(_) if self.left == 0 => false,
+            Sample::Call(_) | Sample::Request(_) => {
+                self.left -= 1;
+                true
+            }
+            Sample::Transaction(_) | Sample::Block(_) | Sample::Host(_) => true,
+        }
+    }
+}
+
+impl Sink for LiveSink {
+    fn accept(&mut self, samples: &[Sample]) {
+        let before = self.counts;
+        for sample in samples {
+            self.counts[sample.kind() as usize] += 1;
+        }
+        let block = samples.iter().rev().find_map(|sample| match sample {
+            Sample::Block(block) => Some(block),
+            _ => None,
+        });
+        let reading = samples.iter().rev().find_map(|sample| match sample {
+            Sample::Host(reading) => Some(reading),
+            _ => None,
+        });
+        if block.is_some() || reading.is_some() {
+            let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(block) = block {
+                now.block = Some(Block::clone(block));
+            }
+            if let Some(reading) = reading {
+                now.reading = Some(HostReading::clone(reading));
+            }
+        }
+        if self.batches.receiver_count() == 0 {
+            return;
+        }
+        if self.window.elapsed() >= WINDOW {
+            self.window = Instant::now();
+            self.left = BUDGET;
+        }
+        // The newest are worth the most.
+        let mut kept: Vec<_> =
+            samples.iter().rev().filter(|sample| self.affords(sample)).cloned().collect();
+        kept.reverse();
+        // An error means that nobody listens any more.
+        let _ = self.batches.send(Arc::new(Batch { samples: kept, before, after: self.counts }));
+    }
+
+    fn event(&mut self, event: &Event) {
+        // Most events change nothing here; the lock is for those that do.
+        if !matches!(
+            event,
+            Event::NodeUp { .. }
+                | Event::NodeDown
+                | Event::NodeRestarted
+                | Event::Upstream { .. }
+                | Event::Pending { .. }
+        ) {
+            return;
+        }
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::NodeUp { at, chain_id, client } => {
+                let node = now.node.get_or_insert_with(Node::unknown);
+                if !node.up {
+                    node.since = Some(*at);
+                }
+                node.up = true;
+                node.chain_id = Some(*chain_id);
+                node.client = client.clone();
+            }
+            Event::NodeDown => now.node.get_or_insert_with(Node::unknown).up = false,
+            Event::NodeRestarted => {
+                let node = now.node.get_or_insert_with(Node::unknown);
+                node.restarts += 1;
+                // What was known of the chain before is no longer true.
+                now.block = None;
+            }
+            Event::Upstream { proxy: Proxy::Rpc, reachable } => {
+                now.rpc_reachable = Some(*reachable);
+            }
+            Event::Upstream { proxy: Proxy::Api, reachable } => {
+                now.api_reachable = Some(*reachable);
+            }
+            Event::Pending { transactions, oldest } => {
+                now.pending = *transactions;
+                now.oldest_pending = *oldest;
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Node {
+    fn unknown() -> Self {
+        Self { up: false, since: None, chain_id: None, client: "".into(), restarts: 0 }
+    }
+}
+
+/// Follows the batches for one subscriber and tells what it did not get.
+pub struct Follower {
+    batches: broadcast::Receiver<Arc<Batch>>,
+    kinds: Vec<SampleKind>,
+    expected: Option<Counts>,
+}
+
+/// What a subscriber gets at once.
+#[derive(Debug, Default, PartialEq)]
+pub struct Delivery {
+    /// In the order in which they came to be.
+    pub samples: Vec<Sample>,
+    /// Samples of the wanted kinds that were passed over since the delivery before.
+    pub missed: u64,
+}
+
+impl Follower {
+    pub fn new(live: &Live, kinds: Vec<SampleKind>) -> Self {
+        Self { batches: live.subscribe(), kinds, expected: None }
+    }
+
+    /// The next samples of the wanted kinds, with whatever else has arrived up to `most` of them.
+    /// None when there will be no more.
+    pub async fn next(&mut self, most: usize) -> Option<Delivery> {
+        let mut delivery = Delivery::default();
+        while delivery == Delivery::default() {
+            match self.batches.recv().await {
+                Ok(batch) => self.add(&batch, &mut delivery),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+        while delivery.samples.len() < most {
+            match self.batches.try_recv() {
+                Ok(batch) => self.add(&batch, &mut delivery),
+                // How many samples were in the batches that are gone shows in the next one's counts.
+                Err(broadcast::error::TryRecvError::Lagged(_)) => {}
+                Err(_) => break,
+            }
+        }
+        Some(delivery)
+    }
+
+    fn add(&mut self, batch: &Batch, delivery: &mut Delivery) {
+        let expected = self.expected.replace(batch.after).unwrap_or(batch.before);
+        let wanted = |sample: &&Sample| self.kinds.contains(&sample.kind());
+        let had = delivery.samples.len();
+        delivery.samples.extend(batch.samples.iter().filter(wanted).cloned());
+        let got = (delivery.samples.len() - had) as u64;
+        let due: u64 = self
+            .kinds
+            .iter()
+            .map(|&kind| batch.after[kind as usize] - expected[kind as usize])
+            .sum();
+        delivery.missed += due - got;
+    }
+}

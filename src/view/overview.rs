@@ -1,0 +1,271 @@
+//! The overview: am I OK, in words, and the numbers that the words rest on.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::archive::{Samples, Unreadable};
+use super::json::{self, ratio};
+use super::live::Now;
+use super::verdict::{Facts, verdict};
+use crate::model::{
+    Block, DropReason, Queue, SampleKind, Tally, Transaction, TransactionStatus, UnixMicros,
+};
+use crate::store::{CallFilter, Measure, Paging, Range, SeriesQuery, Summary, TransactionFilter};
+
+/// Entries of a top list.
+const TOP: usize = 20;
+/// Transactions that are counted by status, at most; beyond that the counts say that they are not
+/// complete.
+const COUNTED: usize = 10_000;
+/// Calls of which the relay's own share is told.
+const WEIGHED: usize = 1_000;
+const PAGE: usize = 1_000;
+
+/// What the store tells about a range.
+pub struct Stored {
+    calls: Option<Summary>,
+    requests: Option<Summary>,
+    confirmation: Option<Summary>,
+    block_interval: Option<Summary>,
+    block_gas: Option<Summary>,
+    methods: Vec<(String, Summary)>,
+    routes: Vec<(String, Summary)>,
+    gas: Vec<(String, Summary)>,
+    transactions: Fates,
+    /// The relay's own share of the newest calls, sorted.
+    overhead: Vec<Duration>,
+    last_block: Option<Block>,
+}
+
+/// Transactions by what became of them.
+#[derive(Default)]
+struct Fates {
+    by_status: [u64; TransactionStatus::ALL.len()],
+    reasons: Vec<(String, u64)>,
+    complete: bool,
+}
+
+/// Reads everything the overview needs. Blocks.
+pub fn read(samples: &dyn Samples, range: Range) -> Result<Stored, Unreadable> {
+    let whole = |measure| -> Result<Option<Summary>, Unreadable> {
+        let query = SeriesQuery { measure, key: None, range, points: 1 };
+        Ok(merged(samples.series(&query)?.points.iter().map(|point| point.summary)))
+    };
+    let overhead = {
+        let paging = Paging { limit: WEIGHED, before: None };
+        let page = samples.calls(range, &CallFilter::default(), paging)?;
+        let mut shares: Vec<_> = page.items.iter().map(|call| call.overhead).collect();
+        shares.sort_unstable();
+        shares
+    };
+    Ok(Stored {
+        calls: whole(Measure::CallDuration)?,
+        requests: whole(Measure::RequestDuration)?,
+        confirmation: whole(Measure::Confirmation)?,
+        block_interval: whole(Measure::BlockInterval)?,
+        block_gas: whole(Measure::BlockGas)?,
+        methods: top(samples.summaries(Measure::CallDuration, range)?),
+        routes: top(samples.summaries(Measure::RequestDuration, range)?),
+        gas: top(samples.summaries(Measure::GasUsed, range)?),
+        transactions: fates(samples, range)?,
+        overhead,
+        last_block: samples.blocks(range, Paging { limit: 1, before: None })?.items.pop(),
+    })
+}
+
+/// The keys that took the most altogether.
+fn top(mut keys: Vec<(String, Summary)>) -> Vec<(String, Summary)> {
+    keys.sort_by(|(_, a), (_, b)| b.sum.total_cmp(&a.sum));
+    keys.truncate(TOP);
+    keys
+}
+
+/// One summary of several. The store answers one point for a whole range, or two when the range
+/// crosses a step; then the percentiles are the larger ones, which errs on the side of caution.
+fn merged(summaries: impl Iterator<Item = Summary>) -> Option<Summary> {
+    summaries.filter(|summary| summary.count > 0).reduce(|a, b| Summary {
+        count: a.count + b.count,
+        errors: a.errors + b.errors,
+        sum: a.sum + b.sum,
+        min: a.min.min(b.min),
+        max: a.max.max(b.max),
+        p50: if a.count >= b.count { a.p50 } else { b.p50 },
+        p95: a.p95.max(b.p95),
+        p99: a.p99.max(b.p99),
+    })
+}
+
+fn fates(samples: &dyn Samples, range: Range) -> Result<Fates, Unreadable> {
+    let mut fates = Fates { complete: true, ..Fates::default() };
+    let mut reasons: HashMap<&'static str, u64> = HashMap::new();
+    let mut count = |transaction: &Transaction| {
+        fates.by_status[transaction.status as usize] += 1;
+        if let Some(reason) = transaction.reason {
+            *reasons.entry(reason.as_str()).or_default() += 1;
+        }
+    };
+    let filter = TransactionFilter::default();
+    let mut counted = 0;
+    let mut before = None;
+    loop {
+        let page = samples.transactions(range, &filter, Paging { limit: PAGE, before })?;
+        page.items.iter().for_each(&mut count);
+        counted += page.items.len();
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+        if counted >= COUNTED {
+            fates.complete = false;
+            break;
+        }
+    }
+    fates.reasons = reasons.into_iter().map(|(reason, n)| (reason.to_owned(), n)).collect();
+    fates.reasons.sort_unstable_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
+    fates.reasons.truncate(TOP);
+    Ok(fates)
+}
+
+impl Fates {
+    const fn of(&self, status: TransactionStatus) -> u64 {
+        self.by_status[status as usize]
+    }
+}
+
+/// The whole answer.
+pub fn tell(
+    stored: &Stored,
+    range: Range,
+    now: &Now,
+    tally: &Tally,
+    queue: &Queue,
+    at: UnixMicros,
+) -> Value {
+    let seconds = Duration::from_micros(range.until.0 - range.from.0).as_secs_f64();
+    let load = |summary: &Option<Summary>| {
+        summary.as_ref().map(|summary| {
+            let mut value = json::summary(summary, "us");
+            value["per_second"] = (count(summary.count) / seconds).into();
+            value
+        })
+    };
+    let transactions = &stored.transactions;
+    let block = now.block.as_ref().or(stored.last_block.as_ref());
+    let dropped = DropReason::ALL.iter().map(|&reason| tally.dropped(reason)).sum();
+    let facts = Facts {
+        seconds,
+        calls: stored.calls,
+        requests: stored.requests,
+        succeeded: transactions.of(TransactionStatus::Success),
+        reverted: transactions.of(TransactionStatus::Reverted),
+        rejected: transactions.of(TransactionStatus::Rejected),
+        lost: transactions.of(TransactionStatus::Lost),
+        now,
+        dropped,
+    };
+    let verdict = verdict(&facts);
+    json!({
+        "at_ms": json::millis(at),
+        "version": env!("CARGO_PKG_VERSION"),
+        "from_ms": json::millis(range.from),
+        "until_ms": json::millis(range.until),
+        "verdict": {
+            "level": verdict.level.as_str(),
+            "text": verdict.text(),
+            "reasons": verdict.reasons,
+        },
+        "calls": load(&stored.calls),
+        "requests": load(&stored.requests),
+        "methods": stored.methods.iter().map(|(method, summary)| {
+            let mut value = json::summary(summary, "us");
+            value["method"] = method.as_str().into();
+            value
+        }).collect::<Vec<_>>(),
+        "routes": stored.routes.iter().map(|(key, summary)| {
+            let (method, route) = key.split_once(' ').unwrap_or(("", key));
+            let mut value = json::summary(summary, "us");
+            value["method"] = method.into();
+            value["route"] = route.into();
+            value
+        }).collect::<Vec<_>>(),
+        "transactions": {
+            "success": facts.succeeded,
+            "reverted": facts.reverted,
+            "rejected": facts.rejected,
+            "lost": facts.lost,
+            "complete": transactions.complete,
+            "pending": now.pending,
+            "oldest_pending_us": now.oldest_pending.map(json::micros),
+            "reasons": transactions.reasons.iter()
+                .map(|(reason, count)| json!({ "reason": reason, "count": count }))
+                .collect::<Vec<_>>(),
+        },
+        "gas": stored.gas.iter().map(|(key, summary)| {
+            let (contract, function) = key.split_once('.').unwrap_or((key, ""));
+            let mut value = json::summary(summary, "gas");
+            value["contract"] = contract.into();
+            value["function"] = function.into();
+            value
+        }).collect::<Vec<_>>(),
+        "confirmation": stored.confirmation.map(|summary| json::summary(&summary, "us")),
+        "block": block.map(json::block),
+        "block_age_us": block.map(|block| at.0.saturating_sub(block.at.0)),
+        "blocks": {
+            "interval": stored.block_interval.map(|summary| json::summary(&summary, "us")),
+            "gas_used": stored.block_gas.map(|summary| json::summary(&summary, "gas")),
+        },
+        "node": now.node.as_ref().map(|node| json!({
+            "up": node.up,
+            "client": node.client,
+            "chain_id": node.chain_id,
+            "since_ms": node.since.map(json::millis),
+            "restarts": node.restarts,
+        })),
+        "upstreams": { "rpc": now.rpc_reachable, "api": now.api_reachable },
+        "machine": now.reading.as_ref().map(json::reading),
+        "monitor": {
+            "seen": by_kind(|kind| tally.seen(kind)),
+            "stored": by_kind(|kind| tally.stored(kind)),
+            "dropped": DropReason::ALL.iter()
+                .map(|&reason| (reason.as_str().to_owned(), Value::from(tally.dropped(reason))))
+                .collect::<serde_json::Map<_, _>>(),
+            "queue_depth": queue.depth(),
+            "queue_capacity": queue.capacity(),
+            "overhead": percentiles(&stored.overhead),
+        },
+    })
+}
+
+fn by_kind(count: impl Fn(SampleKind) -> u64) -> Value {
+    SampleKind::ALL
+        .iter()
+        .map(|&kind| (kind.as_str().to_owned(), Value::from(count(kind))))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+/// Of durations in ascending order.
+fn percentiles(sorted: &[Duration]) -> Value {
+    if sorted.is_empty() {
+        return Value::Null;
+    }
+    let at = |percent: usize| json::micros(sorted[(sorted.len() - 1) * percent / 100]);
+    json!({
+        "of_newest_calls": sorted.len(),
+        "p50_us": at(50),
+        "p95_us": at(95),
+        "p99_us": at(99),
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+const fn count(count: u64) -> f64 {
+    count as f64
+}
+
+/// A share in words: `0.4 %`.
+pub fn percent(part: u64, whole: u64) -> String {
+    format!("{:.1} %", 100.0 * ratio(part, whole).unwrap_or(0.0))
+}

@@ -1,0 +1,209 @@
+//! The monitor's JSON-RPC methods: whoever can call a node can call the monitor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonrpsee::core::RegisterMethodError;
+use jsonrpsee::server::{PendingSubscriptionSink, RpcModule, SubscriptionMessage};
+use jsonrpsee::types::{ErrorObjectOwned, Params};
+use serde_json::{Value, json};
+
+use super::State;
+use super::json as as_json;
+use super::live::Follower;
+use super::overview;
+use super::params::{Fields, invalid, write_cursor};
+use crate::model::{SampleKind, TransactionStatus, UnixMicros};
+use crate::store::{CallFilter, Measure, Page, RequestFilter, SeriesQuery, TransactionFilter};
+
+/// Samples in one notification.
+const MOST: usize = 500;
+/// Notifications of one subscription are at least this far apart.
+const PACE: Duration = Duration::from_millis(100);
+/// The notification's method name.
+const NOTIFICATION: &str = "dappscope_event";
+/// Points of a series when no number is given, and at most.
+const USUAL_POINTS: u64 = 240;
+const HIGHEST_POINTS: u64 = 4_000;
+
+type Answer = Result<Value, ErrorObjectOwned>;
+
+/// All methods, ready to be served.
+pub fn methods(state: Arc<State>) -> Result<RpcModule<Arc<State>>, RegisterMethodError> {
+    let mut module = RpcModule::new(state);
+    module.register_async_method("dappscope_overview", |params, state, _| async move {
+        overview(&params, &state).await
+    })?;
+    module.register_async_method("dappscope_calls", |params, state, _| async move {
+        calls(&params, &state).await
+    })?;
+    module.register_async_method("dappscope_requests", |params, state, _| async move {
+        requests(&params, &state).await
+    })?;
+    module.register_async_method("dappscope_transactions", |params, state, _| async move {
+        transactions(&params, &state).await
+    })?;
+    module.register_async_method("dappscope_series", |params, state, _| async move {
+        series(&params, &state).await
+    })?;
+    module.register_subscription(
+        "dappscope_subscribe",
+        NOTIFICATION,
+        "dappscope_unsubscribe",
+        |params, pending, state, _| async move { subscribe(params, pending, &state).await },
+    )?;
+    Ok(module)
+}
+
+async fn overview(params: &Params<'_>, state: &State) -> Answer {
+    let at = UnixMicros::now();
+    let mut fields = Fields::of(params)?;
+    let range = fields.range(at)?;
+    fields.finish()?;
+    let stored = state.archive.read(move |samples| overview::read(samples, range)).await?;
+    let now = state.live.now();
+    let mut value = overview::tell(&stored, range, &now, &state.tally, &state.queue, at);
+    value["uptime_s"] = state.started.elapsed().as_secs().into();
+    value["endpoints"] = json!({ "rpc": state.endpoints.rpc, "api": state.endpoints.api });
+    let health = state.archive.health();
+    value["monitor"]["store"] = json!({
+        "recording": health.recording,
+        "trouble": health.trouble,
+        "bytes": health.bytes,
+    });
+    Ok(value)
+}
+
+async fn calls(params: &Params<'_>, state: &State) -> Answer {
+    let mut fields = Fields::of(params)?;
+    let range = fields.range(UnixMicros::now())?;
+    let paging = fields.paging()?;
+    let filter = CallFilter {
+        method: fields.text("method")?,
+        contract: fields.text("contract")?,
+        function: fields.text("function")?,
+        failed: fields.truth("failed")?,
+        at_least: fields.milliseconds("at_least_ms")?,
+        transaction: fields.parsed("transaction", "a transaction's hash", "\"0x5f…\"")?,
+        trace_id: fields.trace_id("trace_id")?,
+    };
+    fields.finish()?;
+    let page = state.archive.read(move |samples| samples.calls(range, &filter, paging)).await?;
+    Ok(listed("calls", &page, as_json::call))
+}
+
+async fn requests(params: &Params<'_>, state: &State) -> Answer {
+    let mut fields = Fields::of(params)?;
+    let range = fields.range(UnixMicros::now())?;
+    let paging = fields.paging()?;
+    let filter = RequestFilter {
+        method: fields.text("method")?,
+        route: fields.text("route")?,
+        status_at_least: fields
+            .number("status_at_least", 0..=999, "500")?
+            .and_then(|status| u16::try_from(status).ok()),
+        at_least: fields.milliseconds("at_least_ms")?,
+        trace_id: fields.trace_id("trace_id")?,
+    };
+    fields.finish()?;
+    let page = state.archive.read(move |samples| samples.requests(range, &filter, paging)).await?;
+    Ok(listed("requests", &page, as_json::request))
+}
+
+async fn transactions(params: &Params<'_>, state: &State) -> Answer {
+    let statuses = TransactionStatus::ALL.map(|status| (status.as_str(), status));
+    let mut fields = Fields::of(params)?;
+    let range = fields.range(UnixMicros::now())?;
+    let paging = fields.paging()?;
+    let filter = TransactionFilter {
+        hash: fields.parsed("hash", "a transaction's hash", "\"0x5f…\"")?,
+        contract: fields.text("contract")?,
+        function: fields.text("function")?,
+        status: fields.choice("status", &statuses)?,
+        from: fields.parsed("from", "an address", "\"0xf39F…\"")?,
+        trace_id: fields.trace_id("trace_id")?,
+    };
+    fields.finish()?;
+    let read =
+        move |samples: &dyn super::archive::Samples| samples.transactions(range, &filter, paging);
+    let page = state.archive.read(read).await?;
+    Ok(listed("transactions", &page, as_json::transaction))
+}
+
+async fn series(params: &Params<'_>, state: &State) -> Answer {
+    let measures = Measure::ALL.map(|measure| (measure.as_str(), measure));
+    let mut fields = Fields::of(params)?;
+    let range = fields.range(UnixMicros::now())?;
+    let measure = fields.choice("measure", &measures)?.unwrap_or(Measure::CallDuration);
+    let key = fields.text("key")?;
+    let points = fields.number("points", 1..=HIGHEST_POINTS, "240")?.unwrap_or(USUAL_POINTS);
+    fields.finish()?;
+    let points = usize::try_from(points).expect("at most 4,000");
+    let query = SeriesQuery { measure, key, range, points };
+    let series = state.archive.read(move |samples| samples.series(&query)).await?;
+    let mut value = as_json::series(&series, unit(measure));
+    value["measure"] = measure.as_str().into();
+    value["from_ms"] = as_json::millis(range.from).into();
+    value["until_ms"] = as_json::millis(range.until).into();
+    Ok(value)
+}
+
+const fn unit(measure: Measure) -> &'static str {
+    match measure {
+        Measure::GasUsed | Measure::BlockGas => "gas",
+        Measure::CallDuration
+        | Measure::RequestDuration
+        | Measure::Confirmation
+        | Measure::BlockInterval => "us",
+    }
+}
+
+fn listed<T>(name: &str, page: &Page<T>, each: impl Fn(&T) -> Value) -> Value {
+    let items: Vec<_> = page.items.iter().map(each).collect();
+    json!({ name: items, "next": page.next.map(write_cursor) })
+}
+
+/// Passes fresh samples on until the subscriber or the program leaves.
+async fn subscribe(params: Params<'static>, pending: PendingSubscriptionSink, state: &State) {
+    let kinds = match wanted(&params) {
+        Ok(kinds) => kinds,
+        Err(error) => return pending.reject(error).await,
+    };
+    // Before the acceptance: what happens once the subscriber has its answer is not missed.
+    let mut follower = Follower::new(&state.live, kinds);
+    let Ok(sink) = pending.accept().await else { return };
+    loop {
+        let delivery = tokio::select! {
+            delivery = follower.next(MOST) => delivery,
+            () = sink.closed() => None,
+        };
+        let Some(delivery) = delivery else { return };
+        let events: Vec<_> = delivery.samples.iter().map(as_json::sample).collect();
+        let result = json!({ "events": events, "missed": delivery.missed });
+        let message = SubscriptionMessage::new(NOTIFICATION, sink.subscription_id(), &result);
+        let Ok(message) = message else { return };
+        // Waits for a slow reader; what it does not get meanwhile is counted.
+        if sink.send(message).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(PACE).await;
+    }
+}
+
+fn wanted(params: &Params<'_>) -> Result<Vec<SampleKind>, ErrorObjectOwned> {
+    let choices = SampleKind::ALL.map(|kind| (kind.as_str(), kind));
+    let mut fields = Fields::of(params)?;
+    let kinds = fields.choices("kinds", &choices)?;
+    fields.finish()?;
+    match kinds {
+        None => Ok(SampleKind::ALL.to_vec()),
+        Some(kinds) if kinds.is_empty() => {
+            Err(invalid("`kinds` is empty; leave it out to get every kind"))
+        }
+        Some(mut kinds) => {
+            kinds.sort_unstable();
+            kinds.dedup();
+            Ok(kinds)
+        }
+    }
+}
