@@ -5,7 +5,6 @@
 //! watchers stop, the recorder empties the queue, the store writes and seals, the page goes last.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,7 +13,19 @@ use anyhow::Context;
 use tokio::sync::{mpsc, watch};
 use tokio::task;
 
+use crate::chain::{self, WatchSettings};
 use crate::config::{Config, LogFormat, Upstream};
+use crate::decode::contracts::Contracts;
+use crate::decode::routes::Routes;
+use crate::host::{self, HostSettings, HostWatch};
+use crate::metrics::{Metrics, Sources, StoreNumbers};
+use crate::model::{Observer, Queue, Role, Sink, Tally};
+use crate::record::Recorder;
+use crate::store::{self, Store, Writer};
+use crate::view::{self, Endpoints, View, ViewError};
+use crate::wire::guard::Guard;
+use crate::wire::relay::{self, Relay, RelaySettings};
+use crate::wire::reverse::{self, Drained, ReverseSettings};
 
 /// How long what is under way may take to finish.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -79,4 +90,273 @@ pub fn taken_by(address: SocketAddr) -> String {
         Some((pid, name)) => format!("is taken by {name} (process {pid})"),
         None => "is taken".to_owned(),
     }
+}
+
+/// The running program.
+pub struct App {
+    addresses: Addresses,
+    parts: Parts,
+}
+
+/// What runs, in the order in which it ends.
+struct Parts {
+    stop_proxies: watch::Sender<bool>,
+    relay: Relay,
+    reverse: Option<JoinHandle<Drained>>,
+    stop_watchers: watch::Sender<bool>,
+    chain: task::JoinHandle<()>,
+    host: Option<HostWatch>,
+    recorder: Recorder,
+    writer: Writer,
+    stop_page: watch::Sender<bool>,
+    page: task::JoinHandle<Result<(), ViewError>>,
+}
+
+impl App {
+    /// Starts everything; needs a tokio runtime.
+    ///
+    /// # Errors
+    /// A port is taken, the data directory cannot be used or is in use: says which, and what to do.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        survive_file_limits();
+        let relay_sockets = relay::bind(config.rpc.listen, threads(&config))
+            .with_context(|| taken(config.rpc.listen, "--rpc-listen"))?;
+        let reverse_socket = match config.api.enabled {
+            true => Some(
+                reverse::bind(config.api.listen)
+                    .with_context(|| taken(config.api.listen, "--api-listen"))?,
+            ),
+            false => None,
+        };
+        let page_socket = TcpListener::bind(config.page.listen)
+            .with_context(|| taken(config.page.listen, "--listen"))?;
+        page_socket.set_nonblocking(true).context("the page's listener")?;
+        let addresses = Addresses {
+            rpc: relay_sockets[0].local_addr().context("the relay's address")?,
+            api: reverse_socket.as_ref().map(TcpListener::local_addr).transpose()?,
+            page: page_socket.local_addr().context("the page's address")?,
+        };
+
+        let tally = Arc::new(Tally::default());
+        let queue = Queue::new(
+            usize::try_from(config.queue.entries.0)?,
+            mebibytes(config.queue.mib.0)?,
+            Arc::clone(&tally),
+        );
+        let observer = Observer::new(&queue);
+        let (store, writer) = Store::open(&config.store.dir, store_options(&config)?, Arc::clone(&tally))?;
+        let routes = Routes::new(&config.api.routes);
+        let metrics = Arc::new(metrics(&tally, &queue, &store)?);
+        let (live_sink, live) = view::live();
+        let sinks: Vec<Box<dyn Sink>> =
+            vec![Box::new(writer.sink()), Box::new(metrics.sink()), Box::new(live_sink)];
+        let (wanted, addresses_wanted) = mpsc::channel(1_024);
+        let recorder =
+            Recorder::start(Arc::clone(&queue), Arc::clone(&tally), Contracts::new(), sinks, wanted)?;
+
+        let (stop_proxies, stopping) = watch::channel(false);
+        let relay = relay::serve(
+            relay_sockets,
+            relay_settings(&config)?,
+            guard(&config.rpc.allowed_hosts, &config.rpc.allowed_origins, config.rpc.allow_any_origin),
+            observer.clone(),
+            stopping.clone(),
+        )?;
+        let reverse = reverse_socket
+            .map(|socket| {
+                reverse::serve(
+                    socket,
+                    reverse_settings(&config)?,
+                    guard(&config.api.allowed_hosts, &config.api.allowed_origins, config.api.allow_any_origin),
+                    routes,
+                    observer.clone(),
+                    stopping,
+                )
+                .map_err(anyhow::Error::from)
+            })
+            .transpose()?;
+
+        let (stop_watchers, stopping) = watch::channel(false);
+        let chain = task::spawn(chain::watch(
+            watch_settings(&config),
+            observer.clone(),
+            addresses_wanted,
+            stopping,
+        ));
+        let host = host::watch(&host_settings(&config), observer)
+            .inspect_err(|error| tracing::warn!("{error}"))
+            .ok();
+
+        let (stop_page, stopping) = watch::channel(false);
+        let page = View::new(view::Parts {
+            samples: Arc::new(store),
+            metrics,
+            live,
+            tally,
+            queue,
+            endpoints: Endpoints {
+                rpc: Some(format!("http://{}", addresses.rpc)),
+                api: addresses.api.map(|api| format!("http://{api}")),
+            },
+            admit: admit(&config),
+            token: (!config.page.token.is_empty()).then(|| config.page.token.clone()),
+        })?;
+        let page_socket = tokio::net::TcpListener::from_std(page_socket)?;
+        let page = task::spawn(page.serve(page_socket, stopping));
+
+        addresses.announce(&config);
+        Ok(Self {
+            addresses,
+            parts: Parts {
+                stop_proxies, relay, reverse, stop_watchers, chain, host, recorder, writer, stop_page, page,
+            },
+        })
+    }
+
+    /// Where it listens.
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Ends everything, losing nothing: takes up to the time that what is under way may need.
+    pub async fn stop(self) {
+        let parts = self.parts;
+        tracing::info!("finishing what is under way");
+        parts.stop_proxies.send_replace(true);
+        let (relay, reverse) = (parts.relay, parts.reverse);
+        blocking("the proxies", move || {
+            if !relay.join() {
+                tracing::error!("a relay thread had panicked");
+            }
+            match reverse.map(JoinHandle::join) {
+                Some(Ok(drained)) if drained.cut > 0 => {
+                    tracing::warn!("{} API connections were cut after {DRAIN:?}", drained.cut);
+                }
+                Some(Err(_)) => tracing::error!("the reverse proxy's thread had panicked"),
+                Some(Ok(_)) | None => {}
+            }
+        })
+        .await;
+        parts.stop_watchers.send_replace(true);
+        if parts.chain.await.is_err() {
+            tracing::error!("the chain watcher had panicked");
+        }
+        let (host, recorder, writer) = (parts.host, parts.recorder, parts.writer);
+        blocking("the recorder and the store", move || {
+            drop(host);
+            recorder.stop();
+            writer.close();
+        })
+        .await;
+        parts.stop_page.send_replace(true);
+        match parts.page.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!("the page: {error}"),
+            Err(_) => tracing::error!("the page had panicked"),
+        }
+        tracing::info!("stopped; every sample is stored");
+    }
+}
+
+/// Waits for threads without stopping the runtime, on which the page still answers.
+async fn blocking(what: &'static str, wait: impl FnOnce() + Send + 'static) {
+    if task::spawn_blocking(wait).await.is_err() {
+        tracing::error!("{what} could not be ended in order");
+    }
+}
+
+/// A file that may grow no further has to be an error to the store, not the end of the program.
+fn survive_file_limits() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        // Handled is not ignored, but it is not deadly either; the write then fails with EFBIG.
+        const SIGXFSZ: i32 = 25;
+        match signal(SignalKind::from_raw(SIGXFSZ)) {
+            // tokio keeps the handler for the life of the process.
+            Ok(_) => {}
+            Err(error) => tracing::warn!("a limit on file sizes would end the program: {error}"),
+        }
+    }
+}
+
+fn taken(address: SocketAddr, flag: &str) -> String {
+    format!("cannot listen on {address}, which {}; end that, or choose another with {flag}", taken_by(address))
+}
+
+fn threads(config: &Config) -> usize {
+    usize::try_from(config.rpc.threads.0).expect("at most 64 by the setting's bounds; qed")
+}
+
+fn mebibytes(mib: u64) -> anyhow::Result<usize> {
+    Ok(usize::try_from(mib << 20)?)
+}
+
+fn guard(hosts: &[String], origins: &[String], open: bool) -> Guard {
+    Guard::new(open, hosts.to_vec(), origins.to_vec())
+}
+
+/// The guard as the page asks it.
+fn admit(config: &Config) -> view::Admit {
+    let guard = guard(&config.page.allowed_hosts, &config.page.allowed_origins, false);
+    Arc::new(move |host, origin| {
+        guard.admit(host, origin).map_err(|refusal| (refusal.status, refusal.message()))
+    })
+}
+
+fn store_options(config: &Config) -> anyhow::Result<store::Options> {
+    let days = config.store.retention_days.0;
+    Ok(store::Options {
+        retention: (days > 0).then(|| Duration::from_hours(days * 24)),
+        cache_bytes: mebibytes(config.store.cache_mib.0)?,
+        commit_every: Duration::from_millis(config.store.commit_every_ms.0),
+        ..store::Options::default()
+    })
+}
+
+fn relay_settings(config: &Config) -> anyhow::Result<RelaySettings> {
+    Ok(RelaySettings {
+        capture_limit: usize::try_from(config.rpc.capture_bytes.0)?,
+        connect_timeout: Duration::from_millis(config.rpc.connect_timeout_ms.0),
+        drain: DRAIN,
+        ..RelaySettings::new(config.rpc.upstream.authority())
+    })
+}
+
+fn reverse_settings(config: &Config) -> anyhow::Result<ReverseSettings> {
+    let upstream = reverse::Upstream::parse(&config.api.upstream.authority())?;
+    Ok(ReverseSettings {
+        connect_timeout: Duration::from_millis(config.api.connect_timeout_ms.0),
+        first_byte_timeout: Config::limit(config.api.response_timeout_ms.0),
+        server_timing: config.api.server_timing,
+        drain: DRAIN,
+        ..ReverseSettings::new(upstream)
+    })
+}
+
+fn host_settings(config: &Config) -> HostSettings {
+    let local = |upstream: &Upstream| upstream.is_local().then_some(upstream.port);
+    let mut roles = Vec::new();
+    roles.extend(local(&config.rpc.upstream).map(|port| (Role::known("hardhat"), port)));
+    if config.api.enabled {
+        roles.extend(local(&config.api.upstream).map(|port| (Role::known("flask"), port)));
+    }
+    HostSettings { interval: Duration::from_millis(config.host.every_ms.0), roles }
+}
+
+fn metrics(tally: &Arc<Tally>, queue: &Arc<Queue>, store: &Store) -> anyhow::Result<Metrics> {
+    let store = store.clone();
+    let numbers = move || {
+        let status = store.status();
+        StoreNumbers {
+            bytes: status.bytes,
+            errors: status.errors,
+        }
+    };
+    Ok(Metrics::new(Sources {
+        tally: Arc::clone(tally),
+        queue: Arc::clone(queue),
+        store: Some(Box::new(numbers)),
+        active_requests: None,
+    })?)
 }

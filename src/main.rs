@@ -3,17 +3,21 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
-use dappscope::cli::{CheckArgs, Cli, Command};
-use dappscope::config::Config;
+use dappscope::app::{self, App};
+use dappscope::cli::{CheckArgs, Cli, Command, DemoArgs, RunArgs};
+use dappscope::config::{Config, LogFormat};
+use dappscope::demo;
+use tokio::sync::watch;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        None => Ok(()),
-        Some(Command::Run(_)) => Ok(()),
+        None => run(&cli.run),
+        Some(Command::Run(args)) => run(&args),
         Some(Command::Check(args)) => check(&args),
-        Some(Command::Demo(_)) => Ok(()),
+        Some(Command::Demo(args)) => demonstrate(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -22,6 +26,30 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn run(args: &RunArgs) -> anyhow::Result<()> {
+    let (config, file) = args.settings()?;
+    app::log(&config.log.filter, config.log.format)?;
+    if let Some(file) = file {
+        tracing::info!("settings from {}", file.display());
+    }
+    runtime()?.block_on(async {
+        let mut shutdown = asked_to_end()?;
+        let app = App::start(config).await?;
+        // An error means that nobody can ask any more, which is a reason to end as well.
+        let _ = shutdown.wait_for(|stop| *stop).await;
+        app.stop().await;
+        Ok(())
+    })
+}
+
+fn demonstrate(args: DemoArgs) -> anyhow::Result<()> {
+    app::log("warn,dappscope=warn", LogFormat::Text)?;
+    runtime()?.block_on(async {
+        let shutdown = asked_to_end()?;
+        demo::run(args, shutdown).await
+    })
 }
 
 fn check(args: &CheckArgs) -> anyhow::Result<()> {
@@ -36,4 +64,61 @@ fn check(args: &CheckArgs) -> anyhow::Result<()> {
     }
     print!("{}", config.to_toml());
     Ok(())
+}
+
+/// The runtime of page and chain watcher; the proxies have their own.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+/// Turns true at the first Ctrl-C or SIGTERM; a second one ends the program at once.
+fn asked_to_end() -> anyhow::Result<watch::Receiver<bool>> {
+    let (stop, stopping) = watch::channel(false);
+    let mut signals = Signals::listen().context("cannot listen for Ctrl-C")?;
+    tokio::spawn(async move {
+        signals.next().await;
+        stop.send_replace(true);
+        signals.next().await;
+        eprintln!("dappscope: asked twice, ending at once");
+        std::process::exit(130);
+    });
+    Ok(stopping)
+}
+
+/// The ways in which a person or a system asks a program to end.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            Ok(Self {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        #[cfg(not(unix))]
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }

@@ -166,6 +166,12 @@ impl Upstream {
         }
     }
 
+    /// Whether it is on this machine, as far as can be told without asking for names.
+    pub fn is_local(&self) -> bool {
+        self.host.eq_ignore_ascii_case("localhost")
+            || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+
     /// `host:port`, with brackets where an IPv6 address needs them.
     pub fn authority(&self) -> String {
         if self.host.contains(':') {

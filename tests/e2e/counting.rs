@@ -208,7 +208,8 @@ fn recount(scope: &Dappscope) -> Counts {
         let page = scope.ask("dappscope_calls", params);
         for call in page["calls"].as_array().unwrap() {
             let text = |name: &str| call[name].as_str().unwrap_or_default().to_owned();
-            *counts.entry((text("method"), text("error"), text("transport"))).or_default() += 1;
+            let error = call["error_code"].as_i64().map_or(String::new(), |code| code.to_string());
+            *counts.entry((text("method"), error, text("transport"))).or_default() += 1;
         }
         cursor = page["next"].clone();
         if cursor.is_null() {
@@ -222,7 +223,7 @@ fn recount(scope: &Dappscope) -> Counts {
 fn durations_agree(scope: &Dappscope, times: &mut [Duration]) {
     let overview = until("the store to know all", || {
         let overview = scope.ask("dappscope_overview", json!({"last": "1h"}));
-        (overview["calls"]["total"] == 30_000).then_some(overview)
+        (overview["calls"]["count"] == 30_000).then_some(overview)
     });
     for (name, share) in [("p50_us", 0.5), ("p99_us", 0.99)] {
         let own = Duration::from_micros(overview["calls"][name].as_u64().unwrap());

