@@ -203,7 +203,7 @@ fn recount(scope: &Dappscope) -> Counts {
     loop {
         let mut params = json!({"last": "1d", "limit": 1000});
         if !cursor.is_null() {
-            params["cursor"] = cursor;
+            params["before"] = cursor;
         }
         let page = scope.ask("dappscope_calls", params);
         for call in page["calls"].as_array().unwrap() {
