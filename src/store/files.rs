@@ -96,8 +96,14 @@ impl Files {
         days
     }
 
+    /// Disk space in use. Not the files' lengths: redb doubles a file as it grows, and what was
+    /// never written takes no room.
     pub fn bytes(&self) -> u64 {
-        let size = |day| fs::metadata(self.path_of(day)).map_or(0, |file| file.len());
+        #[cfg(unix)]
+        let size_of = |file: fs::Metadata| std::os::unix::fs::MetadataExt::blocks(&file) * 512;
+        #[cfg(not(unix))]
+        let size_of = |file: fs::Metadata| file.len();
+        let size = |day| fs::metadata(self.path_of(day)).map_or(0, size_of);
         self.days().into_iter().chain([ARCHIVE_DAY]).map(size).sum()
     }
 
