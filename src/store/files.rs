@@ -173,6 +173,16 @@ impl Files {
         self.opened().files.remove(&day);
     }
 
+    /// After a failed read: redb refuses everything until the file is opened anew. The writer,
+    /// should it use the file, meets the same and reopens it itself.
+    pub fn forget_if_idle(&self, day: u32, file: Arc<DayFile>) {
+        let mut open = self.opened();
+        drop(file);
+        if open.files.get(&day).is_some_and(|(_, file)| Arc::strong_count(file) == 1) {
+            open.files.remove(&day);
+        }
+    }
+
     /// Gives a corrupt or foreign file another name and says so.
     fn quarantine(&self, path: &Path, fault: &Fault) {
         let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());

@@ -31,7 +31,6 @@ struct State {
     files: HashMap<PathBuf, SimFile>,
     /// Writes and syncs until the trouble begins, and how many then fail.
     countdown: Option<(u64, u64, Trouble)>,
-    operations: u64,
     /// Handles of before the power cut are dead.
     generation: u64,
 }
@@ -67,7 +66,7 @@ impl Change {
 impl SimDisk {
     pub fn new() -> Arc<Self> {
         let files = HashMap::new();
-        Arc::new(Self(Mutex::new(State { files, countdown: None, operations: 0, generation: 0 })))
+        Arc::new(Self(Mutex::new(State { files, countdown: None, generation: 0 })))
     }
 
     /// After `good` more writes and syncs, `bad` fail.
@@ -77,11 +76,6 @@ impl SimDisk {
 
     pub fn heal(&self) {
         self.0.lock().unwrap().countdown = None;
-    }
-
-    /// Writes and syncs so far.
-    pub fn operations(&self) -> u64 {
-        self.0.lock().unwrap().operations
     }
 
     /// Power comes back: of what was not synced, any part may have reached the disk, sector by
@@ -148,9 +142,6 @@ impl Handle {
         let mut state = self.disk.0.lock().unwrap();
         if state.generation != self.generation {
             return Err(io::Error::other("power was cut"));
-        }
-        if changing.is_some() {
-            state.operations += 1;
         }
         let mut trouble = None;
         if let Some((good, bad, kind)) = &mut state.countdown {
