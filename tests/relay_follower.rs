@@ -24,7 +24,7 @@ struct Wire {
 impl Wire {
     fn new() -> Self {
         let peer = "127.0.0.1:1".parse().unwrap();
-        let follower = Follower::new(ConnectionId(7), peer, LIMITS);
+        let follower = Follower::new(ConnectionId(7), peer, limits());
         Self { follower, held: Vec::new(), time: 0, passed: (0, 0), told: Vec::new() }
     }
 
@@ -208,7 +208,7 @@ proptest! {
             prop_assert_eq!(told.len(), sent.len());
             for (message, sent) in told.iter().zip(sent) {
                 prop_assert_eq!(message.payload.total, sent.payload.len() as u64);
-                let kept = sent.payload.len().min(LIMITS.capture);
+                let kept = sent.payload.len().min(CAPTURE);
                 prop_assert_eq!(&message.payload.bytes, &sent.payload[..kept]);
                 prop_assert_eq!(message.user_agent.as_deref(), Some("ws/1"));
                 prop_assert!([message.started, message.read, message.written].is_sorted());

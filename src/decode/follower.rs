@@ -48,7 +48,7 @@ struct Side {
 
 impl Follower {
     pub fn new(connection: ConnectionId, peer: SocketAddr, limits: Limits) -> Self {
-        let conversation = Conversation::new(connection, peer, limits);
+        let conversation = Conversation::new(connection, peer, limits.clone());
         Self {
             connection,
             limits,
@@ -136,7 +136,12 @@ impl Follower {
                     let (asked, answered) = self.conversation.positions();
                     let side = |direction, begin| Side {
                         direction,
-                        frames: Frames::new(direction, deflate, self.limits.capture),
+                        frames: Frames::new(
+                            direction,
+                            deflate,
+                            self.limits.capture,
+                            self.limits.budget.clone(),
+                        ),
                         begin,
                         unwritten: VecDeque::new(),
                     };

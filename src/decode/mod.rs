@@ -6,6 +6,7 @@
 
 pub mod artifact;
 pub mod bytecode;
+pub mod capture;
 pub mod contracts;
 pub mod follower;
 pub mod http1;

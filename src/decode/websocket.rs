@@ -3,10 +3,9 @@
 //! Unmasks what it keeps, joins fragments, steps over control frames, inflates nothing. A frame
 //! that breaks the standard ends the following: where the next one begins can no longer be told.
 
-use crate::model::{Captured, Direction, Inspection, Stamp};
+use crate::decode::capture::{Budget, Capture, Ration};
+use crate::model::{Captured, Direction, Stamp};
 
-/// Room that is made at once for a frame of known size.
-const TRUSTED: usize = 64 * 1024;
 /// The longest frame header: two bytes, an eight-byte length, a four-byte mask.
 const LONGEST_HEADER: usize = 14;
 
@@ -14,6 +13,7 @@ const CONTINUATION: u8 = 0x0;
 const TEXT: u8 = 0x1;
 const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
+const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
 
 /// What is wrong with a frame.
@@ -34,7 +34,7 @@ pub enum Violation {
 }
 
 /// A whole data message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Message {
     /// Its first byte was read.
     pub started: Stamp,
@@ -44,6 +44,8 @@ pub struct Message {
     /// frame.
     pub end: u64,
     pub payload: Captured,
+    /// To be dropped when the payload is handed over.
+    pub ration: Option<Ration>,
 }
 
 /// One direction's frames.
@@ -52,6 +54,7 @@ pub struct Frames {
     masked: bool,
     deflate: bool,
     limit: usize,
+    budget: Budget,
     /// Bytes followed so far.
     at: u64,
     state: State,
@@ -87,7 +90,7 @@ enum Kind {
 #[derive(Debug)]
 struct Partial {
     started: Stamp,
-    payload: Captured,
+    payload: Capture,
 }
 
 /// A frame's header.
@@ -103,10 +106,10 @@ struct Header {
 
 impl Frames {
     /// The frames that go in `direction`; `deflate` when permessage-deflate was agreed upon. The
-    /// first `limit` bytes of each message are kept.
-    pub fn new(direction: Direction, deflate: bool, limit: usize) -> Self {
+    /// first `limit` bytes of each message are kept, within the `budget` of all.
+    pub fn new(direction: Direction, deflate: bool, limit: usize, budget: Budget) -> Self {
         let masked = direction == Direction::Request;
-        Self { masked, deflate, limit, at: 0, state: State::NEXT, message: None }
+        Self { masked, deflate, limit, budget, at: 0, state: State::NEXT, message: None }
     }
 
     /// Whether neither a frame nor a message is under way.
@@ -147,7 +150,7 @@ impl Frames {
                 State::Payload { left, mask, kind } => {
                     let count = usize::try_from(*left).map_or(rest.len(), |n| n.min(rest.len()));
                     if let (Kind::Data { .. }, Some(message)) = (*kind, &mut self.message) {
-                        message.keep(&rest[..count], *mask, *left, self.limit);
+                        message.keep(&rest[..count], *mask, *left, &self.budget);
                     }
                     // The mask goes on where it stopped.
                     mask.rotate_left(count % 4);
@@ -163,7 +166,8 @@ impl Frames {
                 if kind == (Kind::Data { last: true })
                     && let Some(Partial { started, payload }) = self.message.take()
                 {
-                    whole(Message { started, read, end: self.at, payload });
+                    let (payload, ration) = payload.finish();
+                    whole(Message { started, read, end: self.at, payload, ration });
                 }
             }
         }
@@ -183,14 +187,15 @@ impl Frames {
             CONTINUATION if self.message.is_none() => return Err(Violation::Fragmentation),
             TEXT | BINARY if self.message.is_some() => return Err(Violation::Fragmentation),
             CONTINUATION | TEXT | BINARY => Kind::Data { last: header.last },
-            CLOSE..=PONG if !header.last || header.length > 125 => return Err(Violation::Control),
+            CLOSE | PING | PONG if !header.last || header.length > 125 => {
+                return Err(Violation::Control);
+            }
             CLOSE => Kind::Close,
-            CLOSE..=PONG => Kind::Control,
+            PING | PONG => Kind::Control,
             unknown => return Err(Violation::Opcode(unknown)),
         };
         if matches!(header.opcode, TEXT | BINARY) {
-            let inspection = if deflated { Inspection::Encoded } else { Inspection::Plain };
-            let payload = Captured { bytes: Vec::new(), total: 0, inspection };
+            let payload = Capture::new(self.limit, deflated);
             self.message = Some(Partial { started, payload });
         }
         let mask = header.mask.unwrap_or_default();
@@ -207,28 +212,11 @@ impl State {
 
 impl Partial {
     /// Copies what still fits, unmasked. `promised` is how much of the frame is still to come.
-    fn keep(&mut self, bytes: &[u8], mask: [u8; 4], promised: u64, limit: usize) {
-        self.payload.total = self.payload.total.saturating_add(bytes.len() as u64);
-        let kept = &mut self.payload.bytes;
-        let room = limit - kept.len();
-        let count = room.min(bytes.len());
-        if count == 0 {
-            return;
-        }
-        if kept.capacity() - kept.len() < count {
-            let useful = usize::try_from(promised).map_or(room, |promised| promised.min(room));
-            // At least doubled, so that many small fragments are not copied over and over.
-            let modest = TRUSTED.max(kept.len()).max(count);
-            if kept.is_empty() {
-                kept.reserve_exact(useful.min(modest));
-            } else {
-                kept.reserve(useful.min(modest));
-            }
-        }
-        let from = kept.len();
-        kept.extend_from_slice(&bytes[..count]);
+    fn keep(&mut self, bytes: &[u8], mask: [u8; 4], promised: u64, budget: &Budget) {
+        let before = self.payload.len();
+        self.payload.keep(bytes, promised, budget);
         if mask != [0; 4] {
-            for four in kept[from..].chunks_mut(4) {
+            for four in self.payload.kept_from(before).chunks_mut(4) {
                 four.iter_mut().zip(mask).for_each(|(byte, key)| *byte ^= key);
             }
         }
@@ -271,6 +259,7 @@ impl Header {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Inspection;
 
     /// A frame as a client (`mask`) or a server sends it.
     fn frame(first: u8, mask: Option<[u8; 4]>, payload: &[u8]) -> Vec<u8> {
@@ -313,7 +302,7 @@ mod tests {
         bytes.extend(frame(0x88, KEY, b"\x03\xe8"));
         bytes.extend(b"whatever comes after a close");
         for cut in 0..=bytes.len() {
-            let mut frames = Frames::new(Direction::Request, false, 1_000);
+            let mut frames = Frames::new(Direction::Request, false, 1_000, Budget::new(1 << 20));
             let messages = follow(&mut frames, &[&bytes[..cut], &bytes[cut..]]).unwrap();
             assert_eq!(messages.len(), 2, "cut at {cut}");
             assert_eq!(messages[0].payload.bytes, b"Hello, you");
@@ -326,7 +315,7 @@ mod tests {
     #[test]
     fn a_message_starts_with_its_first_piece_and_is_read_with_its_last() {
         let bytes = frame(0x81, KEY, b"abcdef");
-        let mut frames = Frames::new(Direction::Request, false, 1_000);
+        let mut frames = Frames::new(Direction::Request, false, 1_000, Budget::new(1 << 20));
         let messages = follow(&mut frames, &[&bytes[..1], &bytes[1..8], &bytes[8..]]).unwrap();
         assert_eq!(
             (messages[0].started, messages[0].read),
@@ -337,7 +326,7 @@ mod tests {
     #[test]
     fn a_long_message_is_kept_up_to_the_limit_and_its_size_is_true() {
         let bytes = frame(0x82, None, &vec![1; 70_000]);
-        let mut frames = Frames::new(Direction::Response, false, 10);
+        let mut frames = Frames::new(Direction::Response, false, 10, Budget::new(1 << 20));
         let messages = follow(&mut frames, &[&bytes]).unwrap();
         assert_eq!((messages[0].payload.bytes.len(), messages[0].payload.total), (10, 70_000));
     }
@@ -345,17 +334,18 @@ mod tests {
     #[test]
     fn a_deflated_message_is_marked_and_needs_the_extension() {
         let bytes = frame(0xc1, None, b"\xaa\x01");
-        let mut agreed = Frames::new(Direction::Response, true, 10);
+        let mut agreed = Frames::new(Direction::Response, true, 10, Budget::new(1 << 20));
         let messages = follow(&mut agreed, &[&bytes]).unwrap();
         assert_eq!(messages[0].payload.inspection, Inspection::Encoded);
-        let mut plain = Frames::new(Direction::Response, false, 10);
-        assert_eq!(follow(&mut plain, &[&bytes]), Err(Violation::ReservedBit));
+        let mut plain = Frames::new(Direction::Response, false, 10, Budget::new(1 << 20));
+        assert_eq!(follow(&mut plain, &[&bytes]).unwrap_err(), Violation::ReservedBit);
     }
 
     #[test]
     fn frames_that_break_the_standard_are_told() {
         let client = |bytes: Vec<u8>| {
-            follow(&mut Frames::new(Direction::Request, true, 10), &[&bytes]).unwrap_err()
+            follow(&mut Frames::new(Direction::Request, true, 10, Budget::new(1 << 20)), &[&bytes])
+                .unwrap_err()
         };
         assert_eq!(client(frame(0x81, None, b"x")), Violation::Mask);
         assert_eq!(client(frame(0x80, KEY, b"x")), Violation::Fragmentation);

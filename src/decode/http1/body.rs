@@ -4,11 +4,8 @@
 use memchr::memchr;
 
 use super::head::Framing;
-use crate::model::{Captured, Inspection};
-
-/// Room that is made at once for a body of known size. A larger one gets room as its bytes arrive:
-/// a head that promises a gigabyte and sends nothing costs nothing.
-const TRUSTED: usize = 64 * 1024;
+use crate::decode::capture::{Budget, Capture, Ration};
+use crate::model::Captured;
 
 /// The body's framing is broken: where it ends cannot be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,9 +15,7 @@ pub struct BrokenFraming;
 #[derive(Debug)]
 pub struct Body {
     left: Left,
-    captured: Captured,
-    /// How many bytes are kept.
-    limit: usize,
+    capture: Capture,
 }
 
 /// What is still to come.
@@ -56,9 +51,7 @@ impl Body {
             Framing::Chunked => Left::Size { digits: 0, value: 0 },
             Framing::UntilClose => Left::UntilClose,
         };
-        let inspection = if encoded { Inspection::Encoded } else { Inspection::Plain };
-        let captured = Captured { bytes: Vec::new(), total: 0, inspection };
-        Self { left, captured, limit }
+        Self { left, capture: Capture::new(limit, encoded) }
     }
 
     pub fn is_done(&self) -> bool {
@@ -71,13 +64,13 @@ impl Body {
     }
 
     /// What was kept.
-    pub fn take(&mut self) -> Captured {
-        std::mem::take(&mut self.captured)
+    pub fn finish(self) -> (Captured, Option<Ration>) {
+        self.capture.finish()
     }
 
     /// Follows `bytes` and answers how many of them belong to the body; all of them unless it is
     /// done.
-    pub fn follow(&mut self, bytes: &[u8]) -> Result<usize, BrokenFraming> {
+    pub fn follow(&mut self, bytes: &[u8], budget: &Budget) -> Result<usize, BrokenFraming> {
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
@@ -85,18 +78,18 @@ impl Body {
                 Left::Done => break,
                 Left::Bytes(left) => {
                     let count = at_most(left, rest.len());
-                    self.keep(&rest[..count], left);
+                    self.capture.keep(&rest[..count], left, budget);
                     at += count;
                     let left = left - count as u64;
                     self.left = if left == 0 { Left::Done } else { Left::Bytes(left) };
                 }
                 Left::UntilClose => {
-                    self.keep(rest, rest.len() as u64);
+                    self.capture.keep(rest, rest.len() as u64, budget);
                     at = bytes.len();
                 }
                 Left::Chunk(left) => {
                     let count = at_most(left, rest.len());
-                    self.keep(&rest[..count], left);
+                    self.capture.keep(&rest[..count], left, budget);
                     at += count;
                     let left = left - count as u64;
                     self.left = if left == 0 { Left::ChunkReturn } else { Left::Chunk(left) };
@@ -124,23 +117,6 @@ impl Body {
             }
         }
         Ok(at)
-    }
-
-    /// Copies what still fits. `promised` is how many bytes are known to come, these included.
-    fn keep(&mut self, bytes: &[u8], promised: u64) {
-        self.captured.total = self.captured.total.saturating_add(bytes.len() as u64);
-        let kept = &mut self.captured.bytes;
-        let room = self.limit - kept.len();
-        let count = room.min(bytes.len());
-        if count == 0 {
-            return;
-        }
-        if kept.capacity() - kept.len() < count {
-            let useful = at_most(promised, room);
-            let modest = TRUSTED.max(kept.len()).max(count);
-            kept.reserve_exact(useful.min(modest));
-        }
-        kept.extend_from_slice(&bytes[..count]);
     }
 }
 
@@ -190,12 +166,13 @@ mod tests {
     fn chunks_with_extensions_and_trailers_are_followed_at_every_cut() {
         let end = CHUNKED.len() - 4;
         for cut in 0..CHUNKED.len() {
+            let budget = Budget::new(0);
             let mut body = Body::new(Framing::Chunked, false, 100);
-            let mut used = body.follow(&CHUNKED[..cut]).unwrap();
-            used += body.follow(&CHUNKED[used..]).unwrap();
+            let mut used = body.follow(&CHUNKED[..cut], &budget).unwrap();
+            used += body.follow(&CHUNKED[used..], &budget).unwrap();
             assert!(body.is_done());
             assert_eq!(used, end);
-            let captured = body.take();
+            let (captured, _) = body.finish();
             assert_eq!((&captured.bytes[..], captured.total), (&b"hello!"[..], 6));
         }
     }
@@ -217,7 +194,7 @@ mod tests {
             "5\rX",
         ] {
             let mut body = Body::new(Framing::Chunked, false, 100);
-            assert_eq!(body.follow(bad.as_bytes()), Err(BrokenFraming), "{bad:?}");
+            assert_eq!(body.follow(bad.as_bytes(), &Budget::new(0)), Err(BrokenFraming), "{bad:?}");
         }
     }
 
@@ -225,27 +202,11 @@ mod tests {
     fn only_the_beginning_is_kept_and_the_size_is_true() {
         let mut body = Body::new(Framing::Length(1_000_000), false, 1_000);
         for _ in 0..1_000 {
-            assert_eq!(body.follow(&[7; 1_000]).unwrap(), 1_000);
+            assert_eq!(body.follow(&[7; 1_000], &Budget::new(0)).unwrap(), 1_000);
         }
         assert!(body.is_done());
-        let captured = body.take();
+        let (captured, _) = body.finish();
         assert_eq!((captured.bytes.len(), captured.total), (1_000, 1_000_000));
-        assert_eq!(captured.bytes.capacity(), 1_000);
         assert_eq!(captured.whole(), None);
-    }
-
-    #[test]
-    fn a_promised_size_makes_no_room_before_the_bytes_come() {
-        let mut body = Body::new(Framing::Length(1 << 40), false, 1 << 20);
-        body.follow(b"x").unwrap();
-        assert!(body.take().bytes.capacity() <= TRUSTED);
-    }
-
-    #[test]
-    fn a_small_body_of_known_size_is_kept_in_exactly_its_size() {
-        let mut body = Body::new(Framing::Length(200), false, 1 << 20);
-        body.follow(&[1; 150]).unwrap();
-        body.follow(&[1; 150]).unwrap();
-        assert_eq!(body.take().bytes.capacity(), 200);
     }
 }

@@ -4,12 +4,13 @@
 //! Positions are counted in bytes from the beginning of each direction, so that a part is known to
 //! be written when the writer has come past its end, however reads and writes were cut.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::body::Body;
-use super::head::{self, Framing, Parsed, RequestHead, ResponseHead, Upgrade};
+use super::head::{self, Framing, Parsed, RequestHead, ResponseHead, Upgrade, holds_end};
+use super::pending::{Outstanding, Pending};
+use crate::decode::capture::{Budget, Ration};
 use crate::model::{Captured, ConnectionId, End, Exchange, HttpMethod, Opaque, Stamp, Timing};
 
 /// The longest head that is followed, in bytes.
@@ -18,10 +19,12 @@ pub const LONGEST_HEAD: usize = 64 * 1024;
 const LONGEST_USER_AGENT: usize = 256;
 
 /// What is kept of a connection at most.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// Bytes kept of each body.
     pub capture: usize,
+    /// Bytes kept of all bodies under way, of all connections that share it.
+    pub budget: Budget,
     /// Requests awaiting their response.
     pub pipeline: usize,
 }
@@ -62,31 +65,13 @@ pub struct Conversation {
     limits: Limits,
     user_agent: Option<Arc<str>>,
     /// Requests in the order they came, until their response is written.
-    exchanges: VecDeque<Pending>,
-    /// The first of them whose request is not written whole.
-    unwritten: usize,
-    /// The first of them whose response is not read whole.
-    unanswered: usize,
+    exchanges: Outstanding,
     asking: Asking,
     /// Bytes of requests that passed.
     requests_at: u64,
     answering: Answering,
     /// Bytes of responses that were read.
     responses_at: u64,
-}
-
-/// An exchange under way.
-struct Pending {
-    exchange: Box<Exchange>,
-    is_head: bool,
-    upgrade: Upgrade,
-    /// Where the request ends, once that is known.
-    request_end: Option<u64>,
-    /// Where the response begins and ends, once that is known.
-    response_begin: Option<u64>,
-    response_end: Option<u64>,
-    forwarded: bool,
-    written: bool,
 }
 
 /// Where in the requests we are.
@@ -109,10 +94,19 @@ enum Answering {
     Head {
         part: Vec<u8>,
         scanned: usize,
-        started: Option<(Stamp, u64)>,
+        begun: Option<Begun>,
     },
     Body(Body),
     Lost,
+}
+
+/// A response whose head is not whole.
+#[derive(Clone, Copy)]
+struct Begun {
+    /// Where it begins, and when its first byte was read and written.
+    at: u64,
+    read: Stamp,
+    forwarded: Option<Stamp>,
 }
 
 impl Asking {
@@ -120,7 +114,7 @@ impl Asking {
 }
 
 impl Answering {
-    const NEXT: Self = Self::Head { part: Vec::new(), scanned: 0, started: None };
+    const NEXT: Self = Self::Head { part: Vec::new(), scanned: 0, begun: None };
 }
 
 impl Conversation {
@@ -130,9 +124,7 @@ impl Conversation {
             peer,
             limits,
             user_agent: None,
-            exchanges: VecDeque::new(),
-            unwritten: 0,
-            unanswered: 0,
+            exchanges: Outstanding::default(),
             asking: Asking::NEXT,
             requests_at: 0,
             answering: Answering::NEXT,
@@ -179,10 +171,12 @@ impl Conversation {
                     early.extend_from_slice(rest);
                     rest.len()
                 }
-                Asking::Body(body) => match body.follow(rest) {
+                Asking::Body(body) => match body.follow(rest, &self.limits.budget) {
                     Ok(used) => used,
                     Err(_) => {
-                        self.lose_requests();
+                        // What was asked before may still be answered.
+                        self.asking = Asking::Lost;
+                        self.exchanges.forget_unfinished_request();
                         return Requests::Lost(Opaque::RequestNotHttp);
                     }
                 },
@@ -236,11 +230,11 @@ impl Conversation {
             let rest = &bytes[at..];
             let used = match &mut self.answering {
                 Answering::Lost => rest.len(),
-                Answering::Body(body) => match body.follow(rest) {
+                Answering::Body(body) => match body.follow(rest, &self.limits.budget) {
                     Ok(used) => used,
                     Err(_) => return self.lose_responses(Opaque::ResponseNotHttp),
                 },
-                Answering::Head { .. } if self.unanswered == self.exchanges.len() => {
+                Answering::Head { .. } if self.exchanges.is_all_answered() => {
                     return self.lose_responses(Opaque::ResponseNotHttp);
                 }
                 Answering::Head { part, .. }
@@ -248,8 +242,9 @@ impl Conversation {
                 {
                     rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count()
                 }
-                Answering::Head { part, scanned, started } => {
-                    let started = *started.get_or_insert((read, self.responses_at));
+                Answering::Head { part, scanned, begun } => {
+                    let first = Begun { at: self.responses_at, read, forwarded: None };
+                    let begun = *begun.get_or_insert(first);
                     let before = part.len();
                     let parsed = if before == 0 {
                         head::response(rest)
@@ -264,7 +259,7 @@ impl Conversation {
                     match parsed {
                         Parsed::Whole(head, length) if length > before => {
                             let used = length - before;
-                            match self.begin_response(&head, started, used, read) {
+                            match self.begin_response(&head, begun, used, read) {
                                 Responses::Followed => {}
                                 Responses::WebSocket { deflate, early, .. } => {
                                     let from = at + used;
@@ -287,11 +282,8 @@ impl Conversation {
             };
             at += used;
             self.responses_at += used as u64;
-            if let Answering::Body(body) = &mut self.answering
-                && body.is_done()
-            {
-                let captured = body.take();
-                self.end_response(captured, read);
+            if matches!(&self.answering, Answering::Body(body) if body.is_done()) {
+                self.end_response(read);
             }
         }
         Responses::Followed
@@ -299,13 +291,7 @@ impl Conversation {
 
     /// The client's bytes up to position `upto` were written to the upstream at `at`.
     pub fn requests_written(&mut self, upto: u64, at: Stamp, done: &mut impl FnMut(Box<Exchange>)) {
-        while let Some(pending) = self.exchanges.get_mut(self.unwritten)
-            && pending.request_end.is_some_and(|end| end <= upto)
-        {
-            pending.exchange.timing.request_written = at;
-            self.unwritten += 1;
-        }
-        self.hand_over(done);
+        self.exchanges.requests_written(upto, at, done);
     }
 
     /// The upstream's bytes up to position `upto` were written to the client at `at`.
@@ -315,50 +301,33 @@ impl Conversation {
         at: Stamp,
         done: &mut impl FnMut(Box<Exchange>),
     ) {
-        for pending in &mut self.exchanges {
-            if pending.written {
-                continue;
-            }
-            if !pending.forwarded && pending.response_begin.is_some_and(|begin| begin < upto) {
-                pending.forwarded = true;
-                pending.exchange.timing.response_forwarded = at;
-            }
-            if pending.response_end.is_none_or(|end| end > upto) {
-                break;
-            }
-            pending.written = true;
-            pending.exchange.timing.response_written = at;
+        if let Answering::Head { begun: Some(begun), .. } = &mut self.answering
+            && begun.at < upto
+        {
+            begun.forwarded.get_or_insert(at);
         }
-        self.hand_over(done);
+        self.exchanges.responses_written(upto, at, done);
     }
 
     /// The upstream will send no more: that is the end of a body without any other.
     pub fn upstream_closed(&mut self, at: Stamp) {
-        if let Answering::Body(body) = &mut self.answering
-            && body.ends_with_connection()
-        {
-            let captured = body.take();
-            self.end_response(captured, at);
+        if matches!(&self.answering, Answering::Body(body) if body.ends_with_connection()) {
+            self.end_response(at);
             self.answering = Answering::Lost;
         }
     }
 
     /// The connection is over: every exchange still under way ended with `end`.
     pub fn finish(&mut self, end: End, done: &mut impl FnMut(Box<Exchange>)) {
-        if let (Asking::Body(body), Some(last)) = (&mut self.asking, self.exchanges.back_mut()) {
-            last.exchange.request = body.take();
+        let asking = std::mem::replace(&mut self.asking, Asking::Lost);
+        if let (Asking::Body(body), Some(last)) = (asking, self.exchanges.last()) {
+            last.set_request(body.finish());
         }
-        if let Answering::Body(body) = &mut self.answering
-            && let Some(pending) = self.exchanges.get_mut(self.unanswered)
-        {
-            pending.exchange.response = body.take();
+        let answering = std::mem::replace(&mut self.answering, Answering::Lost);
+        if let (Answering::Body(body), Some(pending)) = (answering, self.exchanges.awaiting()) {
+            pending.set_response(body.finish());
         }
-        for mut pending in std::mem::take(&mut self.exchanges) {
-            pending.exchange.end = if pending.written { End::Complete } else { end };
-            done(pending.told());
-        }
-        (self.unwritten, self.unanswered) = (0, 0);
-        (self.asking, self.answering) = (Asking::Lost, Answering::Lost);
+        self.exchanges.finish(end, done);
     }
 
     /// The proxy itself answered, at `at`, the one request there is, because the upstream could not
@@ -369,7 +338,7 @@ impl Conversation {
         at: Stamp,
         done: &mut impl FnMut(Box<Exchange>),
     ) {
-        if let Some(first) = self.exchanges.front_mut() {
+        if let Some(first) = self.exchanges.first() {
             first.exchange.status = status;
             first.exchange.timing.response_written = at;
         }
@@ -396,16 +365,8 @@ impl Conversation {
             trace: head.trace,
             user_agent: self.user_agent.clone(),
         });
-        self.exchanges.push_back(Pending {
-            exchange,
-            is_head: head.method == "HEAD",
-            upgrade: head.upgrade,
-            request_end: None,
-            response_begin: None,
-            response_end: None,
-            forwarded: false,
-            written: false,
-        });
+        let is_head = head.method == "HEAD";
+        self.exchanges.push(Pending::new(exchange, is_head, head.upgrade));
         let body = Body::new(head.framing, head.encoded, self.limits.capture);
         self.asking = Asking::Body(body);
         Ok(())
@@ -413,27 +374,29 @@ impl Conversation {
 
     /// Ends the request under way if all of its body has come.
     fn end_request_body(&mut self, read: Stamp) {
-        let Asking::Body(body) = &mut self.asking else { return };
-        if !body.is_done() {
+        if !matches!(&self.asking, Asking::Body(body) if body.is_done()) {
             return;
         }
-        let Some(pending) = self.exchanges.back_mut() else { return };
-        pending.exchange.request = body.take();
-        pending.exchange.timing.request_read = read;
-        pending.request_end = Some(self.requests_at);
-        // One that was answered before it ended is not going to be anything but HTTP.
-        let undecided = pending.upgrade != Upgrade::None && pending.response_end.is_none();
-        self.asking = if undecided { Asking::Undecided(Vec::new()) } else { Asking::NEXT };
+        let asking = std::mem::replace(&mut self.asking, Asking::NEXT);
+        if let (Asking::Body(body), Some(pending)) = (asking, self.exchanges.last()) {
+            pending.set_request(body.finish());
+            pending.exchange.timing.request_read = read;
+            pending.request_end = Some(self.requests_at);
+            // One that was answered before it ended is not going to be anything but HTTP.
+            if pending.upgrade != Upgrade::None && !pending.is_answered() {
+                self.asking = Asking::Undecided(Vec::new());
+            }
+        }
     }
 
     fn begin_response(
         &mut self,
         head: &ResponseHead,
-        (started, begin): (Stamp, u64),
+        begun: Begun,
         used: usize,
         read: Stamp,
     ) -> Responses {
-        let Some(pending) = self.exchanges.get_mut(self.unanswered) else {
+        let Some(pending) = self.exchanges.awaiting() else {
             return self.lose_responses(Opaque::ResponseNotHttp);
         };
         if (100..200).contains(&head.status) && head.status != 101 {
@@ -441,8 +404,9 @@ impl Conversation {
             return Responses::Followed;
         }
         pending.exchange.status = head.status;
-        pending.exchange.timing.response_started = started;
-        pending.response_begin = Some(begin);
+        pending.exchange.timing.response_started = begun.read;
+        pending.exchange.timing.response_forwarded = begun.forwarded.unwrap_or_default();
+        pending.response_begin = Some(begun.at);
         let tunnel = pending.exchange.http_method == HttpMethod::known("CONNECT")
             && (200..300).contains(&head.status);
         if head.status == 101 || tunnel {
@@ -450,7 +414,7 @@ impl Conversation {
             let asked = pending.upgrade != Upgrade::None;
             let asking = std::mem::replace(&mut self.asking, Asking::Lost);
             self.responses_at += used as u64;
-            self.end_response(Captured::default(), read);
+            self.end_response(read);
             return match asking {
                 Asking::Undecided(early) if websocket => {
                     Responses::WebSocket { from: 0, deflate: head.deflate, early }
@@ -470,54 +434,25 @@ impl Conversation {
     }
 
     /// The response under way was read whole, at `read`.
-    fn end_response(&mut self, captured: Captured, read: Stamp) {
-        self.answering = Answering::NEXT;
-        let Some(pending) = self.exchanges.get_mut(self.unanswered) else { return };
-        pending.exchange.response = captured;
-        pending.exchange.timing.response_read = read;
-        pending.response_end = Some(self.responses_at);
-        self.unanswered += 1;
+    fn end_response(&mut self, read: Stamp) {
+        let body: (Captured, Option<Ration>) =
+            match std::mem::replace(&mut self.answering, Answering::NEXT) {
+                Answering::Body(body) => body.finish(),
+                Answering::Head { .. } | Answering::Lost => Default::default(),
+            };
+        self.exchanges.answered(body, self.responses_at, read);
         if let Asking::Undecided(early) = &self.asking
-            && self.unanswered == self.exchanges.len()
+            && self.exchanges.is_all_answered()
         {
             // No upgrade, so HTTP goes on; unless the client already spoke the other protocol.
             self.asking = if early.is_empty() { Asking::NEXT } else { Asking::Lost };
         }
     }
 
-    /// Gives away the exchanges at the front that are over.
-    fn hand_over(&mut self, done: &mut impl FnMut(Box<Exchange>)) {
-        while let Some(front) = self.exchanges.front()
-            && front.written
-            && front.request_end.is_some()
-            && self.unwritten > 0
-        {
-            if let Some(pending) = self.exchanges.pop_front() {
-                self.unwritten -= 1;
-                self.unanswered -= 1;
-                done(pending.told());
-            }
-        }
-    }
-
-    /// What comes from the client is no longer followed; what was asked may still be answered.
-    fn lose_requests(&mut self) {
-        self.asking = Asking::Lost;
-        // The request whose body was lost has no end that could be told.
-        if self.exchanges.back().is_some_and(|last| last.request_end.is_none()) {
-            self.exchanges.pop_back();
-            self.unwritten = self.unwritten.min(self.exchanges.len());
-            if self.unanswered > self.exchanges.len() {
-                self.unanswered = self.exchanges.len();
-            }
-        }
-    }
-
     /// Neither direction is followed any more; exchanges without a whole response are given up.
     fn lose_responses(&mut self, why: Opaque) -> Responses {
         (self.asking, self.answering) = (Asking::Lost, Answering::Lost);
-        self.exchanges.truncate(self.unanswered);
-        self.unwritten = self.unwritten.min(self.exchanges.len());
+        self.exchanges.forget_unanswered();
         Responses::Lost(why)
     }
 
@@ -531,47 +466,6 @@ impl Conversation {
             self.user_agent = Some(Arc::from(String::from_utf8_lossy(agent)));
         }
     }
-}
-
-impl Pending {
-    /// The exchange, with the stamps that were never reached set to the last that was.
-    fn told(mut self) -> Box<Exchange> {
-        let timing = &mut self.exchange.timing;
-        let mut last = timing.request_started;
-        for stamp in [
-            &mut timing.request_read,
-            &mut timing.request_written,
-            &mut timing.response_started,
-            &mut timing.response_forwarded,
-            &mut timing.response_read,
-            &mut timing.response_written,
-        ] {
-            if *stamp == Stamp::default() {
-                *stamp = last;
-            }
-            last = *stamp;
-        }
-        self.exchange
-    }
-}
-
-/// Whether an empty line ends a head within `bytes`. Looks at each byte once: a head that comes
-/// byte by byte must not be parsed anew for each.
-fn holds_end(bytes: &[u8], scanned: &mut usize) -> bool {
-    while let Some(found) = memchr::memchr(b'\n', &bytes[*scanned..]) {
-        let after = *scanned + found + 1;
-        match &bytes[after..] {
-            [b'\n', ..] | [b'\r', b'\n', ..] => return true,
-            // The line feed is looked at again when more is known of what follows it.
-            [] | [b'\r'] => {
-                *scanned = after - 1;
-                return false;
-            }
-            _ => *scanned = after,
-        }
-    }
-    *scanned = bytes.len();
-    false
 }
 
 fn method_label(method: &str) -> HttpMethod {

@@ -4,6 +4,7 @@
 use std::mem::MaybeUninit;
 
 use httparse::{Header, ParserConfig, Status};
+use memchr::memchr;
 
 use crate::model::TraceContext;
 
@@ -305,6 +306,25 @@ fn decimal(value: &[u8]) -> Option<u64> {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)
     })
+}
+
+/// Whether an empty line ends a head within `bytes`. Looks at each byte once: a head that comes
+/// byte by byte must not be parsed anew for each.
+pub(super) fn holds_end(bytes: &[u8], scanned: &mut usize) -> bool {
+    while let Some(found) = memchr(b'\n', &bytes[*scanned..]) {
+        let after = *scanned + found + 1;
+        match &bytes[after..] {
+            [b'\n', ..] | [b'\r', b'\n', ..] => return true,
+            // The line feed is looked at again when more is known of what follows it.
+            [] | [b'\r'] => {
+                *scanned = after - 1;
+                return false;
+            }
+            _ => *scanned = after,
+        }
+    }
+    *scanned = bytes.len();
+    false
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod body;
 mod conversation;
 mod head;
+mod pending;
 
 pub use body::{Body, BrokenFraming};
 pub use conversation::{Conversation, LONGEST_HEAD, Limits, Requests, Responses};

@@ -11,6 +11,8 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::RelaySettings;
 use super::connection::Connection;
+use crate::decode::capture::Budget;
+use crate::decode::http1::Limits;
 use crate::model::{ConnectionEvent, ConnectionId, Observation, Observer, Proxy, Stamp};
 use crate::wire::guard::Guard;
 
@@ -24,6 +26,8 @@ pub(super) struct Shared {
     pub settings: RelaySettings,
     pub guard: Guard,
     pub observer: Observer,
+    /// What each connection is followed within.
+    pub limits: Limits,
     /// Set once the shutdown signal came; `stopping` wakes those who wait for something else.
     draining: AtomicBool,
     stopping: Notify,
@@ -33,8 +37,14 @@ pub(super) struct Shared {
 
 impl Shared {
     pub fn new(settings: RelaySettings, guard: Guard, observer: Observer) -> Self {
+        let limits = Limits {
+            capture: settings.capture_limit,
+            budget: Budget::new(settings.capture_total),
+            pipeline: settings.pipeline_limit,
+        };
         Self {
             settings,
+            limits,
             guard,
             observer,
             draining: AtomicBool::new(false),

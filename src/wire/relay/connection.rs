@@ -19,7 +19,7 @@ use super::accept::Shared;
 use super::answer::{self, Answer};
 use super::lane::{Lane, State};
 use crate::decode::follower::Follower;
-use crate::decode::http1::{Limits, RequestHead, Requests};
+use crate::decode::http1::{RequestHead, Requests};
 use crate::model::{ConnectionEvent, ConnectionId, End, Observation, Proxy, Stamp};
 use crate::wire::guard::Refusal;
 
@@ -72,17 +72,14 @@ enum Over {
 impl Connection {
     pub fn new(shared: Arc<Shared>, client: TcpStream, peer: SocketAddr) -> Self {
         let id = ConnectionId::next();
-        let limits = Limits {
-            capture: shared.settings.capture_limit,
-            pipeline: shared.settings.pipeline_limit,
-        };
         let opened = ConnectionEvent::Opened { proxy: Proxy::Rpc };
         shared.observer.tell(Observation::Connection(id, Stamp::now(), opened));
+        let follower = Follower::new(id, peer, shared.limits.clone());
         Self {
             shared,
             id,
             client,
-            follower: Follower::new(id, peer, limits),
+            follower,
             up: Lane::default(),
             down: Lane::default(),
             held: Vec::new(),

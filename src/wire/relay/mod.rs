@@ -35,6 +35,8 @@ pub struct RelaySettings {
     pub upstream: String,
     /// Bytes kept of each body and of each WebSocket message.
     pub capture_limit: usize,
+    /// Bytes kept of all bodies and messages under way together; beyond it only sizes are told.
+    pub capture_total: usize,
     /// Requests of one connection that may await their response and still be followed.
     pub pipeline_limit: usize,
     /// How long the node may take to accept a connection.
@@ -53,6 +55,7 @@ impl RelaySettings {
         Self {
             upstream: upstream.into(),
             capture_limit: 1024 * 1024,
+            capture_total: 64 * 1024 * 1024,
             pipeline_limit: 1_024,
             connect_timeout: Duration::from_secs(5),
             head_timeout: Duration::from_secs(60),
@@ -127,7 +130,7 @@ pub fn serve(
     settings: RelaySettings,
     guard: Guard,
     observer: Observer,
-    shutdown: watch::Receiver<bool>,
+    shutdown: &watch::Receiver<bool>,
 ) -> Result<Relay, StartError> {
     let local = listeners
         .first()
