@@ -6,3 +6,4 @@
 //! holds the allowed directions).
 
 pub mod model;
+pub mod wire;
