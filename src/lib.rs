@@ -5,5 +5,6 @@
 //! `store`, `metrics` and `view` receive them. Imports run downwards only (`tests/architecture.rs`
 //! holds the allowed directions).
 
+pub mod decode;
 pub mod model;
 pub mod wire;

@@ -28,7 +28,7 @@ pub use exchange::{ApiExchange, Captured, End, Exchange, Timing};
 pub use host::{HostReading, ProcessReading, Volume};
 pub use label::{
     ContractName, FunctionName, HttpMethod, Label, LabelKind, LabelSet, Method, OTHER, Reason,
-    Role, Route, UNKNOWN,
+    Role, Route, UNKNOWN, kind,
 };
 pub use queue::{Observation, Observer, Queue};
 pub use request::HttpRequest;

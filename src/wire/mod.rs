@@ -3,3 +3,4 @@
 //! Emits observations; does not decode, store or count them.
 
 pub mod guard;
+pub mod reverse;
