@@ -12,5 +12,6 @@ pub mod follower;
 pub mod http1;
 pub mod jsonrpc;
 pub mod revert;
+pub mod routes;
 pub mod submission;
 pub mod websocket;

@@ -4,3 +4,4 @@
 
 pub mod guard;
 pub mod relay;
+pub mod reverse;

@@ -1,0 +1,208 @@
+//! A client's connection: its socket, watched, and what is remembered between its requests.
+//!
+//! The socket stamps every read and write after the system call returned, lets the framing
+//! follower read along, and tells a finished exchange once the response's last byte was written.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use http::HeaderValue;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::framing::{Followed, Follower};
+use super::record::Finished;
+use super::shared::Shared;
+use super::tunnel::Tunnel;
+use crate::model::{ConnectionEvent, ConnectionId, Proxy, Stamp};
+
+/// What is known of a client connection.
+pub(super) struct Client {
+    pub(super) id: ConnectionId,
+    pub(super) peer: SocketAddr,
+    pub(super) shared: Rc<Shared>,
+    /// The peer's address as `X-Forwarded-For` holds it.
+    pub(super) forwarded_for: HeaderValue,
+    /// The last `Host` seen and the `Forwarded` value made for it: a connection nearly always
+    /// sends the same one.
+    pub(super) forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
+    /// Set when the upstream switched protocols: what to copy to and from once hyper is done.
+    pub(super) tunnel: RefCell<Option<Tunnel>>,
+    follower: RefCell<Follower>,
+    finished: RefCell<Option<Finished>>,
+    first_write: Cell<Option<Stamp>>,
+    last_write: Cell<Stamp>,
+    /// No more bytes will come.
+    ended: Cell<bool>,
+    /// The connection became a tunnel: its bytes are no requests.
+    upgraded: Cell<bool>,
+    sent: Cell<u64>,
+    received: Cell<u64>,
+}
+
+impl Client {
+    pub(super) fn new(id: ConnectionId, peer: SocketAddr, shared: Rc<Shared>) -> Self {
+        shared.tell(id, ConnectionEvent::Opened { proxy: Proxy::Api });
+        let address = peer.ip().to_canonical().to_string();
+        Self {
+            id,
+            peer,
+            shared,
+            forwarded_for: HeaderValue::from_str(&address)
+                .expect("an IP address is written in visible ASCII"),
+            forwarded: RefCell::default(),
+            tunnel: RefCell::default(),
+            follower: RefCell::default(),
+            finished: RefCell::default(),
+            first_write: Cell::new(None),
+            last_write: Cell::default(),
+            ended: Cell::new(false),
+            upgraded: Cell::new(false),
+            sent: Cell::new(0),
+            received: Cell::new(0),
+        }
+    }
+
+    /// hyper handed over the next request: what its bytes told.
+    pub(super) fn serve(&self) -> Followed {
+        self.follower.borrow_mut().serve()
+    }
+
+    /// When the last byte of the request being served was read.
+    pub(super) fn request_read(&self) -> Option<Stamp> {
+        self.follower.borrow().read_at()
+    }
+
+    /// Whether the client may still be sending a request that nobody will read.
+    pub(super) fn is_sending(&self) -> bool {
+        !self.ended.get() && self.follower.borrow().is_inside()
+    }
+
+    /// Whether the client is still connected, as far as it was seen.
+    pub(super) fn is_connected(&self) -> bool {
+        !self.ended.get()
+    }
+
+    /// A response is about to be written.
+    pub(super) fn begin_response(&self) {
+        self.first_write.set(None);
+    }
+
+    /// The response was handed over whole; it is told once it is written.
+    pub(super) fn finish(&self, finished: Finished) {
+        self.finished.replace(Some(finished));
+    }
+
+    /// The first and last write since [`begin_response`](Self::begin_response).
+    pub(super) fn written(&self) -> Option<(Stamp, Stamp)> {
+        Some((self.first_write.get()?, self.last_write.get()))
+    }
+
+    pub(super) fn upgrade(&self) {
+        self.upgraded.set(true);
+        self.shared.tell(self.id, ConnectionEvent::Upgraded { connection: self.id });
+    }
+
+    fn read(&self, bytes: &[u8]) {
+        self.sent.set(self.sent.get() + bytes.len() as u64);
+        if !self.upgraded.get() {
+            self.follower.borrow_mut().read(bytes, Stamp::now());
+        }
+    }
+
+    fn wrote(&self, count: usize) {
+        self.received.set(self.received.get() + count as u64);
+        let now = Stamp::now();
+        self.last_write.set(now);
+        if self.first_write.get().is_none() {
+            self.first_write.set(Some(now));
+        }
+    }
+
+    /// Everything that hyper had was written.
+    fn flushed(&self) {
+        if let Some(finished) = self.finished.take() {
+            finished.tell_written(self);
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(finished) = self.finished.take() {
+            finished.tell_unwritten(self);
+        }
+        let event = ConnectionEvent::Closed {
+            proxy: Proxy::Api,
+            connection: self.id,
+            upgraded: self.upgraded.get(),
+            sent: self.sent.get(),
+            received: self.received.get(),
+        };
+        self.shared.tell(self.id, event);
+    }
+}
+
+/// A client's socket.
+pub(super) struct ClientIo {
+    pub(super) stream: TcpStream,
+    pub(super) client: Rc<Client>,
+}
+
+impl AsyncRead for ClientIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
+        let new = &buffer.filled()[before..];
+        if new.is_empty() {
+            self.client.ended.set(true);
+        } else {
+            self.client.read(new);
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let count = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.client.wrote(count);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        self.client.wrote(count);
+        Poll::Ready(Ok(count))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.client.flushed();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

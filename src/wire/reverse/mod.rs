@@ -1,0 +1,42 @@
+//! The reverse proxy in front of the API (:5001 → Flask :5000).
+//!
+//! Takes requests apart and puts them together again (hyper), so it can add what the API and the
+//! browser need to be observed: a trace, who the client is, the time spent here. Bodies stream both
+//! ways and are counted, never kept. One layer for each concern, in this order:
+//!
+//! | layer | concern |
+//! |---|---|
+//! | [`refusals`] | what could be read in two ways, and CONNECT |
+//! | [`admission`] | `Host` and `Origin`, by the guard |
+//! | [`trace`] | `traceparent` |
+//! | [`headers`] | hop-by-hop headers, `Forwarded` |
+//! | [`recording`] | the record of the exchange, `Server-Timing` |
+//! | [`upstream`] | the API's connection |
+//!
+//! Emits one [`Observation::Request`](crate::model::Observation) for each exchange that passed the
+//! first two layers; a refused request is a `ConnectionEvent::Refused` only.
+//!
+//! hyper answers by itself, before any layer: malformed heads (400), heads over 100 fields (431)
+//! and targets over 64 KiB (414). Interim responses other than 100 are not passed on.
+
+mod admission;
+mod body;
+mod client;
+mod connection;
+mod drain;
+mod framing;
+mod headers;
+mod message;
+mod pool;
+mod record;
+mod recording;
+mod refusals;
+mod server;
+mod settings;
+mod shared;
+mod trace;
+mod tunnel;
+mod upstream;
+
+pub use server::{Drained, ReverseError, bind, serve};
+pub use settings::{ReverseSettings, Upstream, UpstreamError};

@@ -1,0 +1,190 @@
+//! The observation of one exchange, from the request's first byte to the response's last.
+//!
+//! A [`Record`] travels with the exchange. It is told exactly once: when the response was written,
+//! or, if it is dropped before, as one whose client went away.
+
+use std::rc::Rc;
+
+use http::Method;
+
+use super::body::Meter;
+use super::client::Client;
+use super::connection::Marks;
+use super::framing::Followed;
+use crate::model::{
+    ApiExchange, End, HttpMethod, Observation, Observer, Route, Stamp, Timing, TraceContext,
+};
+
+/// The longest path that is kept, in bytes.
+const LONGEST_PATH: usize = 4_096;
+
+/// An exchange under way.
+pub(super) struct Record {
+    pub(super) client: Rc<Client>,
+    /// Taken when it is told.
+    exchange: Option<Box<ApiExchange>>,
+    /// Counts the request's body, where there is one.
+    pub(super) meter: Option<Rc<Meter>>,
+}
+
+/// An exchange whose response was handed over; its last bytes may still have to be written.
+pub(super) struct Finished {
+    exchange: Box<ApiExchange>,
+}
+
+impl Record {
+    pub(super) fn open(
+        client: Rc<Client>,
+        method: &Method,
+        path: &str,
+        followed: Followed,
+        trace: TraceContext,
+    ) -> Self {
+        let exchange = ApiExchange {
+            connection: client.id,
+            peer: client.peer,
+            http_method: method_label(method),
+            route: Route::other(),
+            path: path[..path.floor_char_boundary(LONGEST_PATH)].into(),
+            status: 0,
+            timing: Timing { request_started: followed.started, ..Timing::default() },
+            end: End::ClientGone,
+            request_bytes: 0,
+            response_bytes: 0,
+            trace,
+        };
+        Self { client, exchange: Some(Box::new(exchange)), meter: None }
+    }
+
+    /// The upstream answered with this status, by these marks.
+    pub(super) fn answered(&mut self, status: u16, marks: &Marks) {
+        let read = self.client.request_read();
+        let exchange = self.exchange_mut();
+        exchange.status = status;
+        exchange.timing.request_read = read.unwrap_or_default();
+        exchange.timing.request_written = marks.last_write();
+        exchange.timing.response_started = marks.first_read();
+    }
+
+    /// The request was sent, and no response came.
+    pub(super) fn sent(&mut self, marks: &Marks) {
+        self.exchange_mut().timing.request_written = marks.last_write();
+    }
+
+    /// The proxy answers with this status itself.
+    pub(super) fn refused(&mut self, status: u16) {
+        self.exchange_mut().status = status;
+    }
+
+    /// Time that the proxy has held the exchange so far.
+    pub(super) fn overhead(&self) -> std::time::Duration {
+        let timing = &self.exchange().timing;
+        timing
+            .request_written
+            .since(timing.request_read.max(timing.request_started))
+            .saturating_add(Stamp::now().since(timing.response_started))
+    }
+
+    /// Bytes of the response's body were handed over.
+    pub(super) fn received(&mut self, bytes: usize) {
+        self.exchange_mut().response_bytes += bytes as u64;
+    }
+
+    /// The response is handed over to be written; `read` is when its last byte was read.
+    pub(super) fn finish(mut self, end: End, read: Option<Stamp>) {
+        if let Some(mut exchange) = self.exchange.take() {
+            exchange.end = end;
+            exchange.timing.response_read = read.unwrap_or_default();
+            self.complete(&mut exchange);
+            self.client.finish(Finished { exchange });
+        }
+    }
+
+    /// Tells the exchange at once: nothing more of it will be written.
+    pub(super) fn break_off(mut self, end: End) {
+        self.tell(end);
+    }
+
+    fn tell(&mut self, end: End) {
+        if let Some(mut exchange) = self.exchange.take() {
+            exchange.end = end;
+            self.complete(&mut exchange);
+            let written = self.client.written();
+            tell(exchange, written, &self.client.shared.observer);
+        }
+    }
+
+    /// Fills in what is known without the response's end.
+    fn complete(&self, exchange: &mut ApiExchange) {
+        exchange.request_bytes = self.meter.as_ref().map_or(0, |meter| meter.bytes());
+        exchange.route = self.client.shared.routes.route(&exchange.path, exchange.status);
+        if let Some(read) = self.client.request_read() {
+            exchange.timing.request_read = read;
+        }
+    }
+
+    fn exchange(&self) -> &ApiExchange {
+        self.exchange.as_ref().expect("taken only by what consumes or drops the record")
+    }
+
+    fn exchange_mut(&mut self) -> &mut ApiExchange {
+        self.exchange.as_mut().expect("taken only by what consumes or drops the record")
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.tell(End::ClientGone);
+    }
+}
+
+impl Finished {
+    /// The response's last byte was written.
+    pub(super) fn tell_written(self, client: &Client) {
+        tell(self.exchange, client.written(), &client.shared.observer);
+    }
+
+    /// The connection ended before the response's last byte could be written.
+    pub(super) fn tell_unwritten(mut self, client: &Client) {
+        self.exchange.end = End::ClientGone;
+        tell(self.exchange, client.written(), &client.shared.observer);
+    }
+}
+
+fn tell(mut exchange: Box<ApiExchange>, written: Option<(Stamp, Stamp)>, observer: &Observer) {
+    let timing = &mut exchange.timing;
+    if let Some((first, last)) = written {
+        timing.response_forwarded = first;
+        timing.response_written = last;
+    }
+    // A moment that was never reached equals the last one that was. The order differs from the
+    // fields': a response may be forwarded before the last of it was read.
+    let mut reached = timing.request_started;
+    for moment in [
+        &mut timing.request_read,
+        &mut timing.request_written,
+        &mut timing.response_started,
+        &mut timing.response_forwarded,
+    ] {
+        *moment = reached.max(*moment);
+        reached = *moment;
+    }
+    timing.response_read = timing.response_read.max(timing.response_started);
+    timing.response_written =
+        timing.response_written.max(timing.response_forwarded).max(timing.response_read);
+    observer.tell(Observation::Request(exchange));
+}
+
+fn method_label(method: &Method) -> HttpMethod {
+    match *method {
+        Method::GET => HttpMethod::known("GET"),
+        Method::POST => HttpMethod::known("POST"),
+        Method::PUT => HttpMethod::known("PUT"),
+        Method::PATCH => HttpMethod::known("PATCH"),
+        Method::DELETE => HttpMethod::known("DELETE"),
+        Method::HEAD => HttpMethod::known("HEAD"),
+        Method::OPTIONS => HttpMethod::known("OPTIONS"),
+        Method::TRACE => HttpMethod::known("TRACE"),
+        _ => HttpMethod::other(),
+    }
+}

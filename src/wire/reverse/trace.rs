@@ -1,0 +1,143 @@
+//! The layer that continues the client's trace, or begins one, so that a request can be found again
+//! in the spans and RPC calls it caused.
+//!
+//! Follows W3C Trace Context: the trace id is kept, the span id is ours, a malformed `traceparent`
+//! starts a new trace and takes its `tracestate` along. New traces are marked as sampled: an SDK
+//! that samples by its parent would otherwise record nothing.
+
+use std::hash::{BuildHasher, RandomState};
+use std::task::{Context, Poll};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tower::Service;
+
+use super::message::Arrival;
+use crate::model::TraceContext;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Sets `traceparent`.
+pub(super) struct Tracing<S> {
+    inner: S,
+}
+
+impl<S> Tracing<S> {
+    pub(super) fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+impl<S: Service<Arrival>> Service<Arrival> for Tracing<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut arrival: Arrival) -> Self::Future {
+        let context = {
+            let mut ids = arrival.client.shared.ids.borrow_mut();
+            trace(arrival.request.headers_mut(), &mut ids)
+        };
+        arrival.trace = Some(context);
+        self.inner.call(arrival)
+    }
+}
+
+/// Sets the headers for the upstream and tells the context they carry.
+fn trace(headers: &mut HeaderMap, ids: &mut Ids) -> TraceContext {
+    let mut given = headers.get_all(TRACEPARENT).iter();
+    let parent = match (given.next(), given.next()) {
+        (Some(one), None) => TraceContext::parse(one.as_bytes()),
+        _ => None,
+    };
+    let context = match parent {
+        Some(parent) => TraceContext { span_id: ids.next(), ..parent },
+        None => {
+            headers.remove(TRACESTATE);
+            let trace_id = u128::from(ids.next()) << 64 | u128::from(ids.next());
+            TraceContext { trace_id, span_id: ids.next(), flags: 1 }
+        }
+    };
+    if let Ok(value) = HeaderValue::try_from(context.header()) {
+        headers.insert(TRACEPARENT, value);
+    }
+    context
+}
+
+/// Makes ids: random enough not to meet another process's, not secret.
+///
+/// SplitMix64 from a seed that the standard library takes from the system.
+pub(super) struct Ids(u64);
+
+impl Ids {
+    pub(super) fn seeded() -> Self {
+        Self(RandomState::new().hash_one(std::process::id()))
+    }
+
+    /// Never zero.
+    fn next(&mut self) -> u64 {
+        loop {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut id = self.0;
+            id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            id ^= id >> 31;
+            if id != 0 {
+                return id;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIVEN: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().expect("a value"));
+        }
+        headers
+    }
+
+    #[test]
+    fn a_clients_trace_is_continued_with_a_span_of_our_own() {
+        let mut headers = headers(&[("traceparent", GIVEN), ("tracestate", "a=b")]);
+        let context = trace(&mut headers, &mut Ids::seeded());
+        let given = TraceContext::parse(GIVEN.as_bytes()).expect("valid");
+        assert_eq!((context.trace_id, context.flags), (given.trace_id, 0));
+        assert_ne!(context.span_id, given.span_id);
+        assert_eq!(headers["traceparent"], context.header());
+        assert_eq!(headers["tracestate"], "a=b");
+    }
+
+    #[test]
+    fn none_or_a_malformed_or_a_double_one_begins_a_new_trace() {
+        for given in [
+            &[("tracestate", "a=b")][..],
+            &[("traceparent", "junk"), ("tracestate", "a=b")],
+            &[("traceparent", GIVEN), ("traceparent", GIVEN), ("tracestate", "a=b")],
+        ] {
+            let mut headers = headers(given);
+            let context = trace(&mut headers, &mut Ids::seeded());
+            assert_eq!(context.flags, 1);
+            assert_eq!(headers.get_all("traceparent").iter().count(), 1);
+            assert_eq!(headers["traceparent"], context.header());
+            assert!(!headers.contains_key("tracestate"));
+        }
+    }
+
+    #[test]
+    fn ids_do_not_repeat() {
+        let mut ids = Ids::seeded();
+        let set: std::collections::HashSet<_> = (0..10_000).map(|_| ids.next()).collect();
+        assert_eq!(set.len(), 10_000);
+    }
+}

@@ -1,0 +1,252 @@
+//! Upstreams that are down, slow, rude or gone, and clients that leave.
+
+use std::io::Read;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use dappscope::model::{ConnectionEvent, End};
+
+use crate::support::{Api, Peer, Proxy, get, ok, post};
+
+#[test]
+fn an_api_that_is_down_is_told_in_words_and_used_again_when_it_is_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let proxy = Proxy::start(address);
+    let mut client = proxy.client();
+    let response = client.send(get("/"));
+    assert_eq!(response.status(), 502);
+    assert_eq!(response.header("content-type").as_deref(), Some("application/json"));
+    let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+    let message = body["error"]["message"].as_str().unwrap();
+    assert!(message.contains(&address.to_string()) && message.contains("flask run"), "{message}");
+    assert!(!proxy.await_event(|_, event| match event {
+        ConnectionEvent::Upstream { reachable, .. } => Some(*reachable),
+        _ => None,
+    }));
+    let told = proxy.await_request();
+    assert_eq!((told.status, told.end), (502, End::Unreachable));
+
+    let listener = TcpListener::bind(address).unwrap();
+    std::thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let _ = stream.read(&mut [0; 4_096]);
+        std::io::Write::write_all(&mut stream, ok("back").as_bytes()).unwrap();
+        let _ = stream.read(&mut [0; 1]);
+    });
+    assert_eq!(client.send(get("/")).text(), "back");
+    assert!(proxy.await_event(|_, event| match event {
+        ConnectionEvent::Upstream { reachable, .. } => Some(*reachable),
+        _ => None,
+    }));
+}
+
+#[test]
+fn a_pooled_connection_that_the_api_closed_while_idle_is_not_used() {
+    for rude in [false, true] {
+        let api = Api::start(move |mut peer: Peer| {
+            let request = peer.read_message().unwrap();
+            peer.write(ok(request.text()));
+            if rude {
+                peer.reset();
+            }
+        });
+        let proxy = Proxy::start(api.address);
+        let mut client = proxy.client();
+        for i in 0..200 {
+            let response = client.send(post("/", &i.to_string()));
+            assert_eq!((response.status(), response.text()), (200, i.to_string().as_str()));
+            // The upstream closes right after it answered; give the close time to arrive.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert_eq!(api.connections(), 200);
+    }
+}
+
+#[test]
+fn a_post_that_may_have_been_acted_upon_is_not_repeated() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let api = Api::start(move |mut peer: Peer| {
+        while let Some(request) = peer.read_message() {
+            if counted.fetch_add(1, SeqCst) % 2 == 1 {
+                // Read, acted upon, and gone.
+                if request.text() == "reset" {
+                    peer.reset();
+                }
+                return;
+            }
+            peer.write(ok("done"));
+        }
+    });
+    let proxy = Proxy::start(api.address);
+    let mut client = proxy.client();
+    for (i, body) in ["close", "reset", "close"].into_iter().enumerate() {
+        assert_eq!(client.send(post("/mint", body)).text(), "done");
+        let response = client.send(post("/mint", body));
+        assert_eq!(response.status(), 502, "{}", response.text());
+        assert!(response.text().contains("not repeated"), "{}", response.text());
+        assert_eq!(count.load(SeqCst), 2 * (i + 1));
+        assert_eq!(proxy.await_request().end, End::Complete);
+        assert_eq!(proxy.await_request().end, End::UpstreamGone);
+    }
+}
+
+#[test]
+fn a_response_that_breaks_off_is_cut_for_the_client_too() {
+    for (head, broken) in [
+        ("Content-Length: 100", "half"),
+        ("Transfer-Encoding: chunked", "4\r\nhalf\r\n"),
+        ("Transfer-Encoding: chunked", "20\r\nhalf"),
+    ] {
+        let api = Api::start(move |mut peer: Peer| {
+            peer.read_message();
+            peer.write(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{broken}"));
+        });
+        let proxy = Proxy::start(api.address);
+        let mut client = proxy.client();
+        client.write(get("/"));
+        // Whatever arrived, it is neither a whole body nor a last chunk.
+        if let Some(head) = client.read_head() {
+            assert!(client.read_rest_quietly(head).is_none());
+        }
+        let told = proxy.await_request();
+        assert_eq!((told.status, told.end), (200, End::UpstreamGone));
+    }
+}
+
+#[test]
+fn an_api_that_does_not_begin_to_answer_is_given_up() {
+    let api = Api::start(|mut peer: Peer| {
+        peer.read_message();
+        peer.read_message();
+    });
+    let limit = Duration::from_millis(300);
+    let proxy = Proxy::with(api.address, |s| s.first_byte_timeout = Some(limit));
+    let started = Instant::now();
+    let mut client = proxy.client();
+    let response = client.send(get("/"));
+    assert_eq!(response.status(), 504);
+    assert!(started.elapsed() >= limit && started.elapsed() < limit * 10);
+    assert!(response.text().contains("first_byte_timeout"), "{}", response.text());
+    assert_eq!(proxy.await_request().end, End::TimedOut);
+}
+
+#[test]
+fn a_slow_upload_is_not_the_apis_delay() {
+    let api = Api::answering(|request| ok(request.text()));
+    let limit = Duration::from_millis(300);
+    let proxy = Proxy::with(api.address, |s| s.first_byte_timeout = Some(limit));
+    let mut client = proxy.client();
+    client.write("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n");
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(60));
+        client.write("x");
+    }
+    assert_eq!(client.read_message().unwrap().text(), "xxxxxxxxxx");
+}
+
+#[test]
+fn what_is_not_http_is_a_bad_gateway() {
+    let api = Api::start(|mut peer: Peer| {
+        peer.read_message();
+        peer.write("SSH-2.0-OpenSSH_9.2\r\n");
+    });
+    let proxy = Proxy::start(api.address);
+    let response = proxy.client().send(get("/"));
+    assert_eq!(response.status(), 502);
+    assert!(response.text().contains("not an HTTP/1.1 response"), "{}", response.text());
+}
+
+#[test]
+fn a_client_that_leaves_is_told_and_its_request_dropped() {
+    let (gone, left) = std::sync::mpsc::channel();
+    let gone = std::sync::Mutex::new(gone);
+    let api = Api::start(move |mut peer: Peer| {
+        let request = peer.read_message().unwrap();
+        if request.head.contains("/stream") {
+            peer.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n");
+        }
+        assert!(peer.read_message().is_none());
+        gone.lock().unwrap().send(()).unwrap();
+    });
+    let proxy = Proxy::start(api.address);
+    for (path, status) in [("/waiting", 0), ("/stream", 200)] {
+        let mut client = proxy.client();
+        client.write(get(path));
+        if status == 200 {
+            client.read_head().unwrap();
+            client.read_chunk().unwrap();
+        } else {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        drop(client);
+        left.recv_timeout(Duration::from_secs(10)).expect("the upstream's connection is closed");
+        let told = proxy.await_request();
+        assert_eq!((told.status, told.end), (status, End::ClientGone), "{path}");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_in_the_middle_of_its_upload_is_told() {
+    let api = Api::start(|mut peer: Peer| {
+        peer.read_head();
+        let _ = peer.read_to_end();
+    });
+    let proxy = Proxy::start(api.address);
+    let mut client = proxy.client();
+    client.write("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf");
+    std::thread::sleep(Duration::from_millis(50));
+    drop(client);
+    let told = proxy.await_request();
+    assert_eq!((told.end, told.request_bytes), (End::ClientGone, 4));
+}
+
+#[test]
+fn requests_in_flight_finish_when_the_proxy_stops() {
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let api = Api::start(move |mut peer: Peer| {
+        while peer.read_message().is_some() {
+            wait.lock().unwrap().recv().unwrap();
+            peer.write(ok("finished"));
+        }
+    });
+    let mut proxy = Proxy::start(api.address);
+    let (mut busy, mut idle) = (proxy.client(), proxy.client());
+    busy.write(get("/"));
+    go.send(()).unwrap();
+    go.send(()).unwrap();
+    idle.send(get("/"));
+    busy.read_message().unwrap();
+    busy.write(get("/"));
+    std::thread::sleep(Duration::from_millis(50));
+    proxy.ask_to_stop();
+    assert_eq!(idle.read_to_end().unwrap(), b"", "an idle connection is closed");
+    assert!(std::net::TcpStream::connect(proxy.address).is_err(), "nobody is accepted any more");
+    go.send(()).unwrap();
+    let last = busy.read_message().unwrap();
+    assert_eq!(last.text(), "finished");
+    assert_eq!(last.header("connection").as_deref(), Some("close"));
+    assert_eq!(proxy.stop().cut, 0);
+}
+
+#[test]
+fn stopping_does_not_wait_for_ever() {
+    let api = Api::start(|mut peer: Peer| {
+        peer.read_message();
+        peer.read_message();
+    });
+    let mut proxy = Proxy::with(api.address, |s| s.drain = Duration::from_millis(200));
+    let mut client = proxy.client();
+    client.write(get("/"));
+    std::thread::sleep(Duration::from_millis(50));
+    let started = Instant::now();
+    assert_eq!(proxy.stop().cut, 1);
+    assert!(started.elapsed() < Duration::from_secs(5));
+    let told = proxy.await_request();
+    assert_eq!(told.end, End::ClientGone);
+}

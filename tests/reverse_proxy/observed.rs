@@ -1,0 +1,89 @@
+//! What the observer is told.
+
+use std::time::Duration;
+
+use dappscope::model::{ConnectionEvent, End, Observation};
+
+use crate::support::{Api, Peer, Proxy, get, ok, post};
+
+#[test]
+fn an_exchange_is_told_with_its_route_sizes_and_times() {
+    let api = Api::start(|mut peer: Peer| {
+        while let Some(request) = peer.read_message() {
+            std::thread::sleep(Duration::from_millis(30));
+            let body = request.text().repeat(3);
+            peer.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()));
+            std::thread::sleep(Duration::from_millis(20));
+            peer.write(body);
+        }
+    });
+    let proxy = Proxy::start(api.address);
+    let mut client = proxy.client();
+    client.send(post("/api/nfts/17?key=secret", "hello"));
+    let told = proxy.await_request();
+    assert_eq!(told.route.as_str(), "/api/nfts/{id}");
+    assert_eq!(&*told.path, "/api/nfts/17");
+    assert_eq!(told.http_method.as_str(), "POST");
+    assert_eq!((told.status, told.end), (200, End::Complete));
+    assert_eq!((told.request_bytes, told.response_bytes), (5, 15));
+    let t = told.timing;
+    let order = [
+        t.request_started,
+        t.request_read,
+        t.request_written,
+        t.response_started,
+        t.response_forwarded,
+        t.response_read,
+        t.response_written,
+    ];
+    assert!(order.is_sorted(), "{order:?}");
+    let ms = Duration::from_millis;
+    assert!(t.first_byte() >= ms(30) && t.first_byte() < ms(45), "{:?}", t.first_byte());
+    assert!(t.upstream() >= ms(50) && t.upstream() < ms(80), "{:?}", t.upstream());
+    assert!(t.total() >= t.upstream() && t.overhead() < ms(10), "{:?}", t.overhead());
+}
+
+#[test]
+fn every_request_is_told_once() {
+    let api = Api::answering(|request| ok(request.text()));
+    let proxy = Proxy::start(api.address);
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = proxy.client();
+            std::thread::spawn(move || {
+                for i in 0..500_usize {
+                    let body = "x".repeat(i);
+                    assert_eq!(client.send(post("/a", &body)).text(), body);
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    let (mut requests, mut bytes, mut opened, mut closed) = (0, 0, 0, 0);
+    while closed < 8 {
+        match proxy.await_observation(|o| Some(o.clone())) {
+            Observation::Request(told) => {
+                assert_eq!(told.end, End::Complete);
+                requests += 1;
+                bytes += told.response_bytes;
+            }
+            Observation::Connection(_, _, ConnectionEvent::Opened { .. }) => opened += 1,
+            Observation::Connection(_, _, ConnectionEvent::Closed { .. }) => closed += 1,
+            _ => {}
+        }
+    }
+    assert_eq!((requests, opened), (4_000, 8));
+    assert_eq!(bytes, 8 * (0..500).sum::<u64>());
+}
+
+#[test]
+fn a_full_queue_delays_nobody() {
+    let api = Api::answering(|_| ok("hi"));
+    let proxy = Proxy::start(api.address);
+    let mut client = proxy.client();
+    // Nobody takes anything from the queue here; it holds 100,000.
+    for _ in 0..200 {
+        assert_eq!(client.send(get("/")).status(), 200);
+    }
+    assert!(proxy.queue.depth() >= 200);
+}
