@@ -26,3 +26,6 @@ mod timed;
 pub mod transactions;
 
 pub use recorder::{Recorder, StartError};
+
+#[cfg(test)]
+mod tests;
