@@ -179,7 +179,7 @@ fn a_read_repeated_between_two_blocks_is_a_duplicate() {
         bench.take(balance(address));
     }
     let duplicate = Event::Duplicate(Method::known("eth_getBalance"));
-    assert_eq!(bench.received.events(), [duplicate.clone(), duplicate.clone()]);
+    assert_eq!(bench.received.events(), [duplicate.clone(), duplicate]);
     bench.take(Observation::Chain(ChainEvent::Block(Box::new(block(1)))));
     bench.take(balance("0x1"));
     assert_eq!(bench.received.events().len(), 2);
