@@ -24,6 +24,7 @@ mod repeats;
 mod sockets;
 mod timed;
 pub mod transactions;
+mod waiting;
 
 pub use recorder::{Recorder, StartError};
 
