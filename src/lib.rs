@@ -5,10 +5,12 @@
 //! `store`, `metrics` and `view` receive them. Imports run downwards only (`tests/architecture.rs`
 //! holds the allowed directions).
 
+pub mod app;
 pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod decode;
+pub mod demo;
 pub mod host;
 pub mod metrics;
 pub mod model;

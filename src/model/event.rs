@@ -86,6 +86,7 @@ impl Event {
         ["newHeads", "logs", "newPendingTransactions", "syncing", super::label::OTHER];
 
     /// Every value of [`Event::ParseFailure`].
-    pub const PARSE_FAILURES: [&'static str; 4] =
-        ["rpc_request", "rpc_response", "socket_request", "socket_response"];
+    /// `panicked` is a fault of the recorder, never of what it read.
+    pub const PARSE_FAILURES: [&'static str; 5] =
+        ["rpc_request", "rpc_response", "socket_request", "socket_response", "panicked"];
 }

@@ -39,6 +39,18 @@ pub(super) struct Asked {
     sending: Option<Box<Submission>>,
 }
 
+impl Asked {
+    /// Bytes of the submitted input, which are held until the answer.
+    pub(super) fn input_bytes(&self) -> usize {
+        self.sending.as_ref().map_or(0, |submission| submission.input.len())
+    }
+
+    /// Follows the call alone, not what it submits.
+    pub(super) fn forget_submission(&mut self) {
+        self.sending = None;
+    }
+}
+
 /// When and where a call passed.
 #[derive(Clone, Copy)]
 pub(super) struct Passage {

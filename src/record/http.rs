@@ -29,8 +29,13 @@ struct Reply<'a> {
 enum Requests<'a> {
     Single(Envelope<'a>),
     Batch(Vec<Envelope<'a>>),
-    /// A batch of at least this many.
-    PartOfBatch(u32),
+    /// A batch of which not every item is known.
+    PartOfBatch {
+        /// Items seen.
+        size: u32,
+        /// Whether these are all.
+        is_all: bool,
+    },
     Unread,
     NotJsonRpc,
 }
@@ -63,7 +68,10 @@ pub(super) fn record(desk: &mut Desk, exchange: &Exchange) {
             desk.finish(asked, &passage, &ending);
         }
         Requests::Batch(items) => batch(desk, &items, &reply, &passage, exchange.response.total),
-        Requests::PartOfBatch(size) => {
+        Requests::PartOfBatch { size, is_all } => {
+            if is_all {
+                desk.outbox.event(&Event::BatchSize(size));
+            }
             let place = Some(BatchPlace { index: 0, size });
             let outcome = match reply.otherwise {
                 Outcome::Unanswered => Outcome::Uninspected,
@@ -96,7 +104,7 @@ fn requests(body: &Captured, end: End) -> Requests<'_> {
     match message.shape {
         Shape::Single(request) if request.has_method() || message.cut => Requests::Single(request),
         Shape::Batch { size, .. } if message.cut || size as usize > BATCH_LIMIT => {
-            Requests::PartOfBatch(size)
+            Requests::PartOfBatch { size, is_all: !message.cut }
         }
         Shape::Batch { items, .. } if items.iter().any(Envelope::has_method) => {
             Requests::Batch(items)

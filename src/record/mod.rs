@@ -24,5 +24,9 @@ mod repeats;
 mod sockets;
 mod timed;
 pub mod transactions;
+mod waiting;
 
 pub use recorder::{Recorder, StartError};
+
+#[cfg(test)]
+mod tests;

@@ -61,6 +61,12 @@ impl Recording {
         }
     }
 
+    /// An observation could not be recorded for a fault of ours.
+    pub(super) fn panicked(&mut self) {
+        tracing::error!("an observation made the recorder panic, and is lost");
+        self.desk.outbox.event(&Event::ParseFailure("panicked"));
+    }
+
     /// Gives the sinks what was made.
     pub(super) fn hand_over(&mut self) {
         self.desk.outbox.hand_over();

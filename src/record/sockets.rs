@@ -6,16 +6,16 @@
 //! tenth is given up as unanswered. A message that cannot be looked into (compressed, or too long to
 //! be captured with its id) is one uninspected call.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::calls::{Asked, Desk, Ending, Passage};
 use super::heads::Heads;
-use super::http::exact_place;
 use super::methods::Class;
+use super::waiting::{Waiting, WaitingCalls};
 use crate::decode::jsonrpc::{
-    self, Answer, BATCH_LIMIT, Envelope, Id, IdKey, Notice, Shape, subscription_id,
-    subscription_kind, unsubscribed,
+    self, Answer, BATCH_LIMIT, Envelope, IdKey, Notice, Shape, subscription_id, subscription_kind,
+    unsubscribed,
 };
 use crate::model::{
     BatchPlace, ConnectionId, Direction, Event, Inspection, OTHER, Outcome, SocketMessage, Stamp,
@@ -26,6 +26,11 @@ use crate::model::{
 pub(super) const MOST_OF_ONE: usize = 10_000;
 /// The most requests that wait on all connections together.
 pub(super) const MOST_OF_ALL: usize = 100_000;
+/// The most bytes of input that waiting sends hold together. Beyond that a send is recorded as a call
+/// alone, and its transaction is known from its block only.
+const MOST_INPUT: usize = 64 << 20;
+/// The most connections that are known. Each leaves when it closes, unless the queue was full then.
+const MOST_CONNECTIONS: usize = 50_000;
 /// The most subscriptions that are known by kind on one connection; others are `_OTHER`.
 const MOST_SUBSCRIPTIONS: usize = 1_000;
 
@@ -34,6 +39,8 @@ pub(super) struct Sockets {
     open: HashMap<ConnectionId, Socket>,
     /// Requests waiting on all connections.
     waiting: usize,
+    /// Bytes of input that they hold.
+    input: usize,
     /// Requests so far: tells which of two is older.
     sequence: u64,
     pub(super) heads: Heads,
@@ -41,126 +48,8 @@ pub(super) struct Sockets {
 
 #[derive(Default)]
 struct Socket {
-    waiting: HashMap<IdKey, Line>,
-    /// Requests waiting on this connection.
-    count: usize,
+    waiting: WaitingCalls,
     subscriptions: HashMap<IdKey, &'static str>,
-}
-
-/// The requests that wait with one id: nearly always one, which then takes no further allocation.
-struct Line {
-    first: Waiting,
-    others: VecDeque<Waiting>,
-}
-
-struct Waiting {
-    asked: Asked,
-    exact: u64,
-    sequence: u64,
-    started: Stamp,
-    read: Stamp,
-    written: Stamp,
-    /// For `eth_subscribe`, to what.
-    subscription: &'static str,
-}
-
-impl Waiting {
-    /// The call ended with the answer in `response`.
-    fn answered(&self, connection: ConnectionId, response: &SocketMessage) -> Passage {
-        Passage {
-            connection,
-            started: self.started,
-            written: self.written,
-            total: response.written.since(self.started),
-            upstream: response.read.since(self.written),
-            overhead: self
-                .written
-                .since(self.read)
-                .saturating_add(response.written.since(response.read)),
-            trace: None,
-        }
-    }
-
-    /// The call ended at `end` without an answer.
-    fn abandoned(&self, connection: ConnectionId, end: Stamp) -> Passage {
-        Passage {
-            connection,
-            started: self.started,
-            written: self.written,
-            total: end.since(self.started),
-            upstream: end.since(self.written),
-            overhead: self.written.since(self.read),
-            trace: None,
-        }
-    }
-}
-
-impl Line {
-    fn take(mut self, id: Id) -> (Waiting, Option<Self>) {
-        let exacts = std::iter::once(&self.first).chain(&self.others).map(|w| w.exact);
-        let taken = match exact_place(exacts, id) {
-            0 => self.others.pop_front().map(|next| std::mem::replace(&mut self.first, next)),
-            place => self.others.remove(place - 1),
-        };
-        match taken {
-            Some(taken) => (taken, Some(self)),
-            None => (self.first, None),
-        }
-    }
-}
-
-impl Socket {
-    fn put(&mut self, key: IdKey, waiting: Waiting) {
-        use std::collections::hash_map::Entry;
-        match self.waiting.entry(key) {
-            Entry::Vacant(place) => {
-                place.insert(Line { first: waiting, others: VecDeque::new() });
-            }
-            Entry::Occupied(mut line) => line.get_mut().others.push_back(waiting),
-        }
-        self.count += 1;
-    }
-
-    fn take(&mut self, id: Id) -> Option<Waiting> {
-        let (taken, rest) = self.waiting.remove(&id.key)?.take(id);
-        if let Some(rest) = rest {
-            self.waiting.insert(id.key, rest);
-        }
-        self.count -= 1;
-        Some(taken)
-    }
-
-    /// Takes the only one that waits.
-    fn take_only(&mut self) -> Option<Waiting> {
-        let key = *self.waiting.keys().next().filter(|_| self.count == 1)?;
-        self.take(Id { key, exact: 0 })
-    }
-
-    /// Takes all that came before `sequence`, oldest first.
-    fn take_before(&mut self, sequence: u64) -> Vec<Waiting> {
-        let (old, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .flat_map(|(key, line)| {
-                std::iter::once(line.first).chain(line.others).map(move |waiting| (key, waiting))
-            })
-            .partition(|(_, waiting)| waiting.sequence < sequence);
-        self.count = 0;
-        let mut kept = kept;
-        kept.sort_by_key(|(_, waiting)| waiting.sequence);
-        for (key, waiting) in kept {
-            self.put(key, waiting);
-        }
-        let mut old: Vec<_> = old.into_iter().map(|(_, waiting)| waiting).collect();
-        old.sort_by_key(|waiting| waiting.sequence);
-        old
-    }
-
-    fn sequences(&self) -> impl Iterator<Item = u64> {
-        self.waiting
-            .values()
-            .flat_map(|line| std::iter::once(&line.first).chain(&line.others))
-            .map(|waiting| waiting.sequence)
-    }
 }
 
 impl Sockets {
@@ -181,8 +70,9 @@ impl Sockets {
         outcome: Outcome,
     ) {
         if let Some(mut socket) = self.open.remove(&connection) {
-            self.waiting -= socket.count;
-            for waiting in socket.take_before(u64::MAX) {
+            for waiting in socket.waiting.take_before(u64::MAX) {
+                self.waiting -= 1;
+                self.input -= waiting.asked.input_bytes();
                 abandon(desk, connection, waiting, end, outcome);
             }
         }
@@ -216,6 +106,9 @@ impl Sockets {
                 self.asked(desk, message, &request, None, cut);
             }
             Shape::Batch { size, .. } if cut || size as usize > BATCH_LIMIT => {
+                if !cut {
+                    desk.outbox.event(&Event::BatchSize(size));
+                }
                 let place = Some(BatchPlace { index: 0, size });
                 pass(desk, message, Desk::unread(Transport::WebSocketBatch, place, bytes));
             }
@@ -242,12 +135,17 @@ impl Sockets {
             None => (Transport::WebSocket, message.payload.total),
             Some(_) => (Transport::WebSocketBatch, request.text.len() as u64),
         };
-        let asked = desk.ask(request, transport, place, bytes);
+        let mut asked = desk.ask(request, transport, place, bytes);
         let Some(id) = request.id() else {
             let outcome = if cut { Outcome::Uninspected } else { Outcome::Notification };
             let passage = passed(message);
             return desk.finish(asked, &passage, &Ending::without(outcome, 0));
         };
+        if self.input + asked.input_bytes() > MOST_INPUT {
+            asked.forget_submission();
+        }
+        self.input += asked.input_bytes();
+        self.make_room(desk, message);
         let params = request.params.unwrap_or_default();
         let socket = self.open.entry(message.connection).or_default();
         let mut subscription = OTHER;
@@ -270,15 +168,27 @@ impl Sockets {
             written: message.written,
             subscription,
         };
-        socket.put(id.key, waiting);
+        socket.waiting.put(id.key, waiting);
         self.waiting += 1;
         desk.outbox.event(&Event::CallStarted);
-        let is_full = socket.count > MOST_OF_ONE;
+        let is_full = socket.waiting.len() > MOST_OF_ONE;
         if is_full {
             self.thin_out(desk, Some(message.connection), MOST_OF_ONE, message.written);
         }
         if self.waiting > MOST_OF_ALL {
             self.thin_out(desk, None, MOST_OF_ALL, message.written);
+        }
+    }
+
+    /// Forgets the oldest tenth of the connections, when a new one does not fit.
+    fn make_room(&mut self, desk: &mut Desk, message: &SocketMessage) {
+        if self.open.len() < MOST_CONNECTIONS || self.open.contains_key(&message.connection) {
+            return;
+        }
+        let mut connections: Vec<_> = self.open.keys().copied().collect();
+        connections.sort_unstable();
+        for connection in connections.into_iter().take(MOST_CONNECTIONS / 10) {
+            self.forget(desk, connection, message.written, Outcome::Unanswered);
         }
     }
 
@@ -289,7 +199,7 @@ impl Sockets {
             .open
             .iter()
             .filter(|(id, _)| concerned(id))
-            .flat_map(|(_, socket)| socket.sequences())
+            .flat_map(|(_, socket)| socket.waiting.sequences())
             .collect();
         let place = (most / 10).min(sequences.len().saturating_sub(1));
         if sequences.is_empty() {
@@ -297,8 +207,9 @@ impl Sockets {
         }
         let (_, &mut oldest_kept, _) = sequences.select_nth_unstable(place);
         for (id, socket) in self.open.iter_mut().filter(|(id, _)| concerned(id)) {
-            for waiting in socket.take_before(oldest_kept) {
+            for waiting in socket.waiting.take_before(oldest_kept) {
                 self.waiting -= 1;
+                self.input -= waiting.asked.input_bytes();
                 abandon(desk, *id, waiting, now, Outcome::Unanswered);
             }
         }
@@ -338,13 +249,14 @@ impl Sockets {
         }
         let Some(socket) = self.open.get_mut(&message.connection) else { return };
         let waiting = match response.id() {
-            Some(id) => socket.take(id),
+            Some(id) => socket.waiting.take(id),
             // The id may stand behind the cut; when only one waits, there is no doubt.
-            None if cut && item_bytes.is_none() => socket.take_only(),
+            None if cut && item_bytes.is_none() => socket.waiting.take_only(),
             None => None,
         };
         let Some(waiting) = waiting else { return };
         self.waiting -= 1;
+        self.input -= waiting.asked.input_bytes();
         desk.outbox.event(&Event::CallEnded);
         let bytes = item_bytes.unwrap_or(message.payload.total);
         let answer = response.answer();

@@ -1,0 +1,197 @@
+//! Artifact files on disk: found, read, and read again when they change.
+//!
+//! What is in a file is [`decode::artifact`](crate::decode::artifact)'s business. Nothing is watched
+//! by the operating system's means: a scan of a project's few hundred files takes milliseconds.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+
+use crate::decode::artifact::{Artifact, ArtifactError, LARGEST};
+
+/// Folders that hold no artifacts, or copies of them.
+const PASSED_OVER: [&str; 4] = ["build-info", "cache", "node_modules", ".git"];
+/// How deep folders are followed: also what ends a chain of links that grows.
+const DEEPEST: usize = 24;
+/// Files that are looked at in one scan.
+const MOST_FILES: usize = 50_000;
+
+/// Why a file or folder gave no artifact.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    #[error("expected a folder of artifacts: {0}; it is looked for again")]
+    Folder(#[source] io::Error),
+    #[error("could not be read: {0}")]
+    Read(#[source] io::Error),
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    #[error("more than {MOST_FILES} files here: the others are not looked at")]
+    TooManyFiles,
+}
+
+/// Something a person should know of.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {cause}", path.display())]
+pub struct Warning {
+    pub path: PathBuf,
+    pub cause: LoadError,
+}
+
+/// What a scan found.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// New and changed ones, in the order of their paths.
+    pub artifacts: Vec<Artifact>,
+    /// New ones: each file is warned of once for each time it changes, a folder once.
+    pub warnings: Vec<Warning>,
+}
+
+/// Scans folders, again and again, for what is new.
+pub struct ArtifactWatcher {
+    folders: Vec<PathBuf>,
+    /// Files read before, by what they looked like then.
+    read: HashMap<PathBuf, Looks>,
+    /// Folders that were warned of.
+    warned: HashSet<PathBuf>,
+}
+
+/// What tells that a file has changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Looks {
+    modified: Option<SystemTime>,
+    bytes: u64,
+}
+
+impl ArtifactWatcher {
+    pub fn new(folders: Vec<PathBuf>) -> Self {
+        Self { folders, read: HashMap::new(), warned: HashSet::new() }
+    }
+
+    /// Reads what is new since the last scan. Blocks on the disk.
+    pub fn scan(&mut self) -> Scan {
+        let mut scan = Scan::default();
+        let mut files = Vec::new();
+        for folder in &self.folders {
+            match walk(folder, &mut files) {
+                Ok(()) => drop(self.warned.remove(folder)),
+                Err(cause) => {
+                    if self.warned.insert(folder.clone()) {
+                        scan.warnings.push(Warning { path: folder.clone(), cause });
+                    }
+                }
+            }
+        }
+        files.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        files.dedup_by(|a, b| a.0 == b.0);
+        let mut read = HashMap::with_capacity(files.len());
+        for (path, looks) in files {
+            // Files may be gone by now: `read` holds those of this scan only.
+            if self.read.get(&path) != Some(&looks) {
+                match load(&path) {
+                    Ok(artifact) => scan.artifacts.push(artifact),
+                    Err(LoadError::Artifact(ArtifactError::NotAnArtifact)) => {}
+                    Err(cause) => scan.warnings.push(Warning { path: path.clone(), cause }),
+                }
+            }
+            read.insert(path, looks);
+        }
+        self.read = read;
+        scan
+    }
+}
+
+/// Scans `folders` once and then every so often, until `shutdown` becomes true or nobody receives:
+/// sends artifacts, logs warnings.
+pub async fn follow_artifacts(
+    folders: Vec<PathBuf>,
+    every: Duration,
+    artifacts: Sender<Artifact>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let mut watcher = ArtifactWatcher::new(folders);
+    loop {
+        let scanned = tokio::task::spawn_blocking(move || {
+            let scan = watcher.scan();
+            (watcher, scan)
+        });
+        let Ok((back, scan)) = scanned.await else {
+            tracing::error!("the scan for artifacts ended early; contracts stay as they are known");
+            return;
+        };
+        watcher = back;
+        for Warning { path, cause } in &scan.warnings {
+            tracing::warn!(path = %path.display(), "artifact not used: {cause}");
+        }
+        for artifact in scan.artifacts {
+            if artifacts.send(artifact).is_err() {
+                return;
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            _ = shutdown.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Lists the JSON files below `folder` that may be artifacts.
+fn walk(folder: &Path, files: &mut Vec<(PathBuf, Looks)>) -> Result<(), LoadError> {
+    // Real paths, so that a link that leads back up is met once.
+    let mut visited = HashSet::new();
+    let mut ahead = vec![(folder.to_path_buf(), 0)];
+    let first = fs::read_dir(folder).map_err(LoadError::Folder)?;
+    drop(first);
+    while let Some((folder, depth)) = ahead.pop() {
+        let fresh = fs::canonicalize(&folder).is_ok_and(|real| visited.insert(real));
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        if !fresh {
+            continue;
+        }
+        for entry in entries.flatten() {
+            let path = entry.path();
+            // Follows links.
+            let Ok(metadata) = fs::metadata(&path) else { continue };
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if metadata.is_dir() {
+                if depth < DEEPEST && !PASSED_OVER.contains(&&*name) {
+                    ahead.push((path, depth + 1));
+                }
+            } else if metadata.is_file() && name.ends_with(".json") && !name.ends_with(".dbg.json")
+            {
+                if files.len() >= MOST_FILES {
+                    return Err(LoadError::TooManyFiles);
+                }
+                files.push((path, Looks::of(&metadata)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn load(path: &Path) -> Result<Artifact, LoadError> {
+    let file = File::open(path).map_err(LoadError::Read)?;
+    let mut json = Vec::new();
+    // One byte more than is accepted, and never more than that in memory.
+    let most = LARGEST as u64 + 1;
+    let read = file.take(most).read_to_end(&mut json).map_err(LoadError::Read)?;
+    if read > LARGEST {
+        let bytes = fs::metadata(path).map_or(most, |metadata| metadata.len());
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        return Err(ArtifactError::TooLarge(bytes).into());
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    Ok(Artifact::parse(&json, &stem)?)
+}
+
+impl Looks {
+    fn of(metadata: &Metadata) -> Self {
+        Self { modified: metadata.modified().ok(), bytes: metadata.len() }
+    }
+}

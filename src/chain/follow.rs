@@ -1,0 +1,172 @@
+//! Which blocks are to be told next: what follows on what, gaps, reorganisations, other chains.
+//!
+//! Knows what was told, and outlives the connections.
+
+use std::collections::VecDeque;
+
+use alloy::primitives::B256;
+
+use super::json::Header;
+
+/// Blocks whose hashes are remembered.
+const REMEMBERED: usize = 256;
+/// A head that is this much lower than the one before is no reorganisation.
+pub const DEEPEST_REORGANISATION: u64 = 32;
+
+/// The blocks told so far, the newest last.
+#[derive(Default)]
+pub struct Told {
+    blocks: VecDeque<(u64, B256)>,
+}
+
+/// How a head relates to what was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Told already.
+    Known,
+    /// It follows, or is the first.
+    Next,
+    /// The blocks from this number on are missing before it.
+    Gap { from: u64 },
+    /// Not higher than what was told: the chain was reorganised, set back, or is another one.
+    Back { by: u64 },
+}
+
+impl Told {
+    pub fn last(&self) -> Option<(u64, B256)> {
+        self.blocks.back().copied()
+    }
+
+    pub fn contains(&self, hash: B256) -> bool {
+        self.blocks.iter().any(|(_, told)| *told == hash)
+    }
+
+    /// Where a head belongs.
+    pub fn place(&self, header: &Header) -> Place {
+        let Some((last, _)) = self.last() else { return Place::Next };
+        let number = header.number();
+        if self.contains(header.hash) {
+            Place::Known
+        } else if number <= last {
+            Place::Back { by: last - number }
+        } else if number == last + 1 {
+            Place::Next
+        } else {
+            Place::Gap { from: last + 1 }
+        }
+    }
+
+    /// Whether the block before this one was told, or is too old to tell.
+    pub fn connects(&self, header: &Header) -> bool {
+        let oldest = self.blocks.front().map_or(u64::MAX, |(number, _)| *number);
+        header.number() <= oldest || self.contains(header.parent_hash)
+    }
+
+    /// Remembers a block; those that it replaces are forgotten.
+    pub fn add(&mut self, number: u64, hash: B256) {
+        while self.last().is_some_and(|(last, _)| last >= number) {
+            self.blocks.pop_back();
+        }
+        self.blocks.push_back((number, hash));
+        if self.blocks.len() > REMEMBERED {
+            self.blocks.pop_front();
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.blocks.clear();
+    }
+}
+
+/// What tells one chain from another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    pub chain_id: u64,
+    pub genesis: Option<B256>,
+    /// Hardhat and Anvil tell; it changes with every start.
+    pub instance: Option<B256>,
+}
+
+impl Identity {
+    /// Whether this is another chain than `before`, when the head went `back` by so many blocks.
+    pub fn differs(&self, before: &Self, back: u64) -> bool {
+        if self.chain_id != before.chain_id {
+            return true;
+        }
+        let changed = |a: Option<B256>, b: Option<B256>| a.is_some() && b.is_some() && a != b;
+        if changed(self.instance, before.instance) || changed(self.genesis, before.genesis) {
+            return true;
+        }
+        // The same instance with a lower head was set back with `evm_revert`.
+        let same_instance = self.instance.is_some() && self.instance == before.instance;
+        !same_instance && back > DEEPEST_REORGANISATION
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::U256;
+    use serde_json::json;
+
+    use super::*;
+
+    fn hash(number: u64) -> B256 {
+        U256::from(number).into()
+    }
+
+    fn header(number: u64, own: B256, parent: B256) -> Header {
+        let number = format!("{number:#x}");
+        serde_json::from_value(json!({"number": number, "hash": own, "parentHash": parent}))
+            .unwrap()
+    }
+
+    fn told(numbers: std::ops::RangeInclusive<u64>) -> Told {
+        let mut told = Told::default();
+        numbers.for_each(|number| told.add(number, hash(number)));
+        told
+    }
+
+    #[test]
+    fn a_head_is_known_next_after_a_gap_or_back() {
+        let told = told(5..=9);
+        let place = |number, own| told.place(&header(number, own, hash(0)));
+        assert_eq!(place(7, hash(7)), Place::Known);
+        assert_eq!(place(10, hash(10)), Place::Next);
+        assert_eq!(place(13, hash(13)), Place::Gap { from: 10 });
+        assert_eq!(place(7, hash(77)), Place::Back { by: 2 });
+        assert_eq!(place(0, hash(77)), Place::Back { by: 9 });
+        assert_eq!(Told::default().place(&header(7, hash(7), hash(6))), Place::Next);
+    }
+
+    #[test]
+    fn a_replaced_block_is_forgotten() {
+        let mut told = told(5..=9);
+        assert!(!told.connects(&header(8, hash(88), hash(77))));
+        assert!(told.connects(&header(8, hash(88), hash(7))));
+        assert!(told.connects(&header(5, hash(55), hash(44))), "older than what is remembered");
+        told.add(8, hash(88));
+        assert!(!told.contains(hash(8)) && !told.contains(hash(9)));
+        assert_eq!(told.last(), Some((8, hash(88))));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        assert_eq!(told(1..=1_000).blocks.len(), REMEMBERED);
+    }
+
+    #[test]
+    fn a_chain_set_back_is_the_same_one_and_a_restarted_node_is_not() {
+        let identity = |instance: u64| Identity {
+            chain_id: 31_337,
+            genesis: Some(hash(0)),
+            instance: (instance > 0).then(|| hash(instance)),
+        };
+        assert!(!identity(1).differs(&identity(1), 500), "evm_revert");
+        assert!(identity(2).differs(&identity(1), 0), "restarted");
+        assert!(!identity(0).differs(&identity(0), 3), "reorganised");
+        assert!(identity(0).differs(&identity(0), 500), "gone back");
+        let other = Identity { genesis: Some(hash(9)), ..identity(0) };
+        assert!(other.differs(&identity(0), 0));
+        assert!(!Identity { genesis: None, ..identity(0) }.differs(&identity(0), 0));
+    }
+}

@@ -1,0 +1,81 @@
+//! The JSON that nodes answer with, as far as it matters here.
+
+use alloy::primitives::{Address, B256, Bytes, U64, U128, U256, b256};
+use serde::Deserialize;
+
+/// The root of the trie without a transaction in it.
+const NO_TRANSACTIONS: B256 =
+    b256!("56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421");
+
+/// A block's header, from `newHeads` or a block.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Header {
+    pub number: U64,
+    pub hash: B256,
+    pub parent_hash: B256,
+    #[serde(default)]
+    pub timestamp: U64,
+    #[serde(default)]
+    pub gas_used: U64,
+    #[serde(default)]
+    pub gas_limit: U64,
+    pub base_fee_per_gas: Option<U64>,
+    transactions_root: Option<B256>,
+}
+
+impl Header {
+    pub fn number(&self) -> u64 {
+        self.number.to()
+    }
+
+    /// Whether the block is known to hold no transaction, so that it need not be asked for.
+    pub fn is_empty(&self) -> bool {
+        self.transactions_root == Some(NO_TRANSACTIONS)
+    }
+}
+
+/// A block with its transactions.
+#[derive(Debug, Deserialize)]
+pub struct FullBlock {
+    #[serde(flatten)]
+    pub header: Header,
+    #[serde(default)]
+    pub transactions: Vec<FullTransaction>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FullTransaction {
+    pub hash: B256,
+    pub from: Address,
+    pub to: Option<Address>,
+    #[serde(default)]
+    pub input: Bytes,
+    #[serde(default)]
+    pub nonce: U64,
+    #[serde(default)]
+    pub value: U256,
+    #[serde(default)]
+    pub gas: U64,
+    #[serde(default)]
+    pub gas_price: U128,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Receipt {
+    pub transaction_hash: B256,
+    /// Before Byzantium there was none.
+    pub status: Option<U64>,
+    pub gas_used: U64,
+    pub effective_gas_price: Option<U128>,
+    pub contract_address: Option<Address>,
+}
+
+/// What `hardhat_metadata` tells; Anvil has it too.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metadata {
+    pub instance_id: B256,
+}

@@ -1,0 +1,196 @@
+//! Blocks with all that is in them: transactions, receipts, and why those that reverted did.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use alloy::primitives::{B256, Bytes, U64};
+use serde_json::{Value, json};
+
+use super::json::{FullBlock, FullTransaction, Receipt};
+use super::node::{Answer, Ask, Node, NodeError, read};
+use crate::decode::revert::RevertInfo;
+use crate::model::MinedTransaction;
+
+/// How long receipts that are not there yet are waited for, once.
+const RECEIPTS_LATE: Duration = Duration::from_millis(50);
+/// Reverted transactions that are run again, of a group of blocks.
+const MOST_REPLAYS: usize = 32;
+
+/// Gets receipts in the way that this node has.
+pub struct Receipts {
+    /// The node does not know `eth_getBlockReceipts`.
+    one_by_one: bool,
+    /// Whether reverted transactions are run again with `eth_call` to learn what they returned.
+    replay: Replay,
+}
+
+/// Which reverted transactions are run again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    Never,
+    /// Those that share their block: Hardhat's automine, one transaction a block, tells in its
+    /// answer to the submission why it reverted, and logs a failed `eth_call` at length.
+    Shared,
+    All,
+}
+
+/// A block's transactions with their receipts.
+pub struct Contents {
+    pub transactions: Vec<MinedTransaction>,
+    /// Transactions without a receipt.
+    pub missing: u32,
+}
+
+impl Receipts {
+    pub fn new(replay: Replay) -> Self {
+        Self { one_by_one: false, replay }
+    }
+
+    /// Completes blocks: as many contents, in the same order.
+    pub async fn complete(
+        &mut self,
+        node: &Node,
+        blocks: Vec<FullBlock>,
+    ) -> Result<Vec<(FullBlock, Contents)>, NodeError> {
+        let mut receipts = HashMap::new();
+        self.of_whole_blocks(node, &blocks, &mut receipts).await?;
+        let all = || blocks.iter().flat_map(|block| &block.transactions).map(|t| t.hash);
+        if !of_transactions(node, all(), &mut receipts).await? {
+            tokio::time::sleep(RECEIPTS_LATE).await;
+            of_transactions(node, all(), &mut receipts).await?;
+        }
+        let mut reverts = self.reverts(node, &blocks, &receipts).await?;
+        let complete = |mut block: FullBlock| {
+            let transactions = std::mem::take(&mut block.transactions);
+            let count = transactions.len();
+            let mined: Vec<_> = transactions
+                .into_iter()
+                .filter_map(|transaction| {
+                    let receipt = receipts.get(&transaction.hash)?;
+                    let revert = reverts.remove(&transaction.hash);
+                    Some(mined(transaction, receipt, revert))
+                })
+                .collect();
+            let missing = u32::try_from(count - mined.len()).unwrap_or(u32::MAX);
+            (block, Contents { transactions: mined, missing })
+        };
+        Ok(blocks.into_iter().map(complete).collect())
+    }
+
+    /// With one call for a block, where that is fewer calls and the node knows how.
+    async fn of_whole_blocks(
+        &mut self,
+        node: &Node,
+        blocks: &[FullBlock],
+        receipts: &mut HashMap<B256, Receipt>,
+    ) -> Result<(), NodeError> {
+        for block in blocks.iter().filter(|block| block.transactions.len() > 1) {
+            if self.one_by_one {
+                return Ok(());
+            }
+            let ask = ("eth_getBlockReceipts", json!([block.header.hash]));
+            match node.call::<Option<Vec<Receipt>>>("a block's receipts", ask).await {
+                Ok(some) => {
+                    receipts.extend(some.into_iter().flatten().map(|r| (r.transaction_hash, r)));
+                }
+                Err(NodeError::Gone(why)) => return Err(NodeError::Gone(why)),
+                Err(_) => self.one_by_one = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// What reverted transactions returned, by running them again on the state before their block.
+    /// Not exact where an earlier transaction of the same block changed that state; a transaction
+    /// that then does not revert is left unexplained.
+    async fn reverts(
+        &self,
+        node: &Node,
+        blocks: &[FullBlock],
+        receipts: &HashMap<B256, Receipt>,
+    ) -> Result<HashMap<B256, Bytes>, NodeError> {
+        let fewest = match self.replay {
+            Replay::Never => return Ok(HashMap::new()),
+            Replay::Shared => 2,
+            Replay::All => 1,
+        };
+        let reverted = |t: &FullTransaction| receipts.get(&t.hash).is_some_and(|r| !success(r));
+        let (hashes, asks): (Vec<B256>, Vec<Ask>) = blocks
+            .iter()
+            .filter(|block| block.transactions.len() >= fewest)
+            .flat_map(|block| block.transactions.iter().map(move |t| (block, t)))
+            .filter(|(_, transaction)| reverted(transaction))
+            .take(MOST_REPLAYS)
+            .map(|(block, transaction)| (transaction.hash, replay(block, transaction)))
+            .unzip();
+        if asks.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let explain = |(hash, answer): (B256, Answer)| {
+            let error = serde_json::to_vec(&answer.err()?).ok()?;
+            Some((hash, RevertInfo::parse(&error).data?))
+        };
+        let answers = node.batch(asks).await?;
+        Ok(hashes.into_iter().zip(answers).filter_map(explain).collect())
+    }
+}
+
+/// Gets the receipts that are not there yet, each with a call. False when some are still missing.
+async fn of_transactions(
+    node: &Node,
+    hashes: impl Iterator<Item = B256>,
+    receipts: &mut HashMap<B256, Receipt>,
+) -> Result<bool, NodeError> {
+    let ask = |hash: B256| -> Ask { ("eth_getTransactionReceipt", json!([hash])) };
+    let asks: Vec<Ask> = hashes.filter(|hash| !receipts.contains_key(hash)).map(ask).collect();
+    let mut all = true;
+    for answer in node.batch(asks).await? {
+        let receipt = answer.ok().and_then(|a| read::<Option<Receipt>>("a receipt", &a).ok());
+        match receipt.flatten() {
+            Some(receipt) => {
+                receipts.insert(receipt.transaction_hash, receipt);
+            }
+            None => all = false,
+        }
+    }
+    Ok(all)
+}
+
+fn replay(block: &FullBlock, transaction: &FullTransaction) -> Ask {
+    let before = U64::from(block.header.number().saturating_sub(1));
+    let mut call = json!({
+        "from": transaction.from,
+        "data": transaction.input,
+        "value": transaction.value,
+        "gas": transaction.gas,
+    });
+    if let (Some(to), Value::Object(call)) = (transaction.to, &mut call) {
+        call.insert("to".to_owned(), json!(to));
+    }
+    ("eth_call", json!([call, before]))
+}
+
+fn success(receipt: &Receipt) -> bool {
+    receipt.status.is_none_or(|status| !status.is_zero())
+}
+
+fn mined(
+    transaction: FullTransaction,
+    receipt: &Receipt,
+    revert: Option<Bytes>,
+) -> MinedTransaction {
+    MinedTransaction {
+        hash: transaction.hash,
+        from: transaction.from,
+        to: transaction.to,
+        input: transaction.input,
+        nonce: transaction.nonce.to(),
+        value: transaction.value,
+        gas_limit: transaction.gas.to(),
+        gas_used: receipt.gas_used.to(),
+        gas_price: receipt.effective_gas_price.unwrap_or(transaction.gas_price).to(),
+        success: success(receipt),
+        created: receipt.contract_address,
+        revert,
+    }
+}

@@ -1,0 +1,138 @@
+//! The requests of one connection that wait for their responses, found by id.
+//!
+//! Which response ends which request is decided here; what comes of both is `sockets`' business.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::calls::{Asked, Passage};
+use super::http::exact_place;
+use crate::decode::jsonrpc::{Id, IdKey};
+use crate::model::{ConnectionId, SocketMessage, Stamp};
+
+/// Requests by their id.
+#[derive(Default)]
+pub(super) struct WaitingCalls {
+    lines: HashMap<IdKey, Line>,
+    count: usize,
+}
+
+/// The requests that wait with one id: nearly always one, which then takes no further allocation.
+struct Line {
+    first: Waiting,
+    others: VecDeque<Waiting>,
+}
+
+/// A request that waits.
+pub(super) struct Waiting {
+    pub(super) asked: Asked,
+    pub(super) exact: u64,
+    pub(super) sequence: u64,
+    pub(super) started: Stamp,
+    pub(super) read: Stamp,
+    pub(super) written: Stamp,
+    /// For `eth_subscribe`, to what.
+    pub(super) subscription: &'static str,
+}
+
+impl Waiting {
+    /// The call ended with the answer in `response`.
+    pub(super) fn answered(&self, connection: ConnectionId, response: &SocketMessage) -> Passage {
+        Passage {
+            connection,
+            started: self.started,
+            written: self.written,
+            total: response.written.since(self.started),
+            upstream: response.read.since(self.written),
+            overhead: self
+                .written
+                .since(self.read)
+                .saturating_add(response.written.since(response.read)),
+            trace: None,
+        }
+    }
+
+    /// The call ended at `end` without an answer.
+    pub(super) fn abandoned(&self, connection: ConnectionId, end: Stamp) -> Passage {
+        Passage {
+            connection,
+            started: self.started,
+            written: self.written,
+            total: end.since(self.started),
+            upstream: end.since(self.written),
+            overhead: self.written.since(self.read),
+            trace: None,
+        }
+    }
+}
+
+impl Line {
+    fn take(mut self, id: Id) -> (Waiting, Option<Self>) {
+        let exacts = std::iter::once(&self.first).chain(&self.others).map(|w| w.exact);
+        let taken = match exact_place(exacts, id) {
+            0 => self.others.pop_front().map(|next| std::mem::replace(&mut self.first, next)),
+            place => self.others.remove(place - 1),
+        };
+        match taken {
+            Some(taken) => (taken, Some(self)),
+            None => (self.first, None),
+        }
+    }
+}
+
+impl WaitingCalls {
+    pub(super) const fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn put(&mut self, key: IdKey, waiting: Waiting) {
+        use std::collections::hash_map::Entry;
+        match self.lines.entry(key) {
+            Entry::Vacant(place) => {
+                place.insert(Line { first: waiting, others: VecDeque::new() });
+            }
+            Entry::Occupied(mut line) => line.get_mut().others.push_back(waiting),
+        }
+        self.count += 1;
+    }
+
+    pub(super) fn take(&mut self, id: Id) -> Option<Waiting> {
+        let (taken, rest) = self.lines.remove(&id.key)?.take(id);
+        if let Some(rest) = rest {
+            self.lines.insert(id.key, rest);
+        }
+        self.count -= 1;
+        Some(taken)
+    }
+
+    /// Takes the only one that waits.
+    pub(super) fn take_only(&mut self) -> Option<Waiting> {
+        let key = *self.lines.keys().next().filter(|_| self.count == 1)?;
+        self.take(Id { key, exact: 0 })
+    }
+
+    /// Takes all that came before `sequence`, oldest first.
+    pub(super) fn take_before(&mut self, sequence: u64) -> Vec<Waiting> {
+        let (old, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.lines)
+            .into_iter()
+            .flat_map(|(key, line)| {
+                std::iter::once(line.first).chain(line.others).map(move |waiting| (key, waiting))
+            })
+            .partition(|(_, waiting)| waiting.sequence < sequence);
+        self.count = 0;
+        let mut kept = kept;
+        kept.sort_by_key(|(_, waiting)| waiting.sequence);
+        for (key, waiting) in kept {
+            self.put(key, waiting);
+        }
+        let mut old: Vec<_> = old.into_iter().map(|(_, waiting)| waiting).collect();
+        old.sort_by_key(|waiting| waiting.sequence);
+        old
+    }
+
+    pub(super) fn sequences(&self) -> impl Iterator<Item = u64> {
+        self.lines
+            .values()
+            .flat_map(|line| std::iter::once(&line.first).chain(&line.others))
+            .map(|waiting| waiting.sequence)
+    }
+}
