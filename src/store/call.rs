@@ -1,0 +1,360 @@
+//! Owns the columns of an [`RpcCall`], the hot kind: a steady stream of them costs five to eight
+//! bytes each. The columns are numbered in the module's documentation.
+
+use std::ops::Range as Rows;
+use std::time::Duration;
+
+use alloy::primitives::B256;
+
+use super::block::Block;
+use super::bytes::{Damage, Read, Reader, put_text, put_varint, unzigzag, zigzag};
+use super::column::{Decoder, Encoder};
+use super::columns::{
+    Columns, Dictionary, Record, Selected, encode_block, micros, numbers, read_at, read_sparse,
+    sparse,
+};
+use super::labels::Labels;
+use super::query::CallFilter;
+use crate::model::{
+    BatchPlace, ConnectionId, ContractCall, Outcome, RpcCall, Sample, SampleKind, TraceContext,
+    Transport, UnixMicros,
+};
+
+/// Column numbers that queries name.
+pub(super) const TOTAL: usize = 1;
+pub(super) const METHOD: usize = 4;
+
+/// Calls, column by column.
+#[derive(Default)]
+pub(super) struct Calls {
+    at: Vec<u64>,
+    total: Vec<u64>,
+    overhead: Vec<u64>,
+    /// What total holds beyond upstream and overhead: the client's own pace. Mostly small, where
+    /// upstream itself would repeat what total has told already.
+    residual: Vec<u64>,
+    method: Vec<&'static str>,
+    transport: Vec<u64>,
+    outcome: Vec<Outcome>,
+    connection: Vec<u64>,
+    request_bytes: Vec<u64>,
+    response_bytes: Vec<u64>,
+    batch_size: Vec<u64>,
+    batch_index: Vec<u64>,
+    target: Vec<Option<ContractCall>>,
+    transaction: Vec<Option<B256>>,
+    trace: Vec<Option<TraceContext>>,
+}
+
+impl Columns for Calls {
+    fn push(&mut self, sample: &Sample) {
+        let Sample::Call(call) = sample else { return };
+        let (total, upstream) = (micros(call.total), micros(call.upstream));
+        let overhead = micros(call.overhead);
+        self.at.push(call.at.0);
+        self.total.push(total);
+        self.overhead.push(overhead);
+        let residual = total.wrapping_sub(upstream).wrapping_sub(overhead);
+        self.residual.push(zigzag(residual.cast_signed()));
+        self.method.push(call.method.as_str());
+        self.transport.push(call.transport as u64);
+        self.outcome.push(call.outcome);
+        self.connection.push(call.connection.0);
+        self.request_bytes.push(call.request_bytes);
+        self.response_bytes.push(call.response_bytes);
+        // Size 0 is "no batch": a batch that holds this call has at least one. Shifted by one so
+        // that even a malformed size of 0 survives.
+        self.batch_size.push(call.batch.map_or(0, |batch| u64::from(batch.size) + 1));
+        self.batch_index.push(call.batch.map_or(0, |batch| u64::from(batch.index)));
+        self.target.push(call.target);
+        self.transaction.push(call.transaction);
+        self.trace.push(call.trace);
+    }
+
+    fn at(&self) -> &[u64] {
+        &self.at
+    }
+
+    fn encode(&self, rows: Rows<usize>, encoder: &mut Encoder) -> Vec<u8> {
+        let at = &self.at[rows.clone()];
+        encode_block(SampleKind::Call, at, encoder, |encoder, columns| {
+            columns.push(numbers(encoder, &self.total[rows.clone()]));
+            columns.push(numbers(encoder, &self.overhead[rows.clone()]));
+            columns.push(numbers(encoder, &self.residual[rows.clone()]));
+            let mut methods = Dictionary::default();
+            self.method[rows.clone()].iter().for_each(|method| methods.push(method));
+            columns.push(methods.encode(encoder));
+            columns.push(numbers(encoder, &self.transport[rows.clone()]));
+            columns.push(encode_distinct(encoder, &self.outcome[rows.clone()], put_outcome));
+            columns.push(numbers(encoder, &self.connection[rows.clone()]));
+            columns.push(numbers(encoder, &self.request_bytes[rows.clone()]));
+            columns.push(numbers(encoder, &self.response_bytes[rows.clone()]));
+            columns.push(numbers(encoder, &self.batch_size[rows.clone()]));
+            columns.push(numbers(encoder, &self.batch_index[rows.clone()]));
+            columns.push(encode_distinct(encoder, &self.target[rows.clone()], put_target));
+            let hashes = self.transaction[rows.clone()].iter();
+            columns.push(sparse(encoder, hashes.map(|hash| hash.map(|hash| hash.0))));
+            let traces = self.trace[rows].iter();
+            columns.push(sparse(encoder, traces.map(|trace| trace.map(trace_bytes))));
+        })
+    }
+
+    fn drain_front(&mut self, count: usize) {
+        self.at.drain(..count);
+        self.total.drain(..count);
+        self.overhead.drain(..count);
+        self.residual.drain(..count);
+        self.method.drain(..count);
+        self.transport.drain(..count);
+        self.outcome.drain(..count);
+        self.connection.drain(..count);
+        self.request_bytes.drain(..count);
+        self.response_bytes.drain(..count);
+        self.batch_size.drain(..count);
+        self.batch_index.drain(..count);
+        self.target.drain(..count);
+        self.transaction.drain(..count);
+        self.trace.drain(..count);
+    }
+}
+
+/// A column of few distinct values that are no numbers: the values, then indexes. A row seldom
+/// differs from the one before it, so looking through the list from the last hit is quick; it is
+/// bounded because outsiders choose error codes.
+fn encode_distinct<T: Copy + PartialEq>(
+    encoder: &mut Encoder,
+    values: &[T],
+    put: impl Fn(&mut Vec<u8>, T),
+) -> Vec<u8> {
+    const MOST: usize = 64;
+    let mut distinct: Vec<T> = Vec::new();
+    let mut indexes = Vec::with_capacity(values.len());
+    let mut last = 0usize;
+    for value in values {
+        if distinct.get(last) != Some(value) {
+            let searched = &distinct[distinct.len().saturating_sub(MOST)..];
+            let skipped = distinct.len() - searched.len();
+            last = match searched.iter().position(|known| known == value) {
+                Some(position) => skipped + position,
+                None => {
+                    distinct.push(*value);
+                    distinct.len() - 1
+                }
+            };
+        }
+        indexes.push(last as u64);
+    }
+    let mut out = Vec::new();
+    put_varint(&mut out, distinct.len() as u64);
+    distinct.into_iter().for_each(|value| put(&mut out, value));
+    encoder.numbers(&mut out, &indexes);
+    out
+}
+
+fn read_distinct<'a, T>(
+    decoder: &mut Decoder,
+    column: &'a [u8],
+    count: usize,
+    get: impl Fn(&mut Reader<'a>) -> Read<T>,
+) -> Read<(Vec<T>, Vec<usize>)> {
+    let mut reader = Reader(column);
+    let length = reader.length()?;
+    if length > count {
+        return Err(Damage("no more distinct values than rows"));
+    }
+    let distinct = (0..length).map(|_| get(&mut reader)).collect::<Read<Vec<T>>>()?;
+    let indexes = decoder.numbers_of(&mut reader, count)?;
+    reader.end()?;
+    let indexes = indexes
+        .into_iter()
+        .map(|index| usize::try_from(index).ok().filter(|index| *index < length))
+        .collect::<Option<Vec<_>>>()
+        .ok_or(Damage("an index of a distinct value"))?;
+    Ok((distinct, indexes))
+}
+
+fn put_outcome(out: &mut Vec<u8>, outcome: Outcome) {
+    let (tag, detail) = match outcome {
+        Outcome::Success => (0, 0),
+        Outcome::Error(code) => (1, zigzag(code)),
+        Outcome::Http(status) => (2, u64::from(status)),
+        Outcome::Timeout => (3, 0),
+        Outcome::Connect => (4, 0),
+        Outcome::ClientGone => (5, 0),
+        Outcome::UpstreamGone => (6, 0),
+        Outcome::Unanswered => (7, 0),
+        Outcome::Uninspected => (8, 0),
+        Outcome::Notification => (9, 0),
+    };
+    out.push(tag);
+    put_varint(out, detail);
+}
+
+fn get_outcome(reader: &mut Reader<'_>) -> Read<Outcome> {
+    let (tag, detail) = (reader.byte()?, reader.varint()?);
+    Ok(match tag {
+        0 => Outcome::Success,
+        1 => Outcome::Error(unzigzag(detail)),
+        2 => Outcome::Http(u16::try_from(detail).map_err(|_| Damage("a status"))?),
+        3 => Outcome::Timeout,
+        4 => Outcome::Connect,
+        5 => Outcome::ClientGone,
+        6 => Outcome::UpstreamGone,
+        7 => Outcome::Unanswered,
+        8 => Outcome::Uninspected,
+        9 => Outcome::Notification,
+        _ => return Err(Damage("an outcome")),
+    })
+}
+
+fn put_target(out: &mut Vec<u8>, target: Option<ContractCall>) {
+    out.push(u8::from(target.is_some()));
+    if let Some(target) = target {
+        put_text(out, target.contract.as_str());
+        put_text(out, target.function.as_str());
+    }
+}
+
+fn get_target<'a>(reader: &mut Reader<'a>) -> Read<Option<(&'a str, &'a str)>> {
+    match reader.byte()? {
+        0 => Ok(None),
+        1 => Ok(Some((reader.text()?, reader.text()?))),
+        _ => Err(Damage("a target")),
+    }
+}
+
+pub(super) fn trace_bytes(trace: TraceContext) -> [u8; 25] {
+    let mut bytes = [0; 25];
+    bytes[..16].copy_from_slice(&trace.trace_id.to_le_bytes());
+    bytes[16..24].copy_from_slice(&trace.span_id.to_le_bytes());
+    bytes[24] = trace.flags;
+    bytes
+}
+
+pub(super) fn trace_of(bytes: &[u8; 25]) -> TraceContext {
+    let mut reader = Reader(bytes);
+    let trace_id = u128::from_le_bytes(reader.array().expect("16 of 25 bytes; qed"));
+    let span_id = u64::from_le_bytes(reader.array().expect("8 of 9 bytes; qed"));
+    TraceContext { trace_id, span_id, flags: bytes[24] }
+}
+
+pub(super) fn small(value: u64) -> Read<u32> {
+    u32::try_from(value).map_err(|_| Damage("a 32-bit number"))
+}
+
+impl Record for RpcCall {
+    const KIND: SampleKind = SampleKind::Call;
+    type Filter = CallFilter;
+
+    fn select(
+        block: &Block<'_>,
+        decoder: &mut Decoder,
+        labels: &Labels,
+        filter: &CallFilter,
+        keep: &dyn Fn(u64, usize) -> bool,
+    ) -> Read<Vec<Selected<Self>>> {
+        let count = block.span.count;
+        let (methods, method) = decoder.texts(block.column(METHOD)?, count)?;
+        if let Some(wanted) = &filter.method
+            && !methods.contains(&wanted.as_str())
+        {
+            return Ok(Vec::new());
+        }
+        let (outcomes, outcome) = read_distinct(decoder, block.column(6)?, count, get_outcome)?;
+        if filter.failed == Some(true) && !outcomes.iter().any(|outcome| outcome.is_failure()) {
+            return Ok(Vec::new());
+        }
+        let (targets, target) = read_distinct(decoder, block.column(12)?, count, get_target)?;
+        let at = read_at(block, decoder)?;
+        let total = decoder.numbers(block.column(TOTAL)?, count)?;
+        let transaction = read_sparse::<32>(decoder, block.column(13)?, count)?;
+        let trace = read_sparse::<25>(decoder, block.column(14)?, count)?;
+
+        let method_fits: Vec<bool> = methods
+            .iter()
+            .map(|m| filter.method.as_ref().is_none_or(|wanted| wanted == m))
+            .collect();
+        let outcome_fits: Vec<bool> = outcomes
+            .iter()
+            .map(|o| filter.failed.is_none_or(|failed| failed == o.is_failure()))
+            .collect();
+        let fits = |wanted: &Option<String>, text: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| text == Some(wanted))
+        };
+        let target_fits: Vec<bool> = targets
+            .iter()
+            .map(|t| {
+                fits(&filter.contract, t.map(|t| t.0)) && fits(&filter.function, t.map(|t| t.1))
+            })
+            .collect();
+        let at_least = filter.at_least.map_or(0, micros);
+        let index = |row: usize| usize::try_from(method[row]).unwrap_or(usize::MAX);
+        let rows: Vec<usize> = (0..count)
+            .filter(|row| {
+                let row = *row;
+                keep(at[row], row)
+                    && total[row] >= at_least
+                    && method_fits[index(row)]
+                    && outcome_fits[outcome[row]]
+                    && target_fits[target[row]]
+                    && filter.transaction.is_none_or(|hash| transaction[row] == Some(hash.0))
+                    && filter.trace_id.is_none_or(|id| {
+                        trace[row].is_some_and(|bytes| trace_of(&bytes).trace_id == id)
+                    })
+            })
+            .collect();
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+
+        let overhead = decoder.numbers(block.column(2)?, count)?;
+        let residual = decoder.numbers(block.column(3)?, count)?;
+        let transport = decoder.numbers(block.column(5)?, count)?;
+        let connection = decoder.numbers(block.column(7)?, count)?;
+        let request_bytes = decoder.numbers(block.column(8)?, count)?;
+        let response_bytes = decoder.numbers(block.column(9)?, count)?;
+        let batch_size = decoder.numbers(block.column(10)?, count)?;
+        let batch_index = decoder.numbers(block.column(11)?, count)?;
+        let methods: Vec<_> = methods.into_iter().map(|text| labels.method(text)).collect();
+        let targets: Vec<_> = targets
+            .into_iter()
+            .map(|target| {
+                target.map(|(contract, function)| ContractCall {
+                    contract: labels.contract(contract),
+                    function: labels.function(function),
+                })
+            })
+            .collect();
+        rows.into_iter()
+            .map(|row| {
+                let transport = usize::try_from(transport[row]).unwrap_or(usize::MAX);
+                let upstream = total[row]
+                    .wrapping_sub(overhead[row])
+                    .wrapping_sub(unzigzag(residual[row]).cast_unsigned());
+                let batch = match batch_size[row] {
+                    0 => None,
+                    size => {
+                        Some(BatchPlace { index: small(batch_index[row])?, size: small(size - 1)? })
+                    }
+                };
+                let sample = Self {
+                    at: UnixMicros(at[row]),
+                    method: methods[index(row)],
+                    transport: *Transport::ALL.get(transport).ok_or(Damage("a transport"))?,
+                    outcome: outcomes[outcome[row]],
+                    connection: ConnectionId(connection[row]),
+                    batch,
+                    request_bytes: request_bytes[row],
+                    response_bytes: response_bytes[row],
+                    total: Duration::from_micros(total[row]),
+                    upstream: Duration::from_micros(upstream),
+                    overhead: Duration::from_micros(overhead[row]),
+                    target: targets[target[row]],
+                    transaction: transaction[row].map(B256::from),
+                    trace: trace[row].as_ref().map(trace_of),
+                };
+                Ok(Selected { row, at: sample.at, sample })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,58 @@
+//! Owns the labels that were read back from disk. Texts in a file were bounded when they were
+//! written; they are bounded again here, because a file may outlive the program that wrote it.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::model::{
+    ContractName, FunctionName, HttpMethod, Label, LabelKind, LabelSet, Method, Reason, Role, Route,
+};
+
+/// One set for each kind of label that a sample holds.
+#[derive(Default)]
+pub(super) struct Labels {
+    methods: Admitted<crate::model::kind::MethodKind>,
+    routes: Admitted<crate::model::kind::RouteKind>,
+    http_methods: Admitted<crate::model::kind::HttpMethodKind>,
+    contracts: Admitted<crate::model::kind::ContractKind>,
+    functions: Admitted<crate::model::kind::FunctionKind>,
+    reasons: Admitted<crate::model::kind::ReasonKind>,
+    roles: Admitted<crate::model::kind::RoleKind>,
+}
+
+struct Admitted<K>(Mutex<LabelSet<K>>);
+
+impl<K: LabelKind> Default for Admitted<K> {
+    fn default() -> Self {
+        Self(Mutex::new(LabelSet::new()))
+    }
+}
+
+impl<K: LabelKind> Admitted<K> {
+    fn admit(&self, text: &str) -> Label<K> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).admit(text)
+    }
+}
+
+impl Labels {
+    pub fn method(&self, text: &str) -> Method {
+        self.methods.admit(text)
+    }
+    pub fn route(&self, text: &str) -> Route {
+        self.routes.admit(text)
+    }
+    pub fn http_method(&self, text: &str) -> HttpMethod {
+        self.http_methods.admit(text)
+    }
+    pub fn contract(&self, text: &str) -> ContractName {
+        self.contracts.admit(text)
+    }
+    pub fn function(&self, text: &str) -> FunctionName {
+        self.functions.admit(text)
+    }
+    pub fn reason(&self, text: &str) -> Reason {
+        self.reasons.admit(text)
+    }
+    pub fn role(&self, text: &str) -> Role {
+        self.roles.admit(text)
+    }
+}

@@ -1,0 +1,348 @@
+//! Owns the encoding of the rare kinds, [`Transaction`], [`Block`] and [`HostReading`], as rows.
+//!
+//! A dapp sends thousands of calls for one of these, and most of their bytes are hashes that no
+//! column layout makes smaller; so each is written field after field, and a block of them has two
+//! columns: when, and the rows. zstd finds what repeats.
+
+use std::ops::Range as Rows;
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256, U256};
+
+use super::block::Block as Sealed;
+use super::bytes::{Damage, Read, Reader, put_text, put_varint};
+use super::call::{small, trace_bytes, trace_of};
+use super::column::{Decoder, Encoder};
+use super::columns::{
+    Columns, Record, Selected, encode_block, micros, read_at, read_strings, strings,
+};
+use super::labels::Labels;
+use super::query::TransactionFilter;
+use crate::model::{
+    Block, HostReading, ProcessReading, Sample, SampleKind, Transaction, TransactionKind,
+    TransactionStatus, UnixMicros, Volume,
+};
+
+/// Encoded rows of one kind.
+pub(super) struct RowBuffer {
+    kind: SampleKind,
+    at: Vec<u64>,
+    rows: Vec<Vec<u8>>,
+}
+
+impl RowBuffer {
+    pub fn new(kind: SampleKind) -> Self {
+        Self { kind, at: Vec::new(), rows: Vec::new() }
+    }
+}
+
+impl Columns for RowBuffer {
+    fn push(&mut self, sample: &Sample) {
+        if sample.kind() != self.kind {
+            return;
+        }
+        let mut row = Vec::new();
+        match sample {
+            Sample::Transaction(transaction) => put_transaction(&mut row, transaction),
+            Sample::Block(block) => put_block(&mut row, block),
+            Sample::Host(reading) => put_host(&mut row, reading),
+            Sample::Call(_) | Sample::Request(_) => return,
+        }
+        self.at.push(sample.at().0);
+        self.rows.push(row);
+    }
+
+    fn at(&self) -> &[u64] {
+        &self.at
+    }
+
+    fn encode(&self, rows: Rows<usize>, encoder: &mut Encoder) -> Vec<u8> {
+        encode_block(self.kind, &self.at[rows.clone()], encoder, |encoder, columns| {
+            columns.push(strings(encoder, self.rows[rows].iter().map(Vec::as_slice)));
+        })
+    }
+
+    fn drain_front(&mut self, count: usize) {
+        self.at.drain(..count);
+        self.rows.drain(..count);
+    }
+}
+
+fn select_rows<T>(
+    block: &Sealed<'_>,
+    decoder: &mut Decoder,
+    keep: &dyn Fn(u64, usize) -> bool,
+    get: impl Fn(&mut Reader<'_>, UnixMicros) -> Read<T>,
+    fits: impl Fn(&T) -> bool,
+) -> Read<Vec<Selected<T>>> {
+    let at = read_at(block, decoder)?;
+    let (bounds, bytes) = read_strings(decoder, block.column(1)?, block.span.count)?;
+    let mut selected = Vec::new();
+    for (row, (at, bounds)) in at.into_iter().zip(bounds).enumerate() {
+        if !keep(at, row) {
+            continue;
+        }
+        let mut reader = Reader(&bytes[bounds]);
+        let at = UnixMicros(at);
+        let sample = get(&mut reader, at)?;
+        reader.end()?;
+        if fits(&sample) {
+            selected.push(Selected { row, at, sample });
+        }
+    }
+    Ok(selected)
+}
+
+impl Record for Transaction {
+    const KIND: SampleKind = SampleKind::Transaction;
+    type Filter = TransactionFilter;
+
+    fn select(
+        block: &Sealed<'_>,
+        decoder: &mut Decoder,
+        labels: &Labels,
+        filter: &TransactionFilter,
+        keep: &dyn Fn(u64, usize) -> bool,
+    ) -> Read<Vec<Selected<Self>>> {
+        let text = |wanted: &Option<String>, text: &str| {
+            wanted.as_deref().is_none_or(|wanted| wanted == text)
+        };
+        let get = |reader: &mut Reader<'_>, at| get_transaction(reader, at, labels);
+        select_rows(block, decoder, keep, get, |transaction: &Self| {
+            filter.hash.is_none_or(|hash| hash == transaction.hash)
+                && text(&filter.contract, transaction.contract.as_str())
+                && text(&filter.function, transaction.function.as_str())
+                && filter.status.is_none_or(|status| status == transaction.status)
+                && filter.from.is_none_or(|from| transaction.from == Some(from))
+                && filter
+                    .trace_id
+                    .is_none_or(|id| transaction.trace.is_some_and(|t| t.trace_id == id))
+        })
+    }
+}
+
+impl Record for Block {
+    const KIND: SampleKind = SampleKind::Block;
+    type Filter = ();
+
+    fn select(
+        block: &Sealed<'_>,
+        decoder: &mut Decoder,
+        _labels: &Labels,
+        (): &(),
+        keep: &dyn Fn(u64, usize) -> bool,
+    ) -> Read<Vec<Selected<Self>>> {
+        select_rows(block, decoder, keep, get_block, |_| true)
+    }
+}
+
+impl Record for HostReading {
+    const KIND: SampleKind = SampleKind::Host;
+    type Filter = ();
+
+    fn select(
+        block: &Sealed<'_>,
+        decoder: &mut Decoder,
+        labels: &Labels,
+        (): &(),
+        keep: &dyn Fn(u64, usize) -> bool,
+    ) -> Read<Vec<Selected<Self>>> {
+        let get = |reader: &mut Reader<'_>, at| get_host(reader, at, labels);
+        select_rows(block, decoder, keep, get, |_| true)
+    }
+}
+
+fn put_option<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
+    out.push(u8::from(value.is_some()));
+    if let Some(value) = value {
+        put(out, value);
+    }
+}
+
+fn get_option<'a, T>(
+    reader: &mut Reader<'a>,
+    get: impl FnOnce(&mut Reader<'a>) -> Read<T>,
+) -> Read<Option<T>> {
+    match reader.byte()? {
+        0 => Ok(None),
+        1 => get(reader).map(Some),
+        _ => Err(Damage("a present or an absent value")),
+    }
+}
+
+fn put_varint_u128(out: &mut Vec<u8>, value: u128) {
+    let bytes = value.to_be_bytes();
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    put_varint(out, (bytes.len() - zeros) as u64);
+    out.extend_from_slice(&bytes[zeros..]);
+}
+
+fn get_big_endian<const N: usize>(reader: &mut Reader<'_>) -> Read<[u8; N]> {
+    let length = reader.length()?;
+    let start = N.checked_sub(length).ok_or(Damage("a number that fits"))?;
+    let mut bytes = [0; N];
+    bytes[start..].copy_from_slice(reader.take(length)?);
+    Ok(bytes)
+}
+
+fn get_address(reader: &mut Reader<'_>) -> Read<Address> {
+    reader.array::<20>().map(Address::from)
+}
+
+fn get_duration(reader: &mut Reader<'_>) -> Read<Duration> {
+    reader.varint().map(Duration::from_micros)
+}
+
+fn put_transaction(out: &mut Vec<u8>, transaction: &Transaction) {
+    let put_address = |out: &mut Vec<u8>, address: Address| out.extend_from_slice(&address.0.0);
+    out.extend_from_slice(&transaction.hash.0);
+    out.push(transaction.kind as u8);
+    out.push(transaction.status as u8);
+    put_option(out, transaction.from, put_address);
+    put_option(out, transaction.to, put_address);
+    put_option(out, transaction.created, put_address);
+    put_text(out, transaction.contract.as_str());
+    put_text(out, transaction.function.as_str());
+    put_option(out, transaction.selector, |out, selector| out.extend_from_slice(&selector));
+    put_option(out, transaction.nonce, put_varint);
+    let value = transaction.value.to_be_bytes_trimmed_vec();
+    put_varint(out, value.len() as u64);
+    out.extend_from_slice(&value);
+    put_option(out, transaction.gas_limit, put_varint);
+    put_option(out, transaction.gas_used, put_varint);
+    put_option(out, transaction.gas_price, put_varint_u128);
+    put_option(out, transaction.block, put_varint);
+    put_option(out, transaction.reason, |out, reason| put_text(out, reason.as_str()));
+    put_option(out, transaction.confirmation.map(micros), put_varint);
+    put_option(out, transaction.submission.map(micros), put_varint);
+    put_option(out, transaction.trace, |out, trace| out.extend_from_slice(&trace_bytes(trace)));
+}
+
+fn get_transaction(reader: &mut Reader<'_>, at: UnixMicros, labels: &Labels) -> Read<Transaction> {
+    Ok(Transaction {
+        at,
+        hash: B256::from(reader.array::<32>()?),
+        kind: *TransactionKind::ALL
+            .get(usize::from(reader.byte()?))
+            .ok_or(Damage("a kind of transaction"))?,
+        status: *TransactionStatus::ALL
+            .get(usize::from(reader.byte()?))
+            .ok_or(Damage("a transaction's status"))?,
+        from: get_option(reader, get_address)?,
+        to: get_option(reader, get_address)?,
+        created: get_option(reader, get_address)?,
+        contract: labels.contract(reader.text()?),
+        function: labels.function(reader.text()?),
+        selector: get_option(reader, Reader::array::<4>)?,
+        nonce: get_option(reader, Reader::varint)?,
+        value: U256::from_be_bytes(get_big_endian::<32>(reader)?),
+        gas_limit: get_option(reader, Reader::varint)?,
+        gas_used: get_option(reader, Reader::varint)?,
+        gas_price: get_option(reader, get_big_endian::<16>)?.map(u128::from_be_bytes),
+        block: get_option(reader, Reader::varint)?,
+        reason: get_option(reader, Reader::text)?.map(|text| labels.reason(text)),
+        confirmation: get_option(reader, get_duration)?,
+        submission: get_option(reader, get_duration)?,
+        trace: get_option(reader, Reader::array::<25>)?.as_ref().map(trace_of),
+    })
+}
+
+fn put_block(out: &mut Vec<u8>, block: &Block) {
+    put_varint(out, block.number);
+    out.extend_from_slice(&block.hash.0);
+    out.extend_from_slice(&block.parent.0);
+    put_varint(out, block.timestamp);
+    put_varint(out, block.gas_used);
+    put_varint(out, block.gas_limit);
+    put_option(out, block.base_fee, put_varint);
+    put_varint(out, u64::from(block.transactions));
+    put_option(out, block.interval.map(micros), put_varint);
+}
+
+fn get_block(reader: &mut Reader<'_>, at: UnixMicros) -> Read<Block> {
+    Ok(Block {
+        at,
+        number: reader.varint()?,
+        hash: B256::from(reader.array::<32>()?),
+        parent: B256::from(reader.array::<32>()?),
+        timestamp: reader.varint()?,
+        gas_used: reader.varint()?,
+        gas_limit: reader.varint()?,
+        base_fee: get_option(reader, Reader::varint)?,
+        transactions: small(reader.varint()?)?,
+        interval: get_option(reader, get_duration)?,
+    })
+}
+
+fn put_volume(out: &mut Vec<u8>, volume: Volume) {
+    put_varint(out, volume.read);
+    put_varint(out, volume.written);
+}
+
+fn get_volume(reader: &mut Reader<'_>) -> Read<Volume> {
+    Ok(Volume { read: reader.varint()?, written: reader.varint()? })
+}
+
+fn put_float(out: &mut Vec<u8>, value: f64) {
+    out.extend_from_slice(&value.to_bits().to_le_bytes());
+}
+
+fn get_float(reader: &mut Reader<'_>) -> Read<f64> {
+    Ok(f64::from_bits(u64::from_le_bytes(reader.array()?)))
+}
+
+fn put_host(out: &mut Vec<u8>, reading: &HostReading) {
+    put_float(out, reading.cpu);
+    put_varint(out, reading.memory_used);
+    put_varint(out, reading.memory_available);
+    put_varint(out, reading.memory_total);
+    for devices in [&reading.disks, &reading.networks] {
+        put_varint(out, devices.len() as u64);
+        for (name, volume) in devices {
+            put_text(out, name);
+            put_volume(out, *volume);
+        }
+    }
+    put_varint(out, reading.processes.len() as u64);
+    for process in &reading.processes {
+        put_text(out, process.role.as_str());
+        put_varint(out, u64::from(process.pid));
+        put_varint(out, process.started);
+        put_float(out, process.cpu_seconds);
+        put_varint(out, process.resident);
+        put_option(out, process.open_files, put_varint);
+        put_option(out, process.threads, put_varint);
+        put_volume(out, process.disk);
+    }
+}
+
+fn get_host(reader: &mut Reader<'_>, at: UnixMicros, labels: &Labels) -> Read<HostReading> {
+    let devices = |reader: &mut Reader<'_>| {
+        (0..reader.length()?)
+            .map(|_| Ok((reader.text()?.into(), get_volume(reader)?)))
+            .collect::<Read<Vec<(Box<str>, Volume)>>>()
+    };
+    Ok(HostReading {
+        at,
+        cpu: get_float(reader)?,
+        memory_used: reader.varint()?,
+        memory_available: reader.varint()?,
+        memory_total: reader.varint()?,
+        disks: devices(reader)?,
+        networks: devices(reader)?,
+        processes: (0..reader.length()?)
+            .map(|_| {
+                Ok(ProcessReading {
+                    role: labels.role(reader.text()?),
+                    pid: small(reader.varint()?)?,
+                    started: reader.varint()?,
+                    cpu_seconds: get_float(reader)?,
+                    resident: reader.varint()?,
+                    open_files: get_option(reader, Reader::varint)?,
+                    threads: get_option(reader, Reader::varint)?,
+                    disk: get_volume(reader)?,
+                })
+            })
+            .collect::<Read<Vec<_>>>()?,
+    })
+}

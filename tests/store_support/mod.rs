@@ -1,0 +1,253 @@
+//! Owns samples like those of a real dapp, made from a seed, for the store's tests and its bench.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+#![allow(clippy::cast_precision_loss)]
+
+use std::time::Duration;
+
+use dappscope::model::{
+    BatchPlace, Block, ConnectionId, ContractCall, ContractName, End, FunctionName, HostReading,
+    HttpMethod, HttpRequest, Method, Outcome, ProcessReading, Reason, Role, Route, RpcCall, Sample,
+    TraceContext, Transaction, TransactionKind, TransactionStatus, Transport, UnixMicros, Volume,
+};
+
+/// SplitMix64: the same sequence everywhere.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    /// Between 0 and 1, neither of them.
+    pub fn unit(&mut self) -> f64 {
+        ((self.next() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    }
+
+    pub fn normal(&mut self) -> f64 {
+        (-2.0 * self.unit().ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos()
+    }
+}
+
+/// Methods, the share of calls each has by Zipf's law, their typical request and response sizes and
+/// how much slower they are than the quickest.
+const METHODS: [(&str, u64, u64, f64); 12] = [
+    ("eth_call", 310, 170, 1.3),
+    ("eth_blockNumber", 63, 44, 0.7),
+    ("eth_getTransactionReceipt", 130, 980, 1.0),
+    ("eth_getBalance", 120, 58, 0.9),
+    ("eth_chainId", 60, 42, 0.6),
+    ("eth_getBlockByNumber", 90, 1_700, 1.4),
+    ("eth_sendRawTransaction", 420, 104, 4.0),
+    ("eth_estimateGas", 380, 44, 3.0),
+    ("eth_gasPrice", 62, 48, 0.7),
+    ("eth_getTransactionCount", 125, 42, 0.8),
+    ("eth_getLogs", 250, 2_600, 2.0),
+    ("eth_feeHistory", 100, 420, 1.1),
+];
+
+/// A stream of calls in order of time.
+pub struct CallStream {
+    pub random: Random,
+    /// Unix time in nanoseconds of the next call.
+    pub at_ns: u64,
+    /// Calls a second.
+    pub rate: f64,
+    weights: Vec<f64>,
+}
+
+impl CallStream {
+    pub fn new(seed: u64, from: UnixMicros, rate: f64) -> Self {
+        let mut total = 0.0;
+        let mut weights: Vec<f64> = (1..=METHODS.len())
+            .map(|rank| {
+                total += 1.0 / rank as f64;
+                total
+            })
+            .collect();
+        weights.iter_mut().for_each(|weight| *weight /= total);
+        Self { random: Random(seed), at_ns: from.0 * 1_000, rate, weights }
+    }
+
+    pub fn next(&mut self) -> RpcCall {
+        let random = &mut self.random;
+        self.at_ns += (-random.unit().ln() / self.rate * 1e9) as u64;
+        let pick = random.unit();
+        let method = self.weights.partition_point(|weight| *weight < pick).min(METHODS.len() - 1);
+        let (name, request, response, slower) = METHODS[method];
+        let upstream = 90e3 * slower * (0.5 * random.normal()).exp();
+        let overhead = 5_000 + random.below(15_000);
+        // The client's own share: reading a short body takes a microsecond or two.
+        let client = random.below(2_500);
+        let failed = method == 0 && random.below(200) == 0;
+        let response = match method {
+            2 | 5 | 10 => response + random.below(response / 2),
+            0 => response + 64 * random.below(3),
+            _ => response + random.below(3),
+        };
+        RpcCall {
+            at: UnixMicros(self.at_ns / 1_000),
+            method: Method::known(name),
+            transport: Transport::Http,
+            outcome: if failed { Outcome::Error(-32_603) } else { Outcome::Success },
+            connection: ConnectionId(1_000 + random.below(32)),
+            batch: None,
+            // The id in the envelope grows by a digit now and then; calls carry arguments.
+            request_bytes: request + if method == 0 { 32 * random.below(4) } else { 0 },
+            response_bytes: response,
+            total: Duration::from_nanos(upstream as u64 + overhead + client),
+            upstream: Duration::from_nanos(upstream as u64),
+            overhead: Duration::from_nanos(overhead),
+            target: None,
+            transaction: None,
+            trace: None,
+        }
+    }
+}
+
+fn hash(random: &mut Random) -> alloy::primitives::B256 {
+    let words = [random.next(), random.next(), random.next(), random.next()];
+    let mut bytes = [0; 32];
+    words.iter().zip(bytes.chunks_mut(8)).for_each(|(w, b)| b.copy_from_slice(&w.to_le_bytes()));
+    bytes.into()
+}
+
+fn trace(random: &mut Random) -> TraceContext {
+    let trace_id = u128::from(random.next() | 1) << 64 | u128::from(random.next());
+    TraceContext { trace_id, span_id: random.next() | 1, flags: random.below(2) as u8 }
+}
+
+fn duration(random: &mut Random) -> Duration {
+    let magnitude = random.below(24);
+    Duration::from_micros(random.next() % (1 << magnitude).max(2))
+}
+
+const CONTRACTS: [&str; 3] = ["Marketplace", "DappNFT", "_unknown"];
+const FUNCTIONS: [&str; 5] = ["mint", "list", "buy", "cancel", "constructor"];
+const OUTCOMES: [Outcome; 11] = [
+    Outcome::Success,
+    Outcome::Error(-32_603),
+    Outcome::Error(3),
+    Outcome::Http(503),
+    Outcome::Timeout,
+    Outcome::Connect,
+    Outcome::ClientGone,
+    Outcome::UpstreamGone,
+    Outcome::Unanswered,
+    Outcome::Uninspected,
+    Outcome::Notification,
+];
+const ENDS: [End; 5] =
+    [End::Complete, End::ClientGone, End::UpstreamGone, End::Unreachable, End::TimedOut];
+
+fn target(random: &mut Random) -> ContractCall {
+    ContractCall {
+        contract: ContractName::known(CONTRACTS[random.below(3) as usize]),
+        function: FunctionName::known(FUNCTIONS[random.below(5) as usize]),
+    }
+}
+
+/// A sample of any kind with any of its parts present or absent, durations in whole microseconds.
+pub fn any_sample(random: &mut Random, at: UnixMicros) -> Sample {
+    let often = |random: &mut Random| random.below(3) == 0;
+    match random.below(10) {
+        0..4 => Sample::Call(RpcCall {
+            at,
+            method: Method::known(METHODS[random.below(12) as usize].0),
+            transport: Transport::ALL[random.below(4) as usize],
+            outcome: OUTCOMES[random.below(11) as usize],
+            connection: ConnectionId(random.below(1 << 40)),
+            batch: often(random).then(|| BatchPlace { index: random.below(9) as u32, size: 9 }),
+            request_bytes: random.below(5_000),
+            response_bytes: random.below(5_000_000),
+            total: duration(random),
+            upstream: duration(random),
+            overhead: duration(random),
+            target: often(random).then(|| target(random)),
+            transaction: often(random).then(|| hash(random)),
+            trace: often(random).then(|| trace(random)),
+        }),
+        4..7 => Sample::Request(HttpRequest {
+            at,
+            method: HttpMethod::known(["GET", "POST"][random.below(2) as usize]),
+            route: Route::known(
+                ["/api/nfts", "/api/nfts/{id}", "_OTHER"][random.below(3) as usize],
+            ),
+            path: format!("/api/nfts/{}é", random.below(1_000)).into(),
+            status: [200, 201, 304, 404, 500, 502, 0][random.below(7) as usize],
+            end: ENDS[random.below(5) as usize],
+            connection: ConnectionId(random.below(100)),
+            request_bytes: random.below(10_000),
+            response_bytes: random.below(100_000),
+            total: duration(random),
+            upstream: duration(random),
+            first_byte: duration(random),
+            overhead: duration(random),
+            trace: trace(random),
+        }),
+        7 => {
+            let ContractCall { contract, function } = target(random);
+            Sample::Transaction(Box::new(Transaction {
+                at,
+                hash: hash(random),
+                kind: TransactionKind::ALL[random.below(3) as usize],
+                status: TransactionStatus::ALL[random.below(4) as usize],
+                from: often(random).then(|| hash(random)[..20].try_into().unwrap()),
+                to: often(random).then(|| hash(random)[..20].try_into().unwrap()),
+                created: often(random).then(|| hash(random)[..20].try_into().unwrap()),
+                contract,
+                function,
+                selector: often(random).then(|| [1, 2, 3, random.below(256) as u8]),
+                nonce: often(random).then(|| random.below(1_000)),
+                value: hash(random).into(),
+                gas_limit: often(random).then(|| 30_000_000),
+                gas_used: (!often(random)).then(|| 21_000 + random.below(400_000)),
+                gas_price: often(random).then(|| u128::from(random.next()) << 20),
+                block: often(random).then(|| random.below(1_000_000)),
+                reason: often(random).then(|| Reason::known("NotOwner")),
+                confirmation: (!often(random)).then(|| duration(random)),
+                submission: often(random).then(|| duration(random)),
+                trace: often(random).then(|| trace(random)),
+            }))
+        }
+        8 => Sample::Block(Box::new(Block {
+            at,
+            number: random.below(1 << 30),
+            hash: hash(random),
+            parent: hash(random),
+            timestamp: at.0 / 1_000_000,
+            gas_used: random.below(30_000_000),
+            gas_limit: 30_000_000,
+            base_fee: often(random).then(|| 7),
+            transactions: random.below(200) as u32,
+            interval: often(random).then(|| duration(random)),
+        })),
+        _ => Sample::Host(Box::new(HostReading {
+            at,
+            cpu: random.unit(),
+            memory_used: random.next() >> 30,
+            memory_available: random.next() >> 30,
+            memory_total: 24 << 30,
+            disks: vec![("vda".into(), Volume { read: random.below(1 << 40), written: 7 })],
+            networks: vec![("lo".into(), Volume::default()), ("eth0".into(), Volume::default())],
+            processes: vec![ProcessReading {
+                role: Role::known("hardhat"),
+                pid: 4_242,
+                started: 1_700_000_000,
+                cpu_seconds: random.unit() * 100.0,
+                resident: 300 << 20,
+                open_files: often(random).then(|| 31),
+                threads: often(random).then(|| 11),
+                disk: Volume { read: 1, written: random.below(1 << 30) },
+            }],
+        })),
+    }
+}
