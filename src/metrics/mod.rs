@@ -16,6 +16,7 @@ mod own;
 mod rpc;
 mod series;
 mod sink;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -24,8 +25,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus::core::{AtomicI64, GenericGauge};
 use prometheus::{Encoder, Registry, TextEncoder};
 
-pub use own::StoreNumbers;
 pub use sink::MetricsSink;
+pub use store::StoreNumbers;
 
 use crate::model::{Queue, Tally};
 
@@ -49,7 +50,7 @@ pub struct Sources {
 pub struct Metrics {
     registry: Registry,
     families: Families,
-    store: Option<(own::StoreFamilies, Reading<StoreNumbers>)>,
+    store: Option<(store::StoreFamilies, Reading<StoreNumbers>)>,
     active_requests: Option<(GenericGauge<AtomicI64>, Reading<u64>)>,
     tally: Arc<Tally>,
     queue: Arc<Queue>,
@@ -85,7 +86,7 @@ impl Metrics {
             own: own::Own::register(&registry)?,
         };
         let store = match sources.store {
-            Some(reading) => Some((own::StoreFamilies::register(&registry)?, reading)),
+            Some(reading) => Some((store::StoreFamilies::register(&registry)?, reading)),
             None => None,
         };
         let active_requests = match sources.active_requests {

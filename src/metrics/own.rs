@@ -1,7 +1,7 @@
 //! The monitor's own families: what it costs, what it lost, and whether its upstreams answer.
 
 use prometheus::local::LocalHistogram;
-use prometheus::{Error, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{Error, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::buckets::OVERHEAD;
 use super::family;
@@ -133,42 +133,5 @@ impl Own {
         }
         self.queue_depth.set(family::as_gauge(queue.depth() as u64));
         self.queue_capacity.set(family::as_gauge(queue.capacity() as u64));
-    }
-}
-
-/// The store in numbers, as they are at a scrape. The store is above this module and hands them in.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct StoreNumbers {
-    /// Size of its files, in bytes.
-    pub bytes: u64,
-    /// Writes and reads that failed.
-    pub errors: u64,
-}
-
-/// Families of the store; registered only where there is one.
-pub struct StoreFamilies {
-    bytes: IntGauge,
-    errors: IntCounter,
-}
-
-impl StoreFamilies {
-    pub fn register(registry: &Registry) -> Result<Self, Error> {
-        Ok(Self {
-            bytes: family::integer_gauge(
-                registry,
-                "dappscope_store_bytes",
-                "Size in bytes of the store's files.",
-            )?,
-            errors: family::counter(
-                registry,
-                "dappscope_store_errors_total",
-                "Store operations that failed.",
-            )?,
-        })
-    }
-
-    pub fn refresh(&self, numbers: StoreNumbers) {
-        self.bytes.set(family::as_gauge(numbers.bytes));
-        family::raise(&self.errors, numbers.errors);
     }
 }

@@ -40,6 +40,7 @@ const CATALOGUE: &[(&str, &str, &str)] = &[
     ("dappscope_samples_total", "counter", "kind"),
     ("dappscope_store_bytes", "gauge", ""),
     ("dappscope_store_errors_total", "counter", ""),
+    ("dappscope_store_write_seconds", "summary", ""),
     ("dappscope_upstream_up", "gauge", "upstream"),
     ("evm_base_fee_wei", "gauge", ""),
     ("evm_block_gas_limit", "gauge", ""),
@@ -88,7 +89,12 @@ fn metrics() -> Metrics {
     Metrics::new(Sources {
         queue: Queue::new(1_000, 1_000_000, Arc::clone(&tally)),
         tally,
-        store: Some(Box::new(|| StoreNumbers { bytes: 4_096, errors: 2 })),
+        store: Some(Box::new(|| StoreNumbers {
+            bytes: 4_096,
+            errors: 2,
+            writes: 8,
+            write_time: Duration::from_millis(40),
+        })),
         active_requests: Some(Box::new(|| 3)),
     })
     .unwrap()
@@ -313,6 +319,8 @@ fn a_scrape_tells_what_was_fed() {
         "evm_oldest_pending_transaction_seconds 3",
         "dappscope_store_bytes 4096",
         "dappscope_store_errors_total 2",
+        "dappscope_store_write_seconds_sum 0.04",
+        "dappscope_store_write_seconds_count 8",
         "dapp_process_up{process=\"flask\"} 1",
     ] {
         has(&text, line);

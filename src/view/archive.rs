@@ -8,8 +8,8 @@ use tokio::sync::Semaphore;
 
 use crate::model::{Block, HttpRequest, RpcCall, Transaction};
 use crate::store::{
-    CallFilter, Measure, Page, Paging, Range, RequestFilter, Series, SeriesQuery, Summary,
-    TransactionFilter,
+    CallFilter, Measure, Page, Paging, Range, RequestFilter, Series, SeriesQuery, Store,
+    StoreError, Summary, TransactionFilter,
 };
 
 /// Reads that run at a time.
@@ -64,6 +64,67 @@ pub struct Health {
     pub trouble: Option<String>,
     /// Size of its files.
     pub bytes: u64,
+}
+
+/// The store answers for itself; nothing is lost between its words and these but types.
+impl Samples for Store {
+    fn calls(
+        &self,
+        range: Range,
+        filter: &CallFilter,
+        paging: Paging,
+    ) -> Result<Page<RpcCall>, Unreadable> {
+        Ok(Self::calls(self, range, filter, paging)?)
+    }
+
+    fn requests(
+        &self,
+        range: Range,
+        filter: &RequestFilter,
+        paging: Paging,
+    ) -> Result<Page<HttpRequest>, Unreadable> {
+        Ok(Self::requests(self, range, filter, paging)?)
+    }
+
+    fn transactions(
+        &self,
+        range: Range,
+        filter: &TransactionFilter,
+        paging: Paging,
+    ) -> Result<Page<Transaction>, Unreadable> {
+        Ok(Self::transactions(self, range, filter, paging)?)
+    }
+
+    fn blocks(&self, range: Range, paging: Paging) -> Result<Page<Block>, Unreadable> {
+        Ok(Self::blocks(self, range, paging)?)
+    }
+
+    fn series(&self, query: &SeriesQuery) -> Result<Series, Unreadable> {
+        Ok(Self::series(self, query)?)
+    }
+
+    fn summaries(
+        &self,
+        measure: Measure,
+        range: Range,
+    ) -> Result<Vec<(String, Summary)>, Unreadable> {
+        Ok(Self::summaries(self, measure, range)?)
+    }
+
+    fn health(&self) -> Health {
+        let status = self.status();
+        Health {
+            recording: !status.failing,
+            trouble: status.failing.then_some(status.last_error).flatten(),
+            bytes: status.bytes,
+        }
+    }
+}
+
+impl From<StoreError> for Unreadable {
+    fn from(error: StoreError) -> Self {
+        Self(error.to_string())
+    }
 }
 
 /// Runs reads.

@@ -4,7 +4,7 @@
 //! The sink runs in the recorder's thread: it never waits, and under load it passes on only so many
 //! samples a second. What a subscriber does not get it is told the number of.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
@@ -27,8 +27,6 @@ pub type Counts = [u64; KINDS];
 #[derive(Debug)]
 pub struct Batch {
     pub samples: Vec<Sample>,
-    /// Samples of each kind before this batch.
-    pub before: Counts,
     /// Samples of each kind up to and with this batch, whether passed on or not.
     pub after: Counts,
 }
@@ -59,18 +57,25 @@ pub struct Now {
     pub oldest_pending: Option<Duration>,
 }
 
+/// What both ends share. Batches are sent and subscribed to under its lock, so that a subscriber
+/// knows from which count on it is owed samples.
+#[derive(Default)]
+struct Heard {
+    now: Now,
+    counts: Counts,
+}
+
 /// The readers' end.
 #[derive(Clone)]
 pub struct Live {
     batches: broadcast::Sender<Arc<Batch>>,
-    now: Arc<Mutex<Now>>,
+    heard: Arc<Mutex<Heard>>,
 }
 
 /// The recorder's end.
 pub struct LiveSink {
     batches: broadcast::Sender<Arc<Batch>>,
-    now: Arc<Mutex<Now>>,
-    counts: Counts,
+    heard: Arc<Mutex<Heard>>,
     window: Instant,
     left: usize,
 }
@@ -78,25 +83,24 @@ pub struct LiveSink {
 /// Both ends.
 pub fn live() -> (LiveSink, Live) {
     let (batches, _) = broadcast::channel(BATCHES);
-    let now = Arc::new(Mutex::new(Now::default()));
+    let heard = Arc::new(Mutex::new(Heard::default()));
     let sink = LiveSink {
         batches: batches.clone(),
-        now: Arc::clone(&now),
-        counts: [0; KINDS],
+        heard: Arc::clone(&heard),
         window: Instant::now(),
         left: BUDGET,
     };
-    (sink, Live { batches, now })
+    (sink, Live { batches, heard })
 }
 
 impl Live {
     pub fn now(&self) -> Now {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.heard).now.clone()
     }
+}
 
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Batch>> {
-        self.batches.subscribe()
-    }
+fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
+    heard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LiveSink {
@@ -114,40 +118,35 @@ impl LiveSink {
 
 impl Sink for LiveSink {
     fn accept(&mut self, samples: &[Sample]) {
-        let before = self.counts;
-        for sample in samples {
-            self.counts[sample.kind() as usize] += 1;
-        }
-        let block = samples.iter().rev().find_map(|sample| match sample {
-            Sample::Block(block) => Some(block),
-            _ => None,
-        });
-        let reading = samples.iter().rev().find_map(|sample| match sample {
-            Sample::Host(reading) => Some(reading),
-            _ => None,
-        });
-        if block.is_some() || reading.is_some() {
-            let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(block) = block {
-                now.block = Some(Block::clone(block));
-            }
-            if let Some(reading) = reading {
-                now.reading = Some(HostReading::clone(reading));
-            }
-        }
-        if self.batches.receiver_count() == 0 {
-            return;
-        }
         if self.window.elapsed() >= WINDOW {
             self.window = Instant::now();
             self.left = BUDGET;
         }
+        let listened = self.batches.receiver_count() > 0;
         // The newest are worth the most.
-        let mut kept: Vec<_> =
-            samples.iter().rev().filter(|sample| self.affords(sample)).cloned().collect();
+        let mut kept: Vec<_> = samples
+            .iter()
+            .rev()
+            .filter(|sample| listened && self.affords(sample))
+            .cloned()
+            .collect();
         kept.reverse();
-        // An error means that nobody listens any more.
-        let _ = self.batches.send(Arc::new(Batch { samples: kept, before, after: self.counts }));
+        let mut heard = lock(&self.heard);
+        for sample in samples {
+            heard.counts[sample.kind() as usize] += 1;
+            match sample {
+                Sample::Block(block) => heard.now.block = Some(Block::clone(block)),
+                Sample::Host(reading) => heard.now.reading = Some(HostReading::clone(reading)),
+                Sample::Call(_) | Sample::Request(_) | Sample::Transaction(_) => {}
+            }
+        }
+        let after = heard.counts;
+        if kept.is_empty() {
+            // What was left out is told with the next batch; an empty one would push out a full one.
+            return;
+        }
+        // An error means that nobody listens.
+        let _ = self.batches.send(Arc::new(Batch { samples: kept, after }));
     }
 
     fn event(&mut self, event: &Event) {
@@ -162,7 +161,7 @@ impl Sink for LiveSink {
         ) {
             return;
         }
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = &mut lock(&self.heard).now;
         match event {
             Event::NodeUp { at, chain_id, client } => {
                 let node = now.node.get_or_insert_with(Node::unknown);
@@ -205,7 +204,8 @@ impl Node {
 pub struct Follower {
     batches: broadcast::Receiver<Arc<Batch>>,
     kinds: Vec<SampleKind>,
-    expected: Option<Counts>,
+    /// Samples of each kind that were told or counted as missed.
+    expected: Counts,
 }
 
 /// What a subscriber gets at once.
@@ -219,7 +219,8 @@ pub struct Delivery {
 
 impl Follower {
     pub fn new(live: &Live, kinds: Vec<SampleKind>) -> Self {
-        Self { batches: live.subscribe(), kinds, expected: None }
+        let heard = lock(&live.heard);
+        Self { batches: live.batches.subscribe(), kinds, expected: heard.counts }
     }
 
     /// The next samples of the wanted kinds, with whatever else has arrived up to `most` of them.
@@ -245,7 +246,7 @@ impl Follower {
     }
 
     fn add(&mut self, batch: &Batch, delivery: &mut Delivery) {
-        let expected = self.expected.replace(batch.after).unwrap_or(batch.before);
+        let expected = std::mem::replace(&mut self.expected, batch.after);
         let wanted = |sample: &&Sample| self.kinds.contains(&sample.kind());
         let had = delivery.samples.len();
         delivery.samples.extend(batch.samples.iter().filter(wanted).cloned());
