@@ -5,7 +5,8 @@
 //! watchers stop, the recorder empties the queue, the store writes and seals, the page goes last.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,9 +14,8 @@ use anyhow::Context;
 use tokio::sync::{mpsc, watch};
 use tokio::task;
 
-use crate::chain::{self, WatchSettings};
+use crate::chain::{self, WatchSettings, artifacts::follow_artifacts};
 use crate::config::{Config, LogFormat, Upstream};
-use crate::decode::contracts::Contracts;
 use crate::decode::routes::Routes;
 use crate::host::{self, HostSettings, HostWatch};
 use crate::metrics::{Metrics, Sources, StoreNumbers};
@@ -29,6 +29,8 @@ use crate::wire::reverse::{self, Drained, ReverseSettings};
 
 /// How long what is under way may take to finish.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How often the artifacts' directories are looked at for new contracts.
+const ARTIFACTS_EVERY: Duration = Duration::from_secs(2);
 
 /// Where the parts really listen.
 #[derive(Clone, Copy, Debug)]
@@ -50,19 +52,23 @@ impl Addresses {
         );
         tracing::info!(
             "set your wallet's and your frontend's RPC URL to http://{} (it goes on to {})",
-            self.rpc, config.rpc.upstream
+            self.rpc,
+            config.rpc.upstream
         );
         if let Some(api) = self.api {
             tracing::info!(
                 "open your API at http://{api} (it goes on to {}), and set the API's own RPC URL to http://{}",
-                config.api.upstream, self.rpc
+                config.api.upstream,
+                self.rpc
             );
         }
         for (proxy, open) in
             [("rpc", config.rpc.allow_any_origin), ("api", config.api.allow_any_origin)]
         {
             if open {
-                tracing::warn!("{proxy}.allow_any_origin is on: any web page that you visit can use it");
+                tracing::warn!(
+                    "{proxy}.allow_any_origin is on: any web page that you visit can use it"
+                );
             }
         }
     }
@@ -86,7 +92,7 @@ pub fn log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
 
 /// Who holds a port, in words; empty where the system does not tell.
 pub fn taken_by(address: SocketAddr) -> String {
-    match crate::host::who_listens(address.port()) {
+    match host::who_listens(address.port()) {
         Some((pid, name)) => format!("is taken by {name} (process {pid})"),
         None => "is taken".to_owned(),
     }
@@ -104,7 +110,7 @@ struct Parts {
     relay: Relay,
     reverse: Option<JoinHandle<Drained>>,
     stop_watchers: watch::Sender<bool>,
-    chain: task::JoinHandle<()>,
+    chain: JoinHandle<()>,
     host: Option<HostWatch>,
     recorder: Recorder,
     writer: Writer,
@@ -144,30 +150,40 @@ impl App {
             Arc::clone(&tally),
         );
         let observer = Observer::new(&queue);
-        let (store, writer) = Store::open(&config.store.dir, store_options(&config)?, Arc::clone(&tally))?;
+        let (store, writer) =
+            Store::open(&config.store.dir, store_options(&config)?, Arc::clone(&tally))?;
         let routes = Routes::new(&config.api.routes);
         let metrics = Arc::new(metrics(&tally, &queue, &store)?);
         let (live_sink, live) = view::live();
         let sinks: Vec<Box<dyn Sink>> =
             vec![Box::new(writer.sink()), Box::new(metrics.sink()), Box::new(live_sink)];
         let (wanted, addresses_wanted) = mpsc::channel(1_024);
+        let (compiled, artifacts) = std_mpsc::channel();
         let recorder =
-            Recorder::start(Arc::clone(&queue), Arc::clone(&tally), Contracts::new(), sinks, wanted)?;
+            Recorder::start(Arc::clone(&queue), Arc::clone(&tally), artifacts, sinks, wanted)?;
 
         let (stop_proxies, stopping) = watch::channel(false);
         let relay = relay::serve(
             relay_sockets,
             relay_settings(&config)?,
-            guard(&config.rpc.allowed_hosts, &config.rpc.allowed_origins, config.rpc.allow_any_origin),
+            guard(
+                &config.rpc.allowed_hosts,
+                &config.rpc.allowed_origins,
+                config.rpc.allow_any_origin,
+            ),
             observer.clone(),
-            stopping.clone(),
+            &stopping,
         )?;
         let reverse = reverse_socket
             .map(|socket| {
                 reverse::serve(
                     socket,
                     reverse_settings(&config)?,
-                    guard(&config.api.allowed_hosts, &config.api.allowed_origins, config.api.allow_any_origin),
+                    guard(
+                        &config.api.allowed_hosts,
+                        &config.api.allowed_origins,
+                        config.api.allow_any_origin,
+                    ),
                     routes,
                     observer.clone(),
                     stopping,
@@ -177,12 +193,19 @@ impl App {
             .transpose()?;
 
         let (stop_watchers, stopping) = watch::channel(false);
-        let chain = task::spawn(chain::watch(
-            watch_settings(&config),
+        let artifacts = follow_artifacts(
+            config.chain.artifacts.iter().map(PathBuf::from).collect(),
+            ARTIFACTS_EVERY,
+            compiled,
+            stopping.clone(),
+        );
+        let blocks = chain::watch(
+            WatchSettings::new(config.rpc.upstream.authority()),
             observer.clone(),
             addresses_wanted,
             stopping,
-        ));
+        );
+        let chain = watcher_thread(artifacts, blocks)?;
         let host = host::watch(&host_settings(&config), observer)
             .inspect_err(|error| tracing::warn!("{error}"))
             .ok();
@@ -208,7 +231,16 @@ impl App {
         Ok(Self {
             addresses,
             parts: Parts {
-                stop_proxies, relay, reverse, stop_watchers, chain, host, recorder, writer, stop_page, page,
+                stop_proxies,
+                relay,
+                reverse,
+                stop_watchers,
+                chain,
+                host,
+                recorder,
+                writer,
+                stop_page,
+                page,
             },
         })
     }
@@ -238,11 +270,12 @@ impl App {
         })
         .await;
         parts.stop_watchers.send_replace(true);
-        if parts.chain.await.is_err() {
-            tracing::error!("the chain watcher had panicked");
-        }
-        let (host, recorder, writer) = (parts.host, parts.recorder, parts.writer);
+        let (chain, host, recorder, writer) =
+            (parts.chain, parts.host, parts.recorder, parts.writer);
         blocking("the recorder and the store", move || {
+            if chain.join().is_err() {
+                tracing::error!("the chain watcher had panicked");
+            }
             drop(host);
             recorder.stop();
             writer.close();
@@ -256,6 +289,19 @@ impl App {
         }
         tracing::info!("stopped; every sample is stored");
     }
+}
+
+/// Runs the watchers on a thread of their own: when a block is seen is a measurement, which the page's
+/// work must not delay.
+fn watcher_thread(
+    artifacts: impl Future<Output = ()> + Send + 'static,
+    blocks: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let run = move || {
+        runtime.block_on(async { tokio::join!(artifacts, blocks) });
+    };
+    Ok(std::thread::Builder::new().name("chain".to_owned()).spawn(run)?)
 }
 
 /// Waits for threads without stopping the runtime, on which the page still answers.
@@ -281,7 +327,10 @@ fn survive_file_limits() {
 }
 
 fn taken(address: SocketAddr, flag: &str) -> String {
-    format!("cannot listen on {address}, which {}; end that, or choose another with {flag}", taken_by(address))
+    format!(
+        "cannot listen on {address}, which {}; end that, or choose another with {flag}",
+        taken_by(address)
+    )
 }
 
 fn threads(config: &Config) -> usize {
@@ -351,6 +400,8 @@ fn metrics(tally: &Arc<Tally>, queue: &Arc<Queue>, store: &Store) -> anyhow::Res
         StoreNumbers {
             bytes: status.bytes,
             errors: status.errors,
+            write_time: status.write_time,
+            writes: status.commits,
         }
     };
     Ok(Metrics::new(Sources {

@@ -43,15 +43,20 @@ pub async fn run(args: DemoArgs, mut shutdown: watch::Receiver<bool>) -> anyhow:
         .with_context(|| format!("cannot make the directory {}", data.display()))?;
     let data = data.canonicalize().context("cannot find the data directory's full path")?;
 
-    say("1/5", "setting up the marketplace (node_modules, .venv, contracts); the first time takes minutes");
+    say(
+        "1/5",
+        "setting up the marketplace (node_modules, .venv, contracts); the first time takes minutes",
+    );
     let stopped = run_to_end(&place, "sh", &["setup.sh"], &mut shutdown).await?;
     if stopped {
         return Ok(());
     }
 
     say("2/5", "starting Hardhat");
-    let hardhat = ["node_modules/hardhat/internal/cli/bootstrap.js", "node", "--hostname", "127.0.0.1"];
-    let mut node = Child::start("Hardhat", &place, "node", &hardhat, &[], &data.join("hardhat.log"))?;
+    let hardhat =
+        ["node_modules/hardhat/internal/cli/bootstrap.js", "node", "--hostname", "127.0.0.1"];
+    let mut node =
+        Child::start("Hardhat", &place, "node", &hardhat, &[], &data.join("hardhat.log"))?;
     node.listens(NODE, START).await?;
 
     say("3/5", "starting dappscope");
@@ -86,7 +91,12 @@ async fn with_dapp(
         ("DATABASE", path_text(&database)?),
     ];
     let mut deploy = Child::start(
-        "the deployment", place, "node", &["scripts/deploy.js"], &variables, &data.join("deploy.log"),
+        "the deployment",
+        place,
+        "node",
+        &["scripts/deploy.js"],
+        &variables,
+        &data.join("deploy.log"),
     )?;
     deploy.succeeds(START).await?;
 
@@ -94,8 +104,14 @@ async fn with_dapp(
     let python = if cfg!(windows) { ".venv/Scripts/python.exe" } else { ".venv/bin/python" };
     let flask = ["-m", "flask", "--app", "api", "run", "--host", "127.0.0.1", "--port", "5000"];
     let program = place.join(python);
-    let mut flask =
-        Child::start("Flask", place, path_text(&program)?, &flask, &variables, &data.join("flask.log"))?;
+    let mut flask = Child::start(
+        "Flask",
+        place,
+        path_text(&program)?,
+        &flask,
+        &variables,
+        &data.join("flask.log"),
+    )?;
     flask.listens(API, START).await?;
 
     println!(

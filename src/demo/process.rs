@@ -32,7 +32,8 @@ impl Child {
         variables: &[(&str, &str)],
         log: &Path,
     ) -> anyhow::Result<Self> {
-        let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        let output =
+            File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new(program);
         command
             .args(arguments)
@@ -46,7 +47,8 @@ impl Child {
         // Out of the terminal's foreground group: Ctrl-C is ours to pass on, in the right order.
         #[cfg(unix)]
         command.process_group(0);
-        let process = command.spawn().with_context(|| format!("cannot start {name} ({program})"))?;
+        let process =
+            command.spawn().with_context(|| format!("cannot start {name} ({program})"))?;
         Ok(Self { name, process, log: log.to_owned() })
     }
 

@@ -46,7 +46,8 @@ async fn tour(api: SocketAddr, rpc: SocketAddr, round: u64) -> anyhow::Result<()
     wallet(rpc).await?;
     sleep(PAUSE).await;
 
-    let minted = post(api, "/api/nfts/mint", json!({"uri": format!("ipfs://demo/{round}")})).await?;
+    let minted =
+        post(api, "/api/nfts/mint", json!({"uri": format!("ipfs://demo/{round}")})).await?;
     let token = minted["token_id"]
         .as_u64()
         .with_context(|| format!("the API minted, but named no token_id: {minted}"))?;
@@ -100,7 +101,12 @@ async fn post(address: SocketAddr, path: &str, body: Value) -> anyhow::Result<Va
 }
 
 /// One request on a connection of its own, as many browsers make them. Any HTTP status is an answer.
-async fn ask(address: SocketAddr, method: Method, path: &str, body: Bytes) -> anyhow::Result<Value> {
+async fn ask(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> anyhow::Result<Value> {
     let stream = TcpStream::connect(address)
         .await
         .with_context(|| format!("cannot connect to {address}"))?;
@@ -115,7 +121,8 @@ async fn ask(address: SocketAddr, method: Method, path: &str, body: Bytes) -> an
         .header("user-agent", "dappscope-demo")
         .body(Full::new(body))
         .context("a request that cannot be built")?;
-    let response = sender.send_request(request).await.with_context(|| format!("{address}{path}"))?;
+    let response =
+        sender.send_request(request).await.with_context(|| format!("{address}{path}"))?;
     let bytes = response.into_body().collect().await?.to_bytes();
     driving.abort();
     Ok(serde_json::from_slice(&bytes).unwrap_or(Value::Null))

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::Sender;
 use super::calls::{Ending, Passage};
 use super::outbox::Outbox;
 use super::transactions::{GRACE, SubmissionCall, SubmissionOutcome, Transactions};
+use crate::decode::artifact::Artifact;
 use crate::decode::contracts::Contracts;
 use crate::decode::jsonrpc::Answer;
 use crate::decode::revert::RevertInfo;
@@ -52,6 +53,11 @@ struct Told {
 }
 
 impl Ledger {
+    /// A contract was compiled: what it names from now on.
+    pub(super) fn learn(&mut self, artifact: Artifact) {
+        self.contracts.add(artifact);
+    }
+
     pub(super) fn new(contracts: Contracts, wanted: Sender<Address>) -> Self {
         Self {
             contracts,

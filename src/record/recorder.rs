@@ -5,6 +5,7 @@
 //! 20 ms after it found nothing for a while.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::sync::mpsc::Sender;
 use super::ledger::Ledger;
 use super::outbox::Outbox;
 use super::recording::Recording;
+use crate::decode::artifact::Artifact;
 use crate::decode::contracts::Contracts;
 use crate::model::{Clock, Queue, Sink, Stamp, Tally};
 
@@ -57,19 +59,21 @@ impl Shared {
 
 impl Recorder {
     /// Starts the thread. Addresses whose code is needed to name a contract are sent to `wanted`;
-    /// the code comes back as [`ChainEvent::Code`](crate::model::ChainEvent::Code).
+    /// the code comes back as [`ChainEvent::Code`](crate::model::ChainEvent::Code). Contracts are
+    /// named by the `artifacts` that came so far.
     pub fn start(
         queue: Arc<Queue>,
         tally: Arc<Tally>,
-        contracts: Contracts,
+        artifacts: Receiver<Artifact>,
         sinks: Vec<Box<dyn Sink>>,
         wanted: Sender<Address>,
     ) -> Result<Self, StartError> {
         let shared = Arc::new(Shared::default());
-        let recording = Recording::new(Outbox::new(sinks, tally), Ledger::new(contracts, wanted));
+        let recording =
+            Recording::new(Outbox::new(sinks, tally), Ledger::new(Contracts::new(), wanted));
         let thread = thread::Builder::new().name("recorder".to_owned()).spawn({
             let shared = Arc::clone(&shared);
-            move || run(&queue, &shared, recording)
+            move || run(&queue, &artifacts, &shared, recording)
         })?;
         Ok(Self { shared, thread })
     }
@@ -102,12 +106,13 @@ impl Recorder {
     }
 }
 
-fn run(queue: &Queue, shared: &Shared, mut recording: Recording) {
+fn run(queue: &Queue, artifacts: &Receiver<Artifact>, shared: &Shared, mut recording: Recording) {
     let mut pause = BUSY_PAUSE;
     loop {
         // Read before the queue is: what was told before a flush was asked for is then in it.
         let asked = shared.with(|progress| *progress);
         recording.tick(Stamp::now(), Clock::read());
+        artifacts.try_iter().for_each(|artifact| recording.learn(artifact));
         let mut taken = 0;
         // As many as the queue can hold, so that endless new ones cannot delay a flush for ever.
         while taken < queue.capacity()

@@ -223,7 +223,7 @@ fn a_second_dappscope_on_the_same_data_is_refused_in_words() {
 
 #[test]
 fn an_upstream_that_speaks_something_else_passes_through_and_is_counted() {
-    let banner = Upstream::with(|mut stream, _| {
+    let banner = Upstream::with(|mut stream| {
         let mut request = [0; 16];
         stream.read_exact(&mut request)?;
         stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n")
@@ -277,7 +277,7 @@ fn resident(pid: u32) -> u64 {
 #[test]
 fn a_slow_reader_gets_everything_and_costs_little_memory() {
     let size: usize = 50_000_000;
-    let upstream = Upstream::with(move |mut stream, _| {
+    let upstream = Upstream::with(move |mut stream| {
         let mut request = [0; 1024];
         let _ = stream.read(&mut request)?;
         write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n")?;
@@ -308,7 +308,7 @@ fn a_slow_reader_gets_everything_and_costs_little_memory() {
 
 #[test]
 fn asked_to_end_it_finishes_what_is_under_way() {
-    let upstream = Upstream::with(|mut stream, _| {
+    let upstream = Upstream::with(|mut stream| {
         let mut request = [0; 1024];
         let _ = stream.read(&mut request)?;
         std::thread::sleep(Duration::from_millis(700));

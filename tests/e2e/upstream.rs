@@ -4,20 +4,18 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// An upstream in this process; it ends with the process.
 pub struct Upstream {
     pub address: SocketAddr,
-    /// Requests that were answered.
-    answered: Arc<AtomicU64>,
     closed: Arc<AtomicBool>,
 }
 
 impl Upstream {
     /// Answers every POST with `{"jsonrpc":"2.0","id":1,"result":"0x1"}`.
     pub fn start() -> Self {
-        Self::with(|stream, answered| {
+        Self::with(|stream| {
             let mut writer = stream.try_clone()?;
             let mut reader = BufReader::new(stream);
             while let Some(length) = read_head(&mut reader)? {
@@ -26,7 +24,6 @@ impl Upstream {
                     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 38\r\n\r\n\
                       {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"0x1\"}",
                 )?;
-                answered.fetch_add(1, Relaxed);
             }
             Ok(())
         })
@@ -34,40 +31,36 @@ impl Upstream {
 
     /// Answers a request with its own body.
     pub fn echo() -> Self {
-        Self::with(|stream, answered| {
+        Self::with(|stream| {
             let mut writer = stream.try_clone()?;
             let mut reader = BufReader::new(stream);
             while let Some(length) = read_head(&mut reader)? {
                 write!(writer, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n")?;
                 std::io::copy(&mut (&mut reader).take(length), &mut writer)?;
-                answered.fetch_add(1, Relaxed);
             }
             Ok(())
         })
     }
 
     /// Runs `serve` for each connection, on a thread of its own.
-    pub fn with(
-        serve: impl Fn(TcpStream, &AtomicU64) -> std::io::Result<()> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn with(serve: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let answered = Arc::new(AtomicU64::new(0));
         let closed = Arc::new(AtomicBool::new(false));
         let serve = Arc::new(serve);
-        let (count, stop) = (Arc::clone(&answered), Arc::clone(&closed));
+        let stop = Arc::clone(&closed);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if stop.load(Relaxed) {
                     break;
                 }
-                let (serve, count) = (Arc::clone(&serve), Arc::clone(&count));
+                let serve = Arc::clone(&serve);
                 let Ok(stream) = stream else { continue };
                 let _ = stream.set_nodelay(true);
-                std::thread::spawn(move || serve(stream, &count));
+                std::thread::spawn(move || serve(stream));
             }
         });
-        Self { address, answered, closed }
+        Self { address, closed }
     }
 }
 

@@ -13,7 +13,7 @@ fn start(entries: usize) -> (Recorder, Observer, Received, Arc<Tally>) {
     let recorder = Recorder::start(
         queue,
         Arc::clone(&tally),
-        Contracts::new(),
+        std::sync::mpsc::channel().1,
         vec![Box::new(received.clone())],
         channel(1).0,
     );
