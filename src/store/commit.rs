@@ -195,8 +195,7 @@ impl DayState {
                 }
             }
             let ids = file.keys().ids();
-            for level in 1..LEVELS.len() {
-                let width = LEVELS[level];
+            for (level, width) in LEVELS.into_iter().enumerate().skip(1) {
                 let (from, until) = (self.closed / width * width, closed / width * width);
                 for id in &ids {
                     build_parents(&mut rows, level, *id, from, until)?;
