@@ -62,7 +62,7 @@ fn calls(samples: &[Sample]) -> Vec<RpcCall> {
     samples.iter().filter_map(of).collect()
 }
 
-type Fits = Box<dyn Fn(&RpcCall) -> bool>;
+type Fits<'a> = Box<dyn Fn(&RpcCall) -> bool + 'a>;
 
 /// By measure and key: when, how much, whether it failed.
 type Values = BTreeMap<(Measure, String), Vec<(u64, u64, bool)>>;
@@ -293,7 +293,7 @@ fn filters_find_what_a_scan_finds() {
     let trace_id = traced.trace.map(|trace| trace.trace_id);
     let slow = Duration::from_millis(20);
     let text = |text: &str| Some(text.to_owned());
-    let filters: [(CallFilter, Fits); 6] = [
+    let filters: [(CallFilter, Fits<'_>); 6] = [
         (
             CallFilter { method: text("eth_call"), ..CallFilter::default() },
             Box::new(|c| c.method.as_str() == "eth_call"),

@@ -91,7 +91,7 @@ impl DayState {
             state.sequence = next.saturating_sub(state.pending.at().len() as u64);
             kinds.push(state);
         }
-        let kinds = kinds.try_into().map_err(|_| "").expect("one state for each kind; qed");
+        let kinds = kinds.try_into().ok().expect("one state for each kind; qed");
         let dirty = read_units(&read)?;
         let closed = read_closed(&read, file.day)?;
         let newest = dirty.last().copied().unwrap_or(closed);
