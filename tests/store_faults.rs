@@ -1,7 +1,12 @@
 //! What the store does when the disk is full, fails to sync, writes halves or loses power: it
 //! accounts for each sample exactly, goes on by itself, and never loses what it acknowledged.
 
-#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss
+)]
 
 use std::collections::HashSet;
 use std::path::Path;

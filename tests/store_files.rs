@@ -1,7 +1,7 @@
 //! The store's directory: modes, the lock, files that are corrupt, foreign, too old, or of the first
 //! version.
 
-#![allow(clippy::cast_possible_truncation)]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -21,6 +21,8 @@ mod store_support;
 const DAY: u64 = 86_400_000_000;
 const EVER: Range = Range { from: UnixMicros(0), until: UnixMicros(u64::MAX) };
 const ALL: Paging = Paging { limit: 10_000, before: None };
+
+type Spoil = Box<dyn Fn(&mut Vec<u8>)>;
 
 fn open(dir: &Path) -> (Store, Writer) {
     let options = Options { retention: None, ..Options::default() };
@@ -79,7 +81,7 @@ fn a_corrupt_or_foreign_file_is_moved_away_and_recording_goes_on() {
     let name = databases(dir.path()).remove(0);
     let path = dir.path().join(&name);
     let healthy = fs::read(&path).unwrap();
-    let spoiled: [Box<dyn Fn(&mut Vec<u8>)>; 4] = [
+    let spoiled: [Spoil; 4] = [
         Box::new(|bytes| *bytes = b"SQLite format 3\0 and so on, not ours at all".to_vec()),
         Box::new(|bytes| bytes.truncate(bytes.len() / 3)),
         Box::new(|bytes| bytes[..4_096].fill(0xa5)),

@@ -1,6 +1,8 @@
 //! Kills a writing process at a random moment, again and again: the store opens, and what was
 //! acknowledged is there.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;

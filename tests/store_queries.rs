@@ -1,7 +1,12 @@
 //! Every number the store tells, counted another way: each sample written is read back equal, and
 //! each series, summary, percentile and count is recomputed from the samples by brute force.
 
-#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -56,6 +61,8 @@ fn calls(samples: &[Sample]) -> Vec<RpcCall> {
     };
     samples.iter().filter_map(of).collect()
 }
+
+type Fits<'a> = Box<dyn Fn(&RpcCall) -> bool + 'a>;
 
 /// By measure and key: when, how much, whether it failed.
 type Values = BTreeMap<(Measure, String), Vec<(u64, u64, bool)>>;
@@ -147,7 +154,7 @@ fn check_numbers(store: &Store, samples: &[Sample], ranges: &[(u64, u64)]) {
                 }
                 keys += 1;
                 assert_summary(&told[key], &held);
-                check_series(store, measure, Some(key.clone()), range, &held);
+                check_series(store, measure, Some(key), range, &held);
                 let mut sorted: Vec<u64> = held.iter().map(|(_, value, _)| *value).collect();
                 sorted.sort_unstable();
                 for quantile in [0.0, 0.37, 0.99, 1.0] {
@@ -168,12 +175,12 @@ fn check_numbers(store: &Store, samples: &[Sample], ranges: &[(u64, u64)]) {
 fn check_series(
     store: &Store,
     measure: Measure,
-    key: Option<String>,
+    key: Option<&str>,
     range: Range,
     values: &[(u64, u64, bool)],
 ) {
     for points in [7, 600] {
-        let query = SeriesQuery { measure, key: key.clone(), range, points };
+        let query = SeriesQuery { measure, key: key.map(str::to_owned), range, points };
         let series = store.series(&query).unwrap();
         assert!(series.points.len() <= points);
         let step = series.step.as_micros() as u64;
@@ -284,16 +291,16 @@ fn filters_find_what_a_scan_finds() {
     let traced = calls.iter().find(|call| call.trace.is_some()).unwrap();
     let sent = calls.iter().find(|call| call.transaction.is_some()).unwrap();
     let trace_id = traced.trace.map(|trace| trace.trace_id);
-    let at_least = Some(Duration::from_millis(20));
+    let slow = Duration::from_millis(20);
     let text = |text: &str| Some(text.to_owned());
-    let filters: [(CallFilter, Box<dyn Fn(&RpcCall) -> bool>); 6] = [
+    let filters: [(CallFilter, Fits<'_>); 6] = [
         (
             CallFilter { method: text("eth_call"), ..CallFilter::default() },
             Box::new(|c| c.method.as_str() == "eth_call"),
         ),
         (
-            CallFilter { failed: Some(true), at_least, ..CallFilter::default() },
-            Box::new(move |c| c.outcome.is_failure() && c.total >= at_least.unwrap()),
+            CallFilter { failed: Some(true), at_least: Some(slow), ..CallFilter::default() },
+            Box::new(move |c| c.outcome.is_failure() && c.total >= slow),
         ),
         (
             CallFilter {

@@ -79,3 +79,102 @@ pub(super) fn frame(kind: SampleKind, span: Span, columns: &[Vec<u8>]) -> Vec<u8
     out[2..HEAD].copy_from_slice(&sum.to_le_bytes());
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{
+        ConnectionId, End, HttpMethod, HttpRequest, Method, Outcome, Route, RpcCall, Sample,
+        TraceContext, Transport, UnixMicros,
+    };
+    use crate::store::column::{Decoder, Encoder};
+    use crate::store::columns::columns_of;
+    use crate::store::day::samples_in;
+    use crate::store::labels::Labels;
+    use std::time::Duration;
+
+    fn some_block(kind: SampleKind, rows: u64) -> Vec<u8> {
+        let mut columns = columns_of(kind);
+        for row in 0..rows {
+            let (at, some) = (UnixMicros(1_000 + row * 7), Duration::from_micros(row * row));
+            let trace = TraceContext { trace_id: u128::from(row) + 1, span_id: 9, flags: 1 };
+            columns.push(&match kind {
+                SampleKind::Call => Sample::Call(RpcCall {
+                    at,
+                    method: Method::known(["eth_call", "eth_chainId"][usize::from(row % 2 == 1)]),
+                    transport: Transport::Http,
+                    outcome: Outcome::Error(row.cast_signed()),
+                    connection: ConnectionId(row % 3),
+                    batch: None,
+                    request_bytes: row,
+                    response_bytes: row * 1_000,
+                    total: some * 2,
+                    upstream: some,
+                    overhead: Duration::ZERO,
+                    target: None,
+                    transaction: None,
+                    trace: (row % 4 == 0).then_some(trace),
+                }),
+                _ => Sample::Request(HttpRequest {
+                    at,
+                    method: HttpMethod::known("GET"),
+                    route: Route::known("/api"),
+                    path: "/api".repeat(usize::from(row % 3 == 1)).into(),
+                    status: 200,
+                    end: End::Complete,
+                    connection: ConnectionId(1),
+                    request_bytes: 0,
+                    response_bytes: row,
+                    total: some,
+                    upstream: some,
+                    first_byte: some,
+                    overhead: some,
+                    trace,
+                }),
+            });
+        }
+        let end = columns.at().len();
+        columns.encode(0..end, &mut Encoder::new().unwrap())
+    }
+
+    proptest! {
+        /// A checksum keeps flipped bits out; behind it the decoder is on its own.
+        #[test]
+        fn a_mangled_block_with_a_right_checksum_never_panics(
+            request: bool, rows in 1..60u64, cut: usize,
+            changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..6),
+        ) {
+            let kind = if request { SampleKind::Request } else { SampleKind::Call };
+            let mut bytes = some_block(kind, rows);
+            for (at, value) in changes {
+                let at = HEAD + at % (bytes.len() - HEAD);
+                bytes[at] = value;
+            }
+            if cut % 3 == 0 {
+                bytes.truncate(HEAD + cut % (bytes.len() - HEAD));
+            }
+            let sum = checksum(&bytes[HEAD..]);
+            bytes[2..HEAD].copy_from_slice(&sum.to_le_bytes());
+            for kind in SampleKind::ALL {
+                bytes[1] = kind as u8;
+                if let Ok(block) = Block::parse(&bytes, kind) {
+                    let mut decoder = Decoder::new().unwrap();
+                    let _ = samples_in(&block, &mut decoder, &Labels::default(), &|_, _| true);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_block_without_its_checksum_is_refused() {
+        let mut bytes = some_block(SampleKind::Call, 9);
+        assert!(Block::parse(&bytes, SampleKind::Call).is_ok());
+        *bytes.last_mut().unwrap() ^= 1;
+        assert_eq!(
+            Block::parse(&bytes, SampleKind::Call).map(|_| ()),
+            Err(Damage("a matching checksum"))
+        );
+    }
+}

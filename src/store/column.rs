@@ -99,7 +99,7 @@ impl Encoder {
         let mut plane = std::mem::take(&mut self.plane);
         for k in 0..width {
             plane.clear();
-            plane.extend(values.iter().map(|value| ((value - least) >> (8 * k)) as u8));
+            plane.extend(values.iter().map(|value| ((value - least) >> (8 * k) & 0xff) as u8));
             self.plane(out, &plane);
         }
         self.plane = plane;

@@ -91,7 +91,7 @@ impl DayState {
             state.sequence = next.saturating_sub(state.pending.at().len() as u64);
             kinds.push(state);
         }
-        let kinds = kinds.try_into().map_err(|_| "").expect("one state for each kind; qed");
+        let kinds = kinds.try_into().ok().expect("one state for each kind; qed");
         let dirty = read_units(&read)?;
         let closed = read_closed(&read, file.day)?;
         let newest = dirty.last().copied().unwrap_or(closed);
@@ -195,8 +195,7 @@ impl DayState {
                 }
             }
             let ids = file.keys().ids();
-            for level in 1..LEVELS.len() {
-                let width = LEVELS[level];
+            for (level, width) in LEVELS.into_iter().enumerate().skip(1) {
                 let (from, until) = (self.closed / width * width, closed / width * width);
                 for id in &ids {
                     build_parents(&mut rows, level, *id, from, until)?;

@@ -305,7 +305,8 @@ impl DayFile {
     }
 }
 
-/// Measured: see `benches/store.rs`.
+/// Opening after a kill must not take longer the fuller the day is; a second sync in each commit is
+/// the price.
 const QUICK_REPAIR: bool = true;
 
 /// A place where samples are.

@@ -211,8 +211,8 @@ impl Keys {
     }
 
     pub fn all(&self, measure: Measure) -> impl Iterator<Item = (&str, u32)> {
-        let mine = move |(owner, _): &&(Measure, String)| *owner == measure;
-        self.ids.iter().filter(move |(key, _)| mine(&key)).map(|((_, key), id)| (&key[..], *id))
+        let mine = move |(owner, _): &(Measure, String)| *owner == measure;
+        self.ids.iter().filter(move |(key, _)| mine(key)).map(|((_, key), id)| (&key[..], *id))
     }
 
     /// Every id in use.

@@ -162,7 +162,7 @@ mod tests {
             sorted.sort_unstable();
             for quantile in [0.0, 0.5, 0.95, 0.99, 1.0] {
                 let rank = rank_of(sorted.len() as u64, quantile);
-                let exact = sorted[rank as usize - 1];
+                let exact = sorted[usize::try_from(rank).unwrap() - 1];
                 prop_assert_eq!(whole.at_rank(rank), merged.at_rank(rank));
                 prop_assert!(merged.at_rank(rank).abs_diff(exact) <= exact / 100);
             }

@@ -1,5 +1,7 @@
 //! Owns a disk in memory that runs out of space, fails to sync, writes halves and loses power.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
+
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
