@@ -24,12 +24,20 @@ struct Units {
     until: u32,
 }
 
+/// What a range amounts to in this store.
+struct Extent {
+    units: Units,
+    /// Part of it lies in days whose samples are gone: nothing finer than hours is left.
+    hours_only: bool,
+}
+
 impl Files {
     pub(super) fn series(&self, query: &SeriesQuery) -> Result<Series, StoreError> {
-        let Some(units) = self.units_of(query.range)? else {
+        let Some(Extent { units, hours_only }) = self.extent_of(query.range)? else {
             return Ok(Series { step: UNIT, points: Vec::new() });
         };
-        let step = step_of(units, query.points.clamp(1, MOST_POINTS));
+        let finest = if hours_only { LEVELS[HOURS] } else { 1 };
+        let step = step_of(units, query.points.clamp(1, MOST_POINTS), finest);
         let level = LEVELS.iter().rposition(|width| step.is_multiple_of(*width)).unwrap_or(0);
         let mut steps: BTreeMap<u32, Rollup> = BTreeMap::new();
         self.each_file(units, |file, units| {
@@ -69,7 +77,7 @@ impl Files {
         measure: Measure,
         range: Range,
     ) -> Result<Vec<(String, Summary)>, StoreError> {
-        let Some(units) = self.units_of(range)? else { return Ok(Vec::new()) };
+        let Some(Extent { units, .. }) = self.extent_of(range)? else { return Ok(Vec::new()) };
         let mut found: BTreeMap<String, Rollup> = BTreeMap::new();
         self.each_file(units, |file, units| {
             let open = file.open_rollups();
@@ -101,7 +109,7 @@ impl Files {
     }
 
     /// The spans that a range touches, as far as there are any in the store.
-    fn units_of(&self, range: Range) -> Result<Option<Units>, StoreError> {
+    fn extent_of(&self, range: Range) -> Result<Option<Extent>, StoreError> {
         if range.until <= range.from {
             return Ok(None);
         }
@@ -109,15 +117,17 @@ impl Files {
         let until = unit_of(range.until.0 - 1).saturating_add(1);
         let days = self.days();
         let mut earliest = days.first().map(|day| day * DAY_UNITS);
+        let mut hours_only = false;
         if earliest.is_none_or(|earliest| from < earliest)
             && let Some(Some(kept)) = self.ask(ARCHIVE_DAY, earliest_hour)?
         {
+            hours_only = kept < until && earliest.is_none_or(|earliest| kept < earliest);
             earliest = Some(earliest.map_or(kept, |earliest| earliest.min(kept)));
         }
         let Some(earliest) = earliest else { return Ok(None) };
         let latest = days.last().map_or(u32::MAX, |day| (day + 1) * DAY_UNITS);
         let units = Units { from: from.max(earliest), until: until.min(latest) };
-        Ok((units.from < units.until).then_some(units))
+        Ok((units.from < units.until).then_some(Extent { units, hours_only }))
     }
 
     /// Asks every file for its part of the spans: the archive for the days without a file.
@@ -144,6 +154,10 @@ impl Files {
             gaps.push(Units { from, until: units.until });
         }
         for gap in gaps {
+            // Days are whole hours, so widening the ends does not reach into a day with a file.
+            let hour = LEVELS[HOURS];
+            let from = gap.from / hour * hour;
+            let gap = Units { from, until: gap.until.div_ceil(hour).saturating_mul(hour) };
             self.ask(ARCHIVE_DAY, |file| ask(file, gap))?;
         }
         Ok(())
@@ -151,14 +165,14 @@ impl Files {
 }
 
 /// The finest step with which the spans make no more than so many points.
-fn step_of(units: Units, points: usize) -> u32 {
+fn step_of(units: Units, points: usize, finest: u32) -> u32 {
     let fits = |step: u32| {
         let steps = units.until.div_ceil(step) - units.from / step;
         steps as usize <= points
     };
     STEPS
         .into_iter()
-        .find(|step| fits(*step))
+        .find(|step| step.is_multiple_of(finest) && fits(*step))
         .or_else(|| (2..u32::MAX / DAY_UNITS).map(|days| days * DAY_UNITS).find(|step| fits(*step)))
         .unwrap_or(DAY_UNITS)
 }
@@ -242,7 +256,7 @@ mod tests {
     #[test]
     fn a_week_in_six_hundred_points_has_steps_of_twenty_minutes() {
         let week = Units { from: 1_000_000, until: 1_000_000 + 7 * DAY_UNITS };
-        assert_eq!(step_of(week, 600), 120);
-        assert_eq!(step_of(week, 1), 14 * DAY_UNITS);
+        assert_eq!(step_of(week, 600, 1), 120);
+        assert_eq!(step_of(week, 1, 1), 14 * DAY_UNITS);
     }
 }

@@ -96,8 +96,14 @@ impl Files {
         days
     }
 
+    /// Disk space in use. Not the files' lengths: redb doubles a file as it grows, and what was
+    /// never written takes no room.
     pub fn bytes(&self) -> u64 {
-        let size = |day| fs::metadata(self.path_of(day)).map_or(0, |file| file.len());
+        #[cfg(unix)]
+        let size_of = |file: fs::Metadata| std::os::unix::fs::MetadataExt::blocks(&file) * 512;
+        #[cfg(not(unix))]
+        let size_of = |file: fs::Metadata| file.len();
+        let size = |day| fs::metadata(self.path_of(day)).map_or(0, size_of);
         self.days().into_iter().chain([ARCHIVE_DAY]).map(size).sum()
     }
 
@@ -165,6 +171,16 @@ impl Files {
     /// Lets go of a file, for it to be opened anew once its other users have let go too.
     pub fn forget(&self, day: u32) {
         self.opened().files.remove(&day);
+    }
+
+    /// After a failed read: redb refuses everything until the file is opened anew. The writer,
+    /// should it use the file, meets the same and reopens it itself.
+    pub fn forget_if_idle(&self, day: u32, file: Arc<DayFile>) {
+        let mut open = self.opened();
+        drop(file);
+        if open.files.get(&day).is_some_and(|(_, file)| Arc::strong_count(file) == 1) {
+            open.files.remove(&day);
+        }
     }
 
     /// Gives a corrupt or foreign file another name and says so.

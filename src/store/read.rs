@@ -48,6 +48,7 @@ impl Files {
                 let error = fault.at(&file.path);
                 tracing::error!("a query could not read: {error}");
                 self.counts.failed(error.to_string(), false);
+                self.forget_if_idle(day, file);
                 if corrupt { Ok(None) } else { Err(error) }
             }
         }

@@ -13,7 +13,7 @@ const NAMED: usize = 32;
 /// How the store is doing. Counts begin with the process.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StoreStatus {
-    /// Sizes of all database files together, in bytes.
+    /// Disk space that all database files take together, in bytes; their lengths may be twice it.
     pub bytes: u64,
     /// Committed batches of samples.
     pub commits: u64,

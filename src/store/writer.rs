@@ -237,13 +237,25 @@ impl Days {
                 Err(other) => return Err(Fault::Io(std::io::Error::other(other))),
             }
         };
-        let mut state = contain(|| DayState::load(&file))?;
+        match self.load(day, &file) {
+            Ok(state) => Ok(Active { file, state, used: Instant::now() }),
+            Err(fault) => {
+                // After any failed read or write redb refuses everything until it is reopened.
+                drop(file);
+                self.abandon(day);
+                Err(fault)
+            }
+        }
+    }
+
+    fn load(&mut self, day: u32, file: &DayFile) -> Result<DayState, Fault> {
+        let mut state = contain(|| DayState::load(file))?;
         if let Some(kept) = self.doubts.get(&day) {
-            contain(|| state.retract(&file, kept))?;
-            state = contain(|| DayState::load(&file))?;
+            contain(|| state.retract(file, kept))?;
+            state = contain(|| DayState::load(file))?;
             self.doubts.remove(&day);
         }
-        Ok(Active { file, state, used: Instant::now() })
+        Ok(state)
     }
 
     fn close_spans(&mut self, day: u32) {

@@ -1,0 +1,210 @@
+//! The store's directory: modes, the lock, files that are corrupt, foreign, too old, or of the first
+//! version.
+
+#![allow(clippy::cast_possible_truncation)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dappscope::model::{Sample, SampleKind, Sink, UnixMicros};
+use dappscope::store::{
+    CallFilter, Measure, Options, Paging, Range, RequestFilter, SeriesQuery, Store, StoreError,
+    TransactionFilter, Writer,
+};
+use store_support::{CallStream, Random, any_sample};
+
+mod store_support;
+
+const DAY: u64 = 86_400_000_000;
+const EVER: Range = Range { from: UnixMicros(0), until: UnixMicros(u64::MAX) };
+const ALL: Paging = Paging { limit: 10_000, before: None };
+
+fn open(dir: &Path) -> (Store, Writer) {
+    let options = Options { retention: None, ..Options::default() };
+    Store::open(dir, options, Arc::default()).unwrap()
+}
+
+fn write(writer: &Writer, from: UnixMicros, count: usize) {
+    let mut stream = CallStream::new(1, from, 1_000.0);
+    let samples: Vec<Sample> = (0..count).map(|_| Sample::Call(stream.next())).collect();
+    writer.sink().accept(&samples);
+    writer.flush();
+}
+
+fn databases(dir: &Path) -> Vec<String> {
+    let names = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name.contains("redb")).collect();
+    names.sort();
+    names
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn nobody_else_may_read_the_store() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("deep/store");
+    let (_store, writer) = open(&dir);
+    write(&writer, UnixMicros::now(), 10);
+    assert_eq!(mode(&dir), 0o700);
+    for entry in fs::read_dir(&dir).unwrap() {
+        assert_eq!(mode(&entry.unwrap().path()), 0o600);
+    }
+}
+
+#[test]
+fn a_second_opening_names_the_directory_that_is_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    let second = Store::open(dir.path(), Options::default(), Arc::default());
+    let Err(error @ StoreError::InUse { .. }) = second.map(|_| ()) else { panic!("in use") };
+    assert!(error.to_string().contains(&*dir.path().to_string_lossy()));
+    drop(first);
+    open(dir.path());
+}
+
+#[test]
+fn a_corrupt_or_foreign_file_is_moved_away_and_recording_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = UnixMicros::now();
+    let (store, writer) = open(dir.path());
+    write(&writer, now, 30_000);
+    writer.close();
+    drop(store);
+    let name = databases(dir.path()).remove(0);
+    let path = dir.path().join(&name);
+    let healthy = fs::read(&path).unwrap();
+    let spoiled: [Box<dyn Fn(&mut Vec<u8>)>; 4] = [
+        Box::new(|bytes| *bytes = b"SQLite format 3\0 and so on, not ours at all".to_vec()),
+        Box::new(|bytes| bytes.truncate(bytes.len() / 3)),
+        Box::new(|bytes| bytes[..4_096].fill(0xa5)),
+        Box::new(|bytes| bytes[4_096..].fill(0)),
+    ];
+    for (index, spoil) in spoiled.iter().enumerate() {
+        let mut bytes = healthy.clone();
+        spoil(&mut bytes);
+        fs::write(&path, &bytes).unwrap();
+        let (store, writer) = open(dir.path());
+        write(&writer, now, 20);
+        assert_eq!(store.counts(SampleKind::Call).unwrap(), 20, "spoiled {index}");
+        let moved = format!("{name}.corrupt-{}", index + 1);
+        assert!(databases(dir.path()).contains(&moved));
+        assert_eq!(fs::read(dir.path().join(moved)).unwrap(), bytes, "kept as it was");
+        assert_eq!(store.status().quarantined.len(), 1);
+        writer.close();
+    }
+}
+
+#[test]
+fn a_flipped_bit_costs_a_block_at_most_and_no_panic_comes_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, writer) = open(dir.path());
+    write(&writer, UnixMicros(20_000 * DAY), 40_000);
+    writer.close();
+    drop(store);
+    let path = dir.path().join(databases(dir.path()).remove(0));
+    let healthy = fs::read(&path).unwrap();
+    let mut random = Random(3);
+    for _ in 0..60 {
+        let mut bytes = healthy.clone();
+        let at = random.below(bytes.len() as u64) as usize;
+        bytes[at] ^= 1 << random.below(8);
+        fs::write(&path, &bytes).unwrap();
+        let (store, writer) = open(dir.path());
+        // Any answer or error will do; a panic will not, nor an answer nobody gave.
+        let count = store.counts(SampleKind::Call).unwrap_or(0);
+        assert!(count <= 40_000);
+        let _ = store.percentile_raw(Measure::CallDuration, None, EVER, 0.99);
+        let _ = store.calls(EVER, &CallFilter::default(), ALL);
+        let _ = store.summaries(Measure::CallDuration, EVER);
+        write(&writer, UnixMicros::now(), 5);
+        writer.close();
+        for name in databases(dir.path()) {
+            if dir.path().join(&name) != path {
+                fs::remove_file(dir.path().join(name)).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn old_days_are_deleted_whole_and_their_hours_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = UnixMicros::now().0;
+    let (store, writer) = open(dir.path());
+    for age in [0, 1, 2, 5, 9] {
+        write(&writer, UnixMicros(now - age * DAY), 1_000);
+    }
+    writer.close();
+    drop(store);
+    let before = databases(dir.path());
+    let options = Options { retention: Some(Duration::from_hours(72)), ..Options::default() };
+    let (store, writer) = Store::open(dir.path(), options, Arc::default()).unwrap();
+    writer.flush();
+    writer.close();
+    let after = databases(dir.path());
+    assert!(after.contains(&"rollups.redb".to_owned()));
+    let samples = |names: &[String]| names.iter().filter(|n| n.starts_with("samples")).count();
+    assert_eq!((samples(&before), samples(&after)), (5, 3));
+    assert_eq!(store.counts(SampleKind::Call).unwrap(), 3_000);
+    let count = |range| {
+        let query = SeriesQuery { measure: Measure::CallDuration, key: None, range, points: 500 };
+        store.series(&query).unwrap().points.iter().map(|p| p.summary.count).sum::<u64>()
+    };
+    assert_eq!(count(EVER), 5_000);
+    let old = Range { from: UnixMicros(0), until: UnixMicros((now - 4 * DAY) / DAY * DAY) };
+    assert_eq!(count(old), 2_000);
+}
+
+/// The samples of the fixture, of every kind.
+fn fixture_samples() -> Vec<Sample> {
+    let mut random = Random(1);
+    (0..400u64)
+        .map(|index| any_sample(&mut random, UnixMicros(20_000 * DAY + index * 1_000_000)))
+        .collect()
+}
+
+/// Bytes written by the first version are read as they were meant. To write the fixture (for a new
+/// format, under a new name): `STORE_FIXTURE=write cargo test --test store_files first_version`.
+#[test]
+fn a_file_of_the_first_version_is_read_as_it_was_meant() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/samples-v1.redb");
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("samples-2024-10-04.redb");
+    let samples = fixture_samples();
+    if std::env::var("STORE_FIXTURE").is_ok_and(|value| value == "write") {
+        let (store, writer) = open(dir.path());
+        // Sealed blocks, and a tail as a killed process leaves it.
+        writer.sink().accept(&samples[..300]);
+        writer.close();
+        drop(store);
+        let (_store, writer) = open(dir.path());
+        writer.sink().accept(&samples[300..]);
+        writer.flush();
+        fs::copy(&place, &fixture).unwrap();
+        return;
+    }
+    fs::copy(&fixture, &place).unwrap();
+    let (store, _writer) = open(dir.path());
+    let mut found: Vec<Sample> = Vec::new();
+    let page = store.calls(EVER, &CallFilter::default(), ALL).unwrap();
+    found.extend(page.items.into_iter().map(Sample::Call));
+    let page = store.requests(EVER, &RequestFilter::default(), ALL).unwrap();
+    found.extend(page.items.into_iter().map(Sample::Request));
+    let page = store.transactions(EVER, &TransactionFilter::default(), ALL).unwrap();
+    found.extend(page.items.into_iter().map(|t| Sample::Transaction(Box::new(t))));
+    let page = store.blocks(EVER, ALL).unwrap();
+    found.extend(page.items.into_iter().map(|b| Sample::Block(Box::new(b))));
+    let page = store.host(EVER, ALL).unwrap();
+    found.extend(page.items.into_iter().map(|h| Sample::Host(Box::new(h))));
+    found.sort_by_key(Sample::at);
+    assert_eq!(found, samples);
+    let calls = samples.iter().filter(|s| s.kind() == SampleKind::Call).count() as u64;
+    let summaries = store.summaries(Measure::CallDuration, EVER).unwrap();
+    assert_eq!(summaries.iter().map(|(_, s)| s.count).sum::<u64>(), calls);
+}
