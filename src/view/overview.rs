@@ -275,7 +275,10 @@ const fn count(count: u64) -> f64 {
     count as f64
 }
 
-/// A share in words: `0.4 %`.
+/// A share in words: `0.4 %`. A few among very many are not none.
 pub fn percent(part: u64, whole: u64) -> String {
-    format!("{:.1} %", 100.0 * ratio(part, whole).unwrap_or(0.0))
+    match 100.0 * ratio(part, whole).unwrap_or(0.0) {
+        share if part > 0 && share < 0.05 => "less than 0.1 %".to_owned(),
+        share => format!("{share:.1} %"),
+    }
 }
