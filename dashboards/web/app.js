@@ -27,7 +27,12 @@ const bytes = (n) => {
   for (; n >= 1024 && unit < units.length - 1; unit += 1) n /= 1024;
   return `${unit && n < 100 ? n.toFixed(1) : Math.round(n)} ${units[unit]}`;
 };
-const percent = (ratio) => (ratio === null || ratio === undefined ? NONE : `${(100 * ratio).toFixed(ratio && ratio < 0.1 ? 2 : 1)} %`);
+const percent = (ratio) => {
+  if (ratio === null || ratio === undefined) return NONE;
+  // A few failures among very many are not none.
+  if (ratio > 0 && ratio < 1e-4) return "< 0.01 %";
+  return `${(100 * ratio).toFixed(ratio && ratio < 0.1 ? 2 : 1)} %`;
+};
 const rate = (n) => (n === undefined ? NONE : n >= 100 ? count(Math.round(n)) : n.toFixed(n < 1 ? 2 : 1));
 const time = (ms) => new Date(ms).toLocaleTimeString("en-GB");
 const short = (hash) => (hash ? `${hash.slice(0, 8)}…${hash.slice(-4)}` : NONE);

@@ -2,7 +2,7 @@
 // Draws percentiles over time as SVG. A step without a point is a gap in the line, not a zero.
 
 const Chart = (() => {
-  const WIDTH = 1000, HEIGHT = 190, LEFT = 62, RIGHT = 8, TOP = 8, BOTTOM = 20;
+  const HEIGHT = 190, LEFT = 62, RIGHT = 8, TOP = 8, BOTTOM = 20;
 
   function element(name, attributes, text) {
     const node = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -18,12 +18,13 @@ const Chart = (() => {
   }
 
   function draw(into, series, label) {
+    const WIDTH = Math.max(into.clientWidth, 200);
     const { points, from_ms: from, until_ms: until, step_ms: step } = series;
     const top = above(Math.max(...points.map((point) => point.p99_us)));
     const x = (ms) => LEFT + ((ms - from) / (until - from)) * (WIDTH - LEFT - RIGHT);
     const y = (us) => TOP + (1 - us / top) * (HEIGHT - TOP - BOTTOM);
     const svg = element("svg", {
-      class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none",
+      class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
       role: "img", "aria-label": "Latency percentiles over time; the table below holds the same",
     });
     for (const share of [0, 0.5, 1]) {
@@ -49,7 +50,7 @@ const Chart = (() => {
         }
         before = point.at_ms;
       });
-      svg.append(element("path", { class: name, d: path, "vector-effect": "non-scaling-stroke" }));
+      svg.append(element("path", { class: name, d: path }));
     }
     into.replaceChildren(svg);
   }

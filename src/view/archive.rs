@@ -16,6 +16,8 @@ use crate::store::{
 const AT_A_TIME: usize = 4;
 /// How long a read waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the store may take to say how it is.
+const QUICKLY: Duration = Duration::from_secs(2);
 /// JSON-RPC's code for an error of the server's own.
 const SERVER_ERROR: i32 = -32_000;
 
@@ -139,8 +141,18 @@ impl Archive {
         Self { samples, turns: Arc::new(Semaphore::new(AT_A_TIME)) }
     }
 
-    pub fn health(&self) -> Health {
-        self.samples.health()
+    /// The store's health. A disk that hangs is told as trouble, and holds up nobody.
+    pub async fn health(&self) -> Health {
+        let samples = Arc::clone(&self.samples);
+        let asked = tokio::task::spawn_blocking(move || samples.health());
+        match tokio::time::timeout(QUICKLY, asked).await {
+            Ok(Ok(health)) => health,
+            _ => Health {
+                recording: false,
+                trouble: Some("the store does not answer; is its disk all right?".to_owned()),
+                bytes: 0,
+            },
+        }
     }
 
     /// Runs `read` on a blocking thread, when it is its turn.

@@ -201,7 +201,7 @@ pub fn series(series: &Series, unit: &str) -> Value {
             value
         })
         .collect();
-    json!({ "unit": unit, "step_ms": series.step.as_millis() as u64, "points": points })
+    json!({ "unit": unit, "step_ms": micros(series.step) / 1_000, "points": points })
 }
 
 /// A share, none of nothing.

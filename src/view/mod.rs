@@ -18,7 +18,6 @@ mod server;
 mod tests;
 mod verdict;
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -126,17 +125,15 @@ impl View {
     ///
     /// # Errors
     /// The listener is open to the network and there is no token, or it cannot be used.
-    pub fn serve(
+    pub async fn serve(
         self,
         listener: TcpListener,
         shutdown: watch::Receiver<bool>,
-    ) -> impl Future<Output = Result<(), ViewError>> + Send {
-        async move {
-            let address = listener.local_addr()?;
-            if !address.ip().is_loopback() && !self.guarded {
-                return Err(ViewError::TokenNeeded(address));
-            }
-            server::serve(listener, self.state, self.access, shutdown).await
+    ) -> Result<(), ViewError> {
+        let address = listener.local_addr()?;
+        if !address.ip().is_loopback() && !self.guarded {
+            return Err(ViewError::TokenNeeded(address));
         }
+        server::serve(listener, self.state, self.access, shutdown).await
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::archive::{Samples, Unreadable};
+use super::archive::{Health, Samples, Unreadable};
 use super::json::{self, ratio};
 use super::live::Now;
 use super::verdict::{Facts, verdict};
@@ -134,15 +134,18 @@ impl Fates {
     }
 }
 
+/// What is known of this very moment.
+pub struct Moment<'a> {
+    pub at: UnixMicros,
+    pub now: &'a Now,
+    pub tally: &'a Tally,
+    pub queue: &'a Queue,
+    pub health: &'a Health,
+}
+
 /// The whole answer.
-pub fn tell(
-    stored: &Stored,
-    range: Range,
-    now: &Now,
-    tally: &Tally,
-    queue: &Queue,
-    at: UnixMicros,
-) -> Value {
+pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
+    let Moment { at, now, tally, queue, health } = *moment;
     let seconds = Duration::from_micros(range.until.0 - range.from.0).as_secs_f64();
     let load = |summary: &Option<Summary>| {
         summary.as_ref().map(|summary| {
@@ -164,6 +167,8 @@ pub fn tell(
         lost: transactions.of(TransactionStatus::Lost),
         now,
         dropped,
+        health,
+        ever: SampleKind::ALL.iter().any(|&kind| kind != SampleKind::Host && tally.seen(kind) > 0),
     };
     let verdict = verdict(&facts);
     json!({
@@ -234,6 +239,11 @@ pub fn tell(
             "queue_depth": queue.depth(),
             "queue_capacity": queue.capacity(),
             "overhead": percentiles(&stored.overhead),
+            "store": {
+                "recording": health.recording,
+                "trouble": health.trouble,
+                "bytes": health.bytes,
+            },
         },
     })
 }
@@ -265,7 +275,10 @@ const fn count(count: u64) -> f64 {
     count as f64
 }
 
-/// A share in words: `0.4 %`.
+/// A share in words: `0.4 %`. A few among very many are not none.
 pub fn percent(part: u64, whole: u64) -> String {
-    format!("{:.1} %", 100.0 * ratio(part, whole).unwrap_or(0.0))
+    match 100.0 * ratio(part, whole).unwrap_or(0.0) {
+        share if part > 0 && share < 0.05 => "less than 0.1 %".to_owned(),
+        share => format!("{share:.1} %"),
+    }
 }

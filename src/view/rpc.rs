@@ -62,15 +62,17 @@ async fn overview(params: &Params<'_>, state: &State) -> Answer {
     fields.finish()?;
     let stored = state.archive.read(move |samples| overview::read(samples, range)).await?;
     let now = state.live.now();
-    let mut value = overview::tell(&stored, range, &now, &state.tally, &state.queue, at);
+    let health = state.archive.health().await;
+    let moment = overview::Moment {
+        at,
+        now: &now,
+        tally: &state.tally,
+        queue: &state.queue,
+        health: &health,
+    };
+    let mut value = overview::tell(&stored, range, &moment);
     value["uptime_s"] = state.started.elapsed().as_secs().into();
     value["endpoints"] = json!({ "rpc": state.endpoints.rpc, "api": state.endpoints.api });
-    let health = state.archive.health();
-    value["monitor"]["store"] = json!({
-        "recording": health.recording,
-        "trouble": health.trouble,
-        "bytes": health.bytes,
-    });
     Ok(value)
 }
 

@@ -188,7 +188,7 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Htt
         _ if !reads => return not_allowed("GET, HEAD"),
         (Some(asset), _) => serve_asset(asset),
         (None, "/metrics") => scrape(shared).await,
-        (None, _) => health(shared),
+        (None, _) => health(shared).await,
     };
     if request.method() == Method::HEAD {
         *response.body_mut() = HttpBody::empty();
@@ -218,10 +218,10 @@ async fn scrape(shared: &Arc<Shared>) -> Response<HttpBody> {
 }
 
 /// 200 while the monitor works; the dapp's own health does not matter here.
-fn health(shared: &Arc<Shared>) -> Response<HttpBody> {
+async fn health(shared: &Arc<Shared>) -> Response<HttpBody> {
     let state = &shared.state;
     let now = state.live.now();
-    let store = state.archive.health();
+    let store = state.archive.health().await;
     let status = if store.recording { "ok" } else { "degraded" };
     let body = json!({
         "status": status,

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::archive::Health;
 use super::live::Now;
 use super::overview::percent;
 use crate::store::Summary;
@@ -47,6 +48,9 @@ pub struct Facts<'a> {
     pub now: &'a Now,
     /// Samples lost since the start.
     pub dropped: u64,
+    pub health: &'a Health,
+    /// Whether anything has passed since the start, in the range or before it.
+    pub ever: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -54,12 +58,14 @@ pub struct Verdict {
     pub level: Level,
     /// What is wrong, worst first; what passed, when nothing is.
     pub reasons: Vec<String>,
+    ever: bool,
 }
 
 impl Verdict {
     pub fn text(&self) -> String {
         let opening = match self.level {
             Level::Ok => "All well",
+            Level::NoTraffic if self.ever => "Nothing in this range",
             Level::NoTraffic => "No traffic yet",
             Level::Warning => "Look at this",
             Level::Critical => "Something is broken",
@@ -72,6 +78,10 @@ pub fn verdict(facts: &Facts<'_>) -> Verdict {
     let mut found = Vec::new();
     reachability(facts, &mut found);
     shares(facts, &mut found);
+    if !facts.health.recording {
+        let why = facts.health.trouble.as_deref().unwrap_or("its last write failed");
+        found.push((Level::Warning, format!("nothing is being recorded: {why}")));
+    }
     if facts.dropped > 0 {
         let words = format!(
             "{} samples were lost since the start, so the numbers are too low",
@@ -82,14 +92,15 @@ pub fn verdict(facts: &Facts<'_>) -> Verdict {
     if let Some(level) = found.iter().map(|(level, _)| *level).max() {
         // A stable sort: within a level the order above stays.
         found.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
-        return Verdict { level, reasons: found.into_iter().map(|(_, words)| words).collect() };
+        let reasons = found.into_iter().map(|(_, words)| words).collect();
+        return Verdict { level, reasons, ever: facts.ever };
     }
     let passed = passed(facts);
     if passed.is_empty() {
         let words = format!("nothing passed in the last {}", in_words(facts.seconds));
-        return Verdict { level: Level::NoTraffic, reasons: vec![words] };
+        return Verdict { level: Level::NoTraffic, reasons: vec![words], ever: facts.ever };
     }
-    Verdict { level: Level::Ok, reasons: passed }
+    Verdict { level: Level::Ok, reasons: passed, ever: facts.ever }
 }
 
 fn reachability(facts: &Facts<'_>, found: &mut Vec<(Level, String)>) {
@@ -197,6 +208,8 @@ mod tests {
         p99: 8_000,
     };
 
+    const RECORDING: Health = Health { recording: true, trouble: None, bytes: 0 };
+
     fn facts(now: &Now) -> Facts<'_> {
         Facts {
             seconds: 900.0,
@@ -208,6 +221,8 @@ mod tests {
             lost: 0,
             now,
             dropped: 0,
+            health: &RECORDING,
+            ever: false,
         }
     }
 
@@ -225,6 +240,8 @@ mod tests {
         let verdict = verdict(&Facts { calls: None, ..facts(&now) });
         assert_eq!(verdict.level, Level::NoTraffic);
         assert_eq!(verdict.text(), "No traffic yet: nothing passed in the last 15 min.");
+        let later = super::verdict(&Facts { calls: None, ever: true, ..facts(&now) });
+        assert_eq!(later.text(), "Nothing in this range: nothing passed in the last 15 min.");
     }
 
     #[test]
@@ -237,6 +254,14 @@ mod tests {
         assert_eq!(verdict.reasons[0], "the node does not answer");
         assert_eq!(verdict.reasons[1], "10.0 % of 1000 RPC calls failed");
         assert_eq!(verdict.reasons.len(), 3);
+    }
+
+    #[test]
+    fn a_store_that_cannot_write_is_told_of() {
+        let now = Now::default();
+        let full = Health { recording: false, trouble: Some("disk full".to_owned()), bytes: 0 };
+        let verdict = verdict(&Facts { health: &full, ..facts(&now) });
+        assert_eq!(verdict.reasons, ["nothing is being recorded: disk full"]);
     }
 
     #[test]
