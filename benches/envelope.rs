@@ -121,8 +121,9 @@ fn recorded(fill: impl Fn(&Observer)) -> Duration {
     let (wanted, _unasked) = tokio::sync::mpsc::channel(1);
     let started = Instant::now();
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Nowhere)];
-    let recorder =
-        Recorder::start(queue, tally, Contracts::new(), sinks, wanted).expect("a thread");
+    let (_, artifacts) = std::sync::mpsc::channel();
+    let recorder = Recorder::start(queue, tally, Contracts::new(), artifacts, sinks, wanted)
+        .expect("a thread");
     recorder.flush();
     let taken = started.elapsed();
     recorder.stop();

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::Sender;
 use super::calls::{Ending, Passage};
 use super::outbox::Outbox;
 use super::transactions::{GRACE, SubmissionCall, SubmissionOutcome, Transactions};
+use crate::decode::artifact::Artifact;
 use crate::decode::contracts::Contracts;
 use crate::decode::jsonrpc::Answer;
 use crate::decode::revert::RevertInfo;
@@ -63,6 +64,12 @@ impl Ledger {
             addresses: Vec::new(),
             told: Told::default(),
         }
+    }
+
+    /// A contract was compiled: addresses that nobody could name are worth asking for again.
+    pub(super) fn learn(&mut self, artifact: Artifact) {
+        self.contracts.add(artifact);
+        self.asked.clear();
     }
 
     /// What the params of `eth_call` or `eth_estimateGas` touch.

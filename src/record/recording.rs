@@ -9,6 +9,7 @@ use super::methods::Methods;
 use super::outbox::Outbox;
 use super::repeats::Repeats;
 use super::sockets::Sockets;
+use crate::decode::artifact::Artifact;
 use crate::model::{
     ApiExchange, ChainEvent, Clock, ConnectionEvent, ConnectionId, Event, HttpRequest, Observation,
     Outcome, Proxy, Sample, Stamp,
@@ -47,6 +48,11 @@ impl Recording {
         let outbox = &mut self.desk.outbox;
         self.sockets.heads.expire(now, |event| outbox.event(event));
         self.desk.ledger.tick(now, outbox);
+    }
+
+    /// A contract was compiled.
+    pub(super) fn learn(&mut self, artifact: Artifact) {
+        self.desk.ledger.learn(artifact);
     }
 
     /// Records one observation.
