@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use dappscope::decode::contracts::Contracts;
 use dappscope::decode::jsonrpc;
 use dappscope::model::{
     Captured, ConnectionId, Direction, End, Exchange, HttpMethod, Observation, Observer, Queue,
@@ -120,7 +121,8 @@ fn recorded(fill: impl Fn(&Observer)) -> Duration {
     let (wanted, _unasked) = tokio::sync::mpsc::channel(1);
     let started = Instant::now();
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Nowhere)];
-    let recorder = Recorder::start(queue, tally, std::sync::mpsc::channel().1, sinks, wanted)
+    let (_, artifacts) = std::sync::mpsc::channel();
+    let recorder = Recorder::start(queue, tally, Contracts::new(), artifacts, sinks, wanted)
         .expect("a thread");
     recorder.flush();
     let taken = started.elapsed();

@@ -16,6 +16,7 @@ use tokio::task;
 
 use crate::chain::{self, WatchSettings, artifacts::follow_artifacts};
 use crate::config::{Config, LogFormat, Upstream};
+use crate::decode::contracts::Contracts;
 use crate::decode::routes::Routes;
 use crate::host::{self, HostSettings, HostWatch};
 use crate::metrics::{Metrics, Sources, StoreNumbers};
@@ -159,8 +160,14 @@ impl App {
             vec![Box::new(writer.sink()), Box::new(metrics.sink()), Box::new(live_sink)];
         let (wanted, addresses_wanted) = mpsc::channel(1_024);
         let (compiled, artifacts) = std_mpsc::channel();
-        let recorder =
-            Recorder::start(Arc::clone(&queue), Arc::clone(&tally), artifacts, sinks, wanted)?;
+        let recorder = Recorder::start(
+            Arc::clone(&queue),
+            Arc::clone(&tally),
+            Contracts::new(),
+            artifacts,
+            sinks,
+            wanted,
+        )?;
 
         let (stop_proxies, stopping) = watch::channel(false);
         let relay = relay::serve(

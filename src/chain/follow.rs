@@ -64,12 +64,22 @@ impl Told {
 
     /// Remembers a block; those that it replaces are forgotten.
     pub fn add(&mut self, number: u64, hash: B256) {
-        while self.last().is_some_and(|(last, _)| last >= number) {
-            self.blocks.pop_back();
-        }
+        self.cut_before(number);
         self.blocks.push_back((number, hash));
         if self.blocks.len() > REMEMBERED {
             self.blocks.pop_front();
+        }
+    }
+
+    /// Forgets what was told after a block that was told.
+    pub fn cut_after(&mut self, header: &Header) {
+        self.add(header.number(), header.hash);
+    }
+
+    /// Forgets a block that was told, and what was told after it.
+    pub fn cut_before(&mut self, number: u64) {
+        while self.last().is_some_and(|(last, _)| last >= number) {
+            self.blocks.pop_back();
         }
     }
 

@@ -34,6 +34,9 @@ pub struct WatchSettings {
     pub largest_gap: u64,
     /// Whether reverted transactions may be run again with `eth_call` to learn why.
     pub explain_reverts: bool,
+    /// After how long without a new head the node is asked whether there is one: `hardhat_reset`
+    /// ends subscriptions without a word. Short times show up in the node's log.
+    pub silence: Duration,
 }
 
 impl WatchSettings {
@@ -45,6 +48,7 @@ impl WatchSettings {
             backfill: 0,
             largest_gap: 256,
             explain_reverts: true,
+            silence: Duration::from_secs(5),
         }
     }
 }
@@ -87,6 +91,21 @@ struct Following {
     receipts: Receipts,
     /// Heads are asked for, so those between two answers came just now as well.
     polling: bool,
+    /// When it was known where the head is: announcements up to then may be of blocks told already.
+    met: Stamp,
+}
+
+/// Why a connection is followed no longer.
+enum End {
+    Error(NodeError),
+    /// The node answers, but announces nothing any more.
+    Silent,
+}
+
+impl From<NodeError> for End {
+    fn from(error: NodeError) -> Self {
+        Self::Error(error)
+    }
 }
 
 /// What a node says of itself.
@@ -105,12 +124,15 @@ impl Watcher {
         let mut pause = BACK_OFF[0];
         loop {
             let started = Instant::now();
-            let Err(error) = self.connection(wanted).await;
+            let Err(end) = self.connection(wanted).await;
             // A node that comes and goes is called as rarely as one that is away.
             if started.elapsed() > BACK_OFF[1] {
                 pause = BACK_OFF[0];
             }
-            self.down(&error);
+            match end {
+                End::Error(error) => self.down(&error),
+                End::Silent => tracing::debug!("heads come no more; subscribing anew"),
+            }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(BACK_OFF[1]);
         }
@@ -120,7 +142,7 @@ impl Watcher {
     async fn connection(
         &mut self,
         wanted: &mut mpsc::Receiver<Address>,
-    ) -> Result<std::convert::Infallible, NodeError> {
+    ) -> Result<std::convert::Infallible, End> {
         let node = Node::connect(&self.settings.node).await?;
         // Subscribed before the head is asked for: a block between the two is met twice, not never.
         let heads = node.heads().await?;
@@ -131,7 +153,8 @@ impl Watcher {
             _ => Replay::All,
         };
         let polling = heads.is_none();
-        let mut following = Following { node, receipts: Receipts::new(replay), polling };
+        let (receipts, met) = (Receipts::new(replay), Stamp::now());
+        let mut following = Following { node, receipts, polling, met };
         self.meet(&mut following, greeting).await?;
         let (sender, mut receiver) = mpsc::channel(MOST_HEADS);
         // Ends with this connection: a JoinSet aborts what is in it.
@@ -142,14 +165,21 @@ impl Watcher {
         let mut poll = tokio::time::interval(self.settings.poll_every);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut group, mut addresses) = (Vec::new(), Vec::new());
+        let mut heard = tokio::time::Instant::now();
         loop {
             tokio::select! {
                 count = receiver.recv_many(&mut group, GROUP), if !polling => {
                     debug_assert!(count > 0, "a sender is held here");
                     self.heads(&mut following, std::mem::take(&mut group)).await?;
+                    heard = tokio::time::Instant::now();
+                }
+                () = tokio::time::sleep_until(heard + self.settings.silence), if !polling => {
+                    self.listen(&following.node).await?;
+                    heard = tokio::time::Instant::now();
                 }
                 Some(ended) = reader.join_next() => {
-                    return Err(NodeError::Gone(ended.unwrap_or_else(|e| e.to_string())));
+                    let why = ended.unwrap_or_else(|error| error.to_string());
+                    return Err(NodeError::Gone(why).into());
                 }
                 _ = poll.tick(), if polling => {
                     let header = head(&following.node).await?;
@@ -182,8 +212,10 @@ impl Watcher {
         }
         let (chain_id, instance) = (identity.chain_id, identity.instance);
         self.identity = Some(identity);
-        self.up = Some(true);
-        self.tell(ChainEvent::NodeUp { chain_id, instance, client });
+        if other || self.up != Some(true) {
+            self.up = Some(true);
+            self.tell(ChainEvent::NodeUp { chain_id, instance, client });
+        }
         let from = if other || (first && was_down) {
             // A young chain is told from its beginning: it holds the deployments that were made
             // before it was noticed. On an old one, or a fork, they are history.
@@ -192,7 +224,10 @@ impl Watcher {
             (number + 1).saturating_sub(self.settings.backfill).max(1)
         } else {
             match self.told.place(&head) {
-                Place::Known => return Ok(()),
+                Place::Known => {
+                    self.told.cut_after(&head);
+                    return Ok(());
+                }
                 Place::Gap { from } => from,
                 Place::Next | Place::Back { .. } => number,
             }
@@ -221,7 +256,12 @@ impl Watcher {
             if !follows {
                 self.tell_heads(following, std::mem::take(&mut next)).await?;
                 match self.told.place(&seen.header) {
-                    Place::Known => continue,
+                    Place::Known if following.polling || seen.at <= following.met => {
+                        self.told.cut_after(&seen.header);
+                        continue;
+                    }
+                    // Announced a second time: the chain was set back, and mined the very same block.
+                    Place::Known => self.told.cut_before(seen.header.number()),
                     Place::Next => {}
                     Place::Gap { from } => {
                         let (to, live) = (seen.header.number(), following.polling);
@@ -236,6 +276,17 @@ impl Watcher {
             next.push(seen);
         }
         self.tell_heads(following, next).await
+    }
+
+    /// Nothing was announced for a while: finds out whether there was anything to announce.
+    async fn listen(&mut self, node: &Node) -> Result<(), End> {
+        let header = head(node).await?;
+        if self.told.place(&header) != Place::Known {
+            return Err(End::Silent);
+        }
+        // Lower than what was told: the chain was set back.
+        self.told.cut_after(&header);
+        Ok(())
     }
 
     /// The head went back: finds out whether this is another chain.
@@ -270,19 +321,22 @@ impl Watcher {
         at: Stamp,
         live: bool,
     ) -> Result<(), NodeError> {
-        let mut from = from.max(to.saturating_sub(self.settings.largest_gap));
+        let oldest = to.saturating_sub(self.settings.largest_gap);
+        // Where blocks are left out, the first one connects to nothing that was told.
+        let mut whole = from >= oldest;
+        let mut from = from.max(oldest);
         while from < to {
             let end = to.min(from + GROUP as u64);
             let asks = (from..end).map(|number| -> Ask {
                 ("eth_getBlockByNumber", json!([U64::from(number), true]))
             });
             let blocks = blocks(following.node.batch(asks.collect()).await?);
-            if let Some(first) = blocks.first() {
+            if let (Some(first), true) = (blocks.first(), whole) {
                 let header = first.header.clone();
                 self.connect_to(following, &header, at).await?;
             }
             self.tell_blocks(following, blocks, |_| (at, live)).await?;
-            from = end;
+            (from, whole) = (end, true);
         }
         Ok(())
     }

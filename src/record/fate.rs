@@ -57,7 +57,6 @@ pub struct Held {
 #[derive(Clone, Copy)]
 pub struct BlockPlace {
     pub number: u64,
-    pub hash: B256,
     pub seen: Stamp,
     pub at: UnixMicros,
     pub live: bool,

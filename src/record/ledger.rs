@@ -53,11 +53,6 @@ struct Told {
 }
 
 impl Ledger {
-    /// A contract was compiled: what it names from now on.
-    pub(super) fn learn(&mut self, artifact: Artifact) {
-        self.contracts.add(artifact);
-    }
-
     pub(super) fn new(contracts: Contracts, wanted: Sender<Address>) -> Self {
         Self {
             contracts,
@@ -69,6 +64,12 @@ impl Ledger {
             addresses: Vec::new(),
             told: Told::default(),
         }
+    }
+
+    /// A contract was compiled: addresses that nobody could name are worth asking for again.
+    pub(super) fn learn(&mut self, artifact: Artifact) {
+        self.contracts.add(artifact);
+        self.asked.clear();
     }
 
     /// What the params of `eth_call` or `eth_estimateGas` touch.

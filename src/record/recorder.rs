@@ -22,6 +22,8 @@ use crate::model::{Clock, Queue, Sink, Stamp, Tally};
 
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 const IDLE_PAUSE: Duration = Duration::from_millis(20);
+/// How many artifacts are taken in between two looks at the queue.
+const ARTIFACTS: usize = 64;
 /// How often a flush makes sure that there is still somebody to wait for.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -58,22 +60,22 @@ impl Shared {
 }
 
 impl Recorder {
-    /// Starts the thread. Addresses whose code is needed to name a contract are sent to `wanted`;
-    /// the code comes back as [`ChainEvent::Code`](crate::model::ChainEvent::Code). Contracts are
-    /// named by the `artifacts` that came so far.
+    /// Starts the thread. What comes from `artifacts` is added to `contracts` while it runs, so that
+    /// a compiler may run too. Addresses whose code is needed to name a contract are sent to `wanted`;
+    /// the code comes back as [`ChainEvent::Code`](crate::model::ChainEvent::Code).
     pub fn start(
         queue: Arc<Queue>,
         tally: Arc<Tally>,
+        contracts: Contracts,
         artifacts: Receiver<Artifact>,
         sinks: Vec<Box<dyn Sink>>,
         wanted: Sender<Address>,
     ) -> Result<Self, StartError> {
         let shared = Arc::new(Shared::default());
-        let recording =
-            Recording::new(Outbox::new(sinks, tally), Ledger::new(Contracts::new(), wanted));
+        let recording = Recording::new(Outbox::new(sinks, tally), Ledger::new(contracts, wanted));
         let thread = thread::Builder::new().name("recorder".to_owned()).spawn({
             let shared = Arc::clone(&shared);
-            move || run(&queue, &artifacts, &shared, recording)
+            move || run(&queue, &shared, &artifacts, recording)
         })?;
         Ok(Self { shared, thread })
     }
@@ -106,13 +108,15 @@ impl Recorder {
     }
 }
 
-fn run(queue: &Queue, artifacts: &Receiver<Artifact>, shared: &Shared, mut recording: Recording) {
+fn run(queue: &Queue, shared: &Shared, artifacts: &Receiver<Artifact>, mut recording: Recording) {
     let mut pause = BUSY_PAUSE;
     loop {
         // Read before the queue is: what was told before a flush was asked for is then in it.
         let asked = shared.with(|progress| *progress);
         recording.tick(Stamp::now(), Clock::read());
-        artifacts.try_iter().for_each(|artifact| recording.learn(artifact));
+        for artifact in artifacts.try_iter().take(ARTIFACTS) {
+            recording.learn(artifact);
+        }
         let mut taken = 0;
         // As many as the queue can hold, so that endless new ones cannot delay a flush for ever.
         while taken < queue.capacity()

@@ -73,7 +73,8 @@ pub enum SubmissionOutcome {
 pub struct Transactions {
     pending: Timed<Pending>,
     held: Timed<Held>,
-    settled: Timed<Settled>,
+    /// When the blocks of settled ones were seen.
+    settled: Timed<Stamp>,
     /// Held ones by the address whose name they wait for.
     waiting: HashMap<Address, Vec<B256>>,
     /// Addresses whose code is to be asked for.
@@ -83,11 +84,6 @@ pub struct Transactions {
     previous: Option<Previous>,
     /// The latest stamp that was met.
     now: Stamp,
-}
-
-struct Settled {
-    block: B256,
-    seen: Stamp,
 }
 
 struct Previous {
@@ -150,7 +146,6 @@ impl Transactions {
         self.meet(block.seen);
         let place = BlockPlace {
             number: block.number,
-            hash: block.hash,
             seen: block.seen,
             at: clock.wall(block.seen),
             live: block.live,
@@ -259,16 +254,12 @@ impl Transactions {
         out: &mut Vec<Sample>,
     ) {
         let hash = mined.hash;
-        let settled = self.settled.get(&hash);
-        if settled.is_some_and(|settled| settled.block == block.hash) {
-            return;
-        }
         if let Some(held) = self.held.get_mut(&hash) {
             // The chain was reorganised while it waited.
             held.block = block;
             return;
         }
-        let again = settled.is_some();
+        let again = self.settled.contains(&hash);
         if let (Some(address), true) = (mined.created, mined.success) {
             contracts.created(address, &mined.input);
         }
@@ -288,16 +279,18 @@ impl Transactions {
         contracts: &mut Contracts,
         out: &mut Vec<Sample>,
     ) {
+        // An answer that came after the grace. One that left later submits the same bytes anew, to
+        // a chain that was set back.
+        if self.settled.get(&hash).is_some_and(|seen| pending.left <= *seen) {
+            return;
+        }
         if let Some(mut held) = self.held.remove(&hash) {
             // The first submission of the same bytes is the one that counts.
             held.submission.get_or_insert(pending);
             self.settle_or_hold(held, contracts, out);
             return;
         }
-        // An answer that came after the grace. One that left later submits the same bytes anew, to
-        // a chain that was set back.
-        let late = self.settled.get(&hash).is_some_and(|settled| pending.left <= settled.seen);
-        if late || self.pending.contains(&hash) {
+        if self.pending.contains(&hash) {
             return;
         }
         let deadline = after(self.now, if only_grace { GRACE } else { PATIENCE });
@@ -329,11 +322,10 @@ impl Transactions {
             // Others that wait for the same name have their own deadlines.
             self.waiting.remove(&to);
         }
-        let settled = Settled { block: held.block.hash, seen: held.block.seen };
-        self.settled.insert(held.mined.hash, after(self.now, SETTLED_FOR), settled);
+        self.settled.insert(held.mined.hash, after(self.now, SETTLED_FOR), held.block.seen);
         while self.settled.pop_above(MOST_SETTLED).is_some() {}
         if held.again && held.submission.is_none() {
-            // Moved to another block by a reorganisation: it was told already.
+            // Told already, and now in another block by a reorganisation, or announced twice.
             return;
         }
         out.push(held.into_sample(contracts));

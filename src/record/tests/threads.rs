@@ -1,6 +1,7 @@
 //! The recorder's thread: what was told is handed over.
 
 use super::*;
+use crate::decode::artifact::Artifact;
 use crate::record::Recorder;
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}"#;
@@ -13,6 +14,7 @@ fn start(entries: usize) -> (Recorder, Observer, Received, Arc<Tally>) {
     let recorder = Recorder::start(
         queue,
         Arc::clone(&tally),
+        Contracts::new(),
         std::sync::mpsc::channel().1,
         vec![Box::new(received.clone())],
         channel(1).0,
@@ -65,4 +67,34 @@ fn a_flush_ends_although_more_is_told_all_the_time() {
     recorder.flush();
     assert_eq!(received.calls().len() as u64, tally.seen(SampleKind::Call));
     recorder.stop();
+}
+
+#[test]
+fn an_artifact_that_comes_later_names_what_is_called() {
+    let tally = Arc::new(Tally::default());
+    let queue = Queue::new(100, 1 << 20, Arc::clone(&tally));
+    let observer = Observer::new(&queue);
+    let received = Received::default();
+    let (artifacts, compiled) = std::sync::mpsc::channel();
+    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(received.clone())];
+    let (wanted, mut asked) = channel(4);
+    let recorder =
+        Recorder::start(queue, tally, Contracts::new(), compiled, sinks, wanted).expect("a thread");
+    let call = r#"{"id":1,"method":"eth_call","params":[{"to":"0x5fbdb2315678afecb367f032d93f642f64180aa3","data":"0x18160ddd"}]}"#;
+    let answered = || observer.tell(http(exchange(call, r#"{"id":1,"result":"0x"}"#)));
+    let artifact = r#"{"contractName":"Token","sourceName":"Token.sol","bytecode":"0x60016002fe","deployedBytecode":"0x6002fe","abi":[
+        {"type":"function","name":"totalSupply","inputs":[],"outputs":[{"name":"","type":"uint256"}],"stateMutability":"view"}]}"#;
+    answered();
+    recorder.flush();
+    let address = asked.try_recv().expect("the code is asked for");
+    artifacts.send(Artifact::parse(artifact.as_bytes(), "Token").expect("an artifact")).unwrap();
+    recorder.flush();
+    let code = alloy::primitives::bytes!("6002fe");
+    observer.tell(Observation::Chain(ChainEvent::Code(ContractCode { address, code })));
+    answered();
+    recorder.stop();
+    let targets: Vec<_> = received.calls().iter().map(|call| call.target.unwrap()).collect();
+    assert_eq!(targets[0].contract, ContractName::unknown());
+    assert_eq!(targets[1].contract.as_str(), "Token");
+    assert_eq!(targets[1].function.as_str(), "totalSupply");
 }
