@@ -42,7 +42,7 @@ impl Running {
         let (stop, stopped) = watch::channel(false);
         let guard = Guard::new(open, Vec::new(), Vec::new());
         let listeners = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
-        let relay = serve(listeners, settings, guard, Observer::new(&queue), &stopped).unwrap();
+        let relay = serve(listeners, settings, guard, Observer::new(&queue), stopped).unwrap();
         Self { address: relay.local_addr(), queue, stop, relay: Some(relay), seen: Vec::new() }
     }
 
