@@ -67,7 +67,8 @@ pub(super) async fn give(client: &mut TcpStream, answer: &Answer) {
 pub(super) async fn drain(client: &mut TcpStream) {
     let _ = timeout(LINGER, async {
         let mut rest = client.take(LINGER_BYTES);
-        let mut scratch = [0; 4096];
+        // On the heap: an array would be part of every connection that never gets here.
+        let mut scratch = vec![0; 16 * 1024];
         while rest.read(&mut scratch).await? > 0 {}
         io::Result::Ok(())
     })
