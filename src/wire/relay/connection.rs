@@ -134,13 +134,7 @@ impl Connection {
             match ended {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(false) => {}
-                Poll::Ready(true) => {
-                    self.up.queue(&self.gate.pass_unfinished(&self.shared.guard));
-                    if self.up.is_clear() {
-                        return Poll::Ready(Some(Over::Closed));
-                    }
-                    self.end_requests();
-                }
+                Poll::Ready(true) => return Poll::Ready(Some(Over::Closed)),
             }
             if !self.up.is_clear() {
                 return Poll::Ready(None);
@@ -222,11 +216,13 @@ impl Connection {
 
     /// Whether there is nothing left to wait for, now that nothing can move.
     fn is_over(&mut self) -> Option<Over> {
-        if self.down.state == State::Dead {
-            // The client is gone; what it had sent before was passed on.
+        // The client is gone. What it had sent before is passed on as far as the upstream takes it:
+        // one that waits for its response to be read would never take it.
+        if self.down.state == State::Dead && (self.up.is_over() || !self.up.is_clear()) {
             return Some(Over::ClientReset);
         }
-        if self.up.state == State::Dead && self.down.is_clear() {
+        // The upstream is gone. What it had answered before is passed on until its end is read.
+        if self.up.state == State::Dead && self.down.is_over() {
             return Some(Over::UpstreamReset);
         }
         if self.up.is_over() && self.down.is_over() {
@@ -281,8 +277,8 @@ impl Connection {
                 Step::Over(Over::ClientReset)
             }
             Poll::Ready(Ok([])) => {
-                self.up.queue(&self.gate.pass_unfinished(&self.shared.guard));
-                self.end_requests();
+                self.first_gone.get_or_insert(End::ClientGone);
+                self.up.state = State::Ending;
                 Step::Moved
             }
             Poll::Ready(Ok(bytes)) => {
@@ -359,11 +355,6 @@ impl Connection {
                 }
             }
         })
-    }
-
-    fn end_requests(&mut self) {
-        self.first_gone.get_or_insert(End::ClientGone);
-        self.up.state = State::Ending;
     }
 
     fn requests_written(&mut self) {

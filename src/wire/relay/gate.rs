@@ -2,7 +2,7 @@
 //! of the request that they belong to.
 //!
 //! Owns the part of a head that is held back and the refusal that stops a connection. The rules are
-//! [`Guard`](crate::wire::guard::Guard)'s.
+//! [`Guard`]'s. What is held when the client ends never passes: a part of a head asks for nothing.
 
 use std::borrow::Cow;
 
@@ -50,19 +50,15 @@ impl Gate {
         if self.held.is_empty() {
             let pass = self.judge(bytes, read, id, follower, shared);
             self.held.extend_from_slice(&bytes[pass..]);
+            // An open guard holds nothing back: what is held is the follower's copy.
+            let pass = if shared.guard.is_open() { bytes.len() } else { pass };
             return Cow::Borrowed(&bytes[..pass]);
         }
         let mut joined = std::mem::take(&mut self.held);
         joined.extend_from_slice(bytes);
         let pass = self.judge(&joined, read, id, follower, shared);
         self.held = joined.split_off(pass);
-        Cow::Owned(joined)
-    }
-
-    /// The client ended within a head. What it had sent passes only where nothing is judged by it.
-    pub fn pass_unfinished(&mut self, guard: &Guard) -> Vec<u8> {
-        let held = std::mem::take(&mut self.held);
-        if guard.is_open() { held } else { Vec::new() }
+        if shared.guard.is_open() { Cow::Borrowed(bytes) } else { Cow::Owned(joined) }
     }
 
     /// Follows `bytes` and answers how many of them may pass. Sets the refusal when that is not all
