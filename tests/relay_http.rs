@@ -1,4 +1,5 @@
 //! The running relay between real sockets: HTTP as clients and nodes speak it, well and badly.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support_relay;
 
@@ -218,6 +219,122 @@ fn a_head_in_pieces_passes_when_it_is_whole_and_not_before() {
 }
 
 #[test]
+fn an_open_guard_holds_nothing_back() {
+    let (address, upstream) = one_connection();
+    let mut relay = Running::new(address);
+    let mut client = relay.connect();
+    let (first, second) = CALL.split_at(20);
+    client.write_all(first).unwrap();
+    let mut upstream = upstream.join().unwrap();
+    assert_eq!(read_exactly(&mut upstream, first.len()), first);
+    client.write_all(second).unwrap();
+    assert_eq!(read_exactly(&mut upstream, second.len()), second);
+    upstream.write_all(ANSWER).unwrap();
+    assert_eq!(read_exactly(&mut client, ANSWER.len()), ANSWER);
+    let exchange = relay.exchanges(1).remove(0);
+    assert_eq!(exchange.request.bytes, CALL[CALL.len() - 45..]);
+    assert!(exchange.timing.request_started < exchange.timing.request_read);
+}
+
+#[test]
+fn a_part_of_a_head_never_passes_the_guard() {
+    let (address, upstream) = one_connection();
+    let mut relay = Running::guarded(address);
+    let mut client = relay.connect();
+    client.write_all(CALL).unwrap();
+    let mut upstream = upstream.join().unwrap();
+    client.write_all(b"POST / HTTP/1.1\r\nHost: evil").unwrap();
+    end(&client);
+    assert_eq!(read_all(&mut upstream), CALL);
+    upstream.write_all(ANSWER).unwrap();
+    drop(upstream);
+    assert_eq!(read_all(&mut client), ANSWER);
+    assert_eq!(relay.exchanges(1)[0].end, End::Complete);
+}
+
+#[test]
+fn a_node_that_does_not_accept_is_waited_for_no_longer_than_set() {
+    // A listener that nobody accepts from, with its backlog full, leaves who comes unanswered.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let patience = Duration::from_millis(200);
+    let waiting: Vec<_> =
+        std::iter::from_fn(|| std::net::TcpStream::connect_timeout(&address, patience).ok())
+            .collect();
+    let mut settings = RelaySettings::new(address.to_string());
+    settings.connect_timeout = patience;
+    let relay = Running::with(settings, true);
+    let mut client = relay.connect();
+    client.write_all(CALL).unwrap();
+    let told = String::from_utf8(read_all(&mut client)).unwrap();
+    assert!(told.contains("(no answer within 200ms)"), "{told}");
+    drop(waiting);
+}
+
+#[test]
+fn an_upgrade_to_a_node_that_is_down_is_told_in_words() {
+    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = reserved.local_addr().unwrap();
+    drop(reserved);
+    let relay = Running::guarded(address);
+    let mut client = relay.connect();
+    client.write_all(traffic::UPGRADE).unwrap();
+    let told = String::from_utf8(read_all(&mut client)).unwrap();
+    assert!(told.starts_with("HTTP/1.1 502 ") && told.contains("Is it running?"), "{told}");
+}
+
+#[test]
+fn a_client_that_says_nothing_or_not_enough_is_not_waited_for() {
+    let mut settings = RelaySettings::new("127.0.0.1:9");
+    settings.head_timeout = Duration::from_millis(100);
+    let relay = Running::with(settings, false);
+    let mut client = relay.connect();
+    client.write_all(b"POST / HT").unwrap();
+    assert_eq!(read_all(&mut client), b"");
+}
+
+#[test]
+fn a_client_that_stays_after_the_node_has_left_is_not_waited_for() {
+    let (address, upstream) = one_connection();
+    let mut settings = RelaySettings::new(address.to_string());
+    settings.half_closed_timeout = Duration::from_millis(100);
+    let mut relay = Running::with(settings, true);
+    let mut client = relay.connect();
+    client.write_all(CALL).unwrap();
+    let mut upstream = upstream.join().unwrap();
+    upstream.write_all(ANSWER).unwrap();
+    read_exactly(&mut upstream, CALL.len());
+    drop(upstream);
+    assert_eq!(read_all(&mut client), ANSWER);
+    relay.event(|event| matches!(event, ConnectionEvent::Closed { .. }));
+    drop(client);
+}
+
+#[test]
+fn a_long_answer_is_passed_on_whole_though_the_node_takes_no_more() {
+    const SIZE: usize = 30_000_000;
+    let address = upstream(|mut connection| {
+        read_until(&mut connection, b"\r\n\r\n");
+        let head = format!("HTTP/1.1 413 Too Large\r\nContent-Length: {SIZE}\r\n\r\n");
+        connection.write_all(head.as_bytes()).unwrap();
+        connection.write_all(&vec![b'x'; SIZE]).unwrap();
+        // Reads the rest of the request, so that its own end is a plain one.
+        connection.shutdown(std::net::Shutdown::Write).unwrap();
+        while connection.read(&mut [0; 65_536]).is_ok_and(|count| count > 0) {}
+    });
+    let relay = Running::new(address);
+    let mut client = relay.connect();
+    client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n").unwrap();
+    let mut sender = client.try_clone().unwrap();
+    let sending = std::thread::spawn(move || sender.write_all(&vec![b'y'; 9_000_000]));
+    read_until(&mut client, b"\r\n\r\n");
+    assert_eq!(read_exactly(&mut client, SIZE), vec![b'x'; SIZE]);
+    sending.join().unwrap().unwrap();
+}
+
+#[test]
 fn the_nodes_time_is_the_nodes_and_the_relays_share_is_small() {
     let pause = Duration::from_millis(50);
     let address = upstream(move |mut connection| {
@@ -244,7 +361,7 @@ fn a_slow_reader_bounds_the_relays_memory_and_is_not_its_overhead() {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n");
         connection.write_all(head.as_bytes()).unwrap();
         for number in 0..SIZE / 1_000 {
-            connection.write_all(&[(number % 251) as u8; 1_000]).unwrap();
+            connection.write_all(&[u8::try_from(number % 251).unwrap(); 1_000]).unwrap();
         }
         read_all(&mut connection);
     });
@@ -258,7 +375,7 @@ fn a_slow_reader_bounds_the_relays_memory_and_is_not_its_overhead() {
     let mut thousand = [0; 1_000];
     for number in 0..SIZE / 1_000 {
         client.read_exact(&mut thousand).unwrap();
-        assert!(thousand.iter().all(|byte| *byte == (number % 251) as u8), "at {number}");
+        assert_eq!(thousand, [u8::try_from(number % 251).unwrap(); 1_000], "at {number}");
     }
     let exchange = relay.exchanges(1).remove(0);
     assert_eq!(exchange.response.total, SIZE as u64);

@@ -216,9 +216,7 @@ impl Partial {
         let before = self.payload.len();
         self.payload.keep(bytes, promised, budget);
         if mask != [0; 4] {
-            for four in self.payload.kept_from(before).chunks_mut(4) {
-                four.iter_mut().zip(mask).for_each(|(byte, key)| *byte ^= key);
-            }
+            unmask(self.payload.kept_from(before), mask);
         }
     }
 }
@@ -254,6 +252,17 @@ impl Header {
             size: bytes.len() - rest.len(),
         }))
     }
+}
+
+fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
+    // Sixteen at a time; four fit into sixteen, so the rest begins with the mask's first byte.
+    let [a, b, c, d] = mask;
+    let wide = u128::from_ne_bytes([a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d]);
+    let (blocks, rest) = bytes.as_chunks_mut::<16>();
+    for block in blocks {
+        *block = (u128::from_ne_bytes(*block) ^ wide).to_ne_bytes();
+    }
+    rest.iter_mut().zip(mask.into_iter().cycle()).for_each(|(byte, key)| *byte ^= key);
 }
 
 #[cfg(test)]

@@ -38,11 +38,11 @@ impl Running {
     }
 
     pub fn with(settings: RelaySettings, open: bool) -> Self {
-        let queue = Queue::new(100_000, 512 << 20, Arc::new(Tally::default()));
+        let queue = Queue::new(4_096, 512 << 20, Arc::new(Tally::default()));
         let (stop, stopped) = watch::channel(false);
         let guard = Guard::new(open, Vec::new(), Vec::new());
         let listeners = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
-        let relay = serve(listeners, settings, guard, Observer::new(&queue), &stopped).unwrap();
+        let relay = serve(listeners, settings, guard, Observer::new(&queue), stopped).unwrap();
         Self { address: relay.local_addr(), queue, stop, relay: Some(relay), seen: Vec::new() }
     }
 

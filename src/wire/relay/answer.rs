@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// The JSON-RPC error code of everything that dappscope answers itself: the last of the range that
 /// JSON-RPC leaves to servers. The ones before it have meanings that would mislead: -32000 to -32006
@@ -52,14 +53,22 @@ pub(super) fn unreachable(upstream: &str, reason: &str, request: &[u8], prefligh
     answer(502, &body(id, &message), "Access-Control-Allow-Origin: *\r\n")
 }
 
-/// Writes `answer`, closes, and drains what the client still sends: closing with unread bytes would
-/// reset the connection, and the client could lose the answer.
+/// Writes `answer` and closes this side.
 pub(super) async fn give(client: &mut TcpStream, answer: &Answer) {
-    let _ = tokio::time::timeout(LINGER, async {
+    let _ = timeout(LINGER, async {
         client.write_all(&answer.bytes).await?;
-        client.shutdown().await?;
+        client.shutdown().await
+    })
+    .await;
+}
+
+/// Reads what the client still sends: closing with unread bytes would reset the connection, and the
+/// client could lose the answer.
+pub(super) async fn drain(client: &mut TcpStream) {
+    let _ = timeout(LINGER, async {
         let mut rest = client.take(LINGER_BYTES);
-        let mut scratch = [0; 4096];
+        // On the heap: an array would be part of every connection that never gets here.
+        let mut scratch = vec![0; 16 * 1024];
         while rest.read(&mut scratch).await? > 0 {}
         io::Result::Ok(())
     })

@@ -17,11 +17,10 @@ use tokio::time::{Instant, Sleep, timeout};
 
 use super::accept::Shared;
 use super::answer::{self, Answer};
+use super::gate::Gate;
 use super::lane::{Lane, State};
 use crate::decode::follower::Follower;
-use crate::decode::http1::{RequestHead, Requests};
 use crate::model::{ConnectionEvent, ConnectionId, End, Observation, Proxy, Stamp};
-use crate::wire::guard::Refusal;
 
 /// Read at once. One buffer for each thread, used within one step only: an idle connection has none.
 const CHUNK: usize = 64 * 1024;
@@ -40,12 +39,7 @@ pub(super) struct Connection {
     up: Lane,
     /// From the upstream to the client.
     down: Lane,
-    /// A part of a request's head: it passes when the guard has seen all of it.
-    held: Vec<u8>,
-    /// What to answer in place of passing on, once what was asked before is answered.
-    refusal: Option<Answer>,
-    /// Whether the first request is a browser's question if it may send another.
-    preflight: bool,
+    gate: Gate,
     /// Who ended the connection, once somebody did.
     first_gone: Option<End>,
 }
@@ -82,9 +76,7 @@ impl Connection {
             follower,
             up: Lane::default(),
             down: Lane::default(),
-            held: Vec::new(),
-            refusal: None,
-            preflight: false,
+            gate: Gate::default(),
             first_gone: None,
         }
     }
@@ -128,38 +120,27 @@ impl Connection {
             if self.shared.is_draining() {
                 return Poll::Ready(Some(Over::Closed));
             }
-            let step =
+            let ended =
                 SCRATCH.with_borrow_mut(|scratch| match read(&mut self.client, context, scratch) {
-                    Poll::Pending => None,
-                    Poll::Ready(Err(_) | Ok([])) => Some(Some(Over::Closed)),
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(Err(_) | Ok([])) => Poll::Ready(true),
                     Poll::Ready(Ok(bytes)) => {
-                        let read = Stamp::now();
-                        let mut first = std::mem::take(&mut self.held);
-                        first.extend_from_slice(bytes);
-                        let pass = self.judge(&first, read);
-                        self.held = first.split_off(pass);
-                        self.up.queue(&first);
-                        Some(None)
+                        let (gate, shared, now) = (&mut self.gate, &self.shared, Stamp::now());
+                        let pass = gate.pass(bytes, now, self.id, &mut self.follower, shared);
+                        self.up.queue(&pass);
+                        Poll::Ready(false)
                     }
                 });
-            match step {
-                None => return Poll::Pending,
-                Some(Some(over)) => {
-                    // An unfinished head may pass only where nothing is judged by it.
-                    if !self.held.is_empty() && self.shared.guard.is_open() {
-                        let held = std::mem::take(&mut self.held);
-                        self.up.queue(&held);
-                        self.end_requests();
-                        return Poll::Ready(None);
-                    }
-                    return Poll::Ready(Some(over));
-                }
-                Some(None) if !self.up.is_clear() => return Poll::Ready(None),
-                Some(None) => {
-                    if let Some(answer) = self.refusal.take() {
-                        return Poll::Ready(Some(Over::Refused(answer)));
-                    }
-                }
+            match ended {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(false) => {}
+                Poll::Ready(true) => return Poll::Ready(Some(Over::Closed)),
+            }
+            if !self.up.is_clear() {
+                return Poll::Ready(None);
+            }
+            if let Some(answer) = self.gate.refusal.take() {
+                return Poll::Ready(Some(Over::Refused(answer)));
             }
         }
     }
@@ -179,15 +160,17 @@ impl Connection {
         };
         self.shared.note_upstream(self.id, false);
         let upstream = &settings.upstream;
-        let answer = answer::unreachable(upstream, &reason, self.up.pending(), self.preflight);
+        let answer = answer::unreachable(upstream, &reason, self.up.pending(), self.gate.preflight);
         answer::give(&mut self.client, &answer).await;
         let observer = &self.shared.observer;
         self.follower.unreachable(answer.status, Stamp::now(), &mut |told| observer.tell(told));
+        answer::drain(&mut self.client).await;
         None
     }
 
     async fn refuse(&mut self, answer: &Answer) {
         answer::give(&mut self.client, answer).await;
+        answer::drain(&mut self.client).await;
     }
 
     /// Moves bytes both ways until nothing can move or the connection is over.
@@ -233,25 +216,27 @@ impl Connection {
 
     /// Whether there is nothing left to wait for, now that nothing can move.
     fn is_over(&mut self) -> Option<Over> {
-        if self.down.state == State::Dead {
-            // The client is gone; what it had sent before was passed on.
+        // The client is gone. What it had sent before is passed on as far as the upstream takes it:
+        // one that waits for its response to be read would never take it.
+        if self.down.state == State::Dead && (self.up.is_over() || !self.up.is_clear()) {
             return Some(Over::ClientReset);
         }
-        if self.up.state == State::Dead && self.down.is_clear() {
+        // The upstream is gone. What it had answered before is passed on until its end is read.
+        if self.up.state == State::Dead && self.down.is_over() {
             return Some(Over::UpstreamReset);
         }
         if self.up.is_over() && self.down.is_over() {
             return Some(Over::Closed);
         }
-        if self.refusal.is_some() && self.down.is_clear() {
+        if self.gate.refusal.is_some() && self.down.is_clear() {
             if self.down.is_over() {
                 return Some(Over::Closed);
             }
             if self.follower.is_answered() {
-                return self.refusal.take().map(Over::Refused);
+                return self.gate.refusal.take().map(Over::Refused);
             }
         }
-        let at_rest = self.up.is_clear() && self.down.is_clear() && self.held.is_empty();
+        let at_rest = self.up.is_clear() && self.down.is_clear() && self.gate.is_clear();
         let idle = at_rest && self.follower.is_idle();
         (idle && self.shared.is_draining()).then_some(Over::Closed)
     }
@@ -282,47 +267,30 @@ impl Connection {
                 Poll::Pending => Step::Stuck,
             };
         }
-        if self.refusal.is_some() {
+        if self.gate.refusal.is_some() {
             return Step::Stuck;
         }
-        SCRATCH.with_borrow_mut(|scratch| {
-            match read(&mut self.client, context, scratch) {
-                Poll::Pending => Step::Stuck,
-                Poll::Ready(Err(_)) => {
-                    self.first_gone.get_or_insert(End::ClientGone);
-                    Step::Over(Over::ClientReset)
-                }
-                Poll::Ready(Ok([])) => {
-                    if self.shared.guard.is_open() {
-                        let held = std::mem::take(&mut self.held);
-                        self.up.queue(&held);
+        SCRATCH.with_borrow_mut(|scratch| match read(&mut self.client, context, scratch) {
+            Poll::Pending => Step::Stuck,
+            Poll::Ready(Err(_)) => {
+                self.first_gone.get_or_insert(End::ClientGone);
+                Step::Over(Over::ClientReset)
+            }
+            Poll::Ready(Ok([])) => {
+                self.first_gone.get_or_insert(End::ClientGone);
+                self.up.state = State::Ending;
+                Step::Moved
+            }
+            Poll::Ready(Ok(bytes)) => {
+                let (gate, shared, now) = (&mut self.gate, &self.shared, Stamp::now());
+                let pass = gate.pass(bytes, now, self.id, &mut self.follower, shared);
+                let written = self.up.write(upstream, context, &pass);
+                match written {
+                    Ok(()) => {
+                        self.requests_written();
+                        Step::Moved
                     }
-                    self.end_requests();
-                    Step::Moved
-                }
-                Poll::Ready(Ok(bytes)) => {
-                    let read = Stamp::now();
-                    let written = if self.held.is_empty() {
-                        let pass = self.judge(bytes, read);
-                        self.held.extend_from_slice(&bytes[pass..]);
-                        self.up.write(upstream, context, &bytes[..pass])
-                    } else {
-                        let mut joined = std::mem::take(&mut self.held);
-                        joined.extend_from_slice(bytes);
-                        let pass = self.judge(&joined, read);
-                        let written = self.up.write(upstream, context, &joined[..pass]);
-                        joined.drain(..pass);
-                        // Given back, not kept, when all of it has passed.
-                        self.held = if joined.is_empty() { Vec::new() } else { joined };
-                        written
-                    };
-                    match written {
-                        Ok(()) => {
-                            self.requests_written();
-                            Step::Moved
-                        }
-                        Err(_) => self.upstream_takes_no_more(),
-                    }
+                    Err(_) => self.upstream_takes_no_more(),
                 }
             }
         })
@@ -387,60 +355,6 @@ impl Connection {
                 }
             }
         })
-    }
-
-    /// Follows a client's bytes and answers how many of them may pass. Sets what to answer when the
-    /// rest is refused.
-    fn judge(&mut self, bytes: &[u8], read: Stamp) -> usize {
-        let Shared { guard, observer, .. } = &*self.shared;
-        let (mut refused, mut preflight) = (None, false);
-        let admit = |head: &RequestHead<'_>| {
-            preflight = head.preflight;
-            if guard.is_open() {
-                return true;
-            }
-            // No browser speaks HTTP/1.0 without a Host, so there is nothing to be protected from.
-            let host = if head.minor == 0 { head.host.or(Some(b"localhost")) } else { head.host };
-            let judged = if head.hosts > 1 {
-                Err(None)
-            } else {
-                guard.admit(host, head.origin).map_err(Some)
-            };
-            judged.map_err(|refusal| refused = Some(refusal)).is_ok()
-        };
-        let followed =
-            self.follower.from_client(bytes, read, admit, &mut |told| observer.tell(told));
-        self.preflight = preflight;
-        let (pass, status, reason, message) = match followed {
-            Requests::Followed | Requests::Lost(_) => return bytes.len(),
-            Requests::HeadAt(at) => return at,
-            Requests::RefusedAt(at) => match refused.flatten() {
-                Some(refusal) => (at, refusal.status, refusal.reason, Refusal::message(&refusal)),
-                None => {
-                    (at, 400, "host_repeated", "a request must have one Host header".to_owned())
-                }
-            },
-            Requests::UnreadableAt { .. } if guard.is_open() => {
-                self.follower.pass_unreadable(read, &mut |told| observer.tell(told));
-                return bytes.len();
-            }
-            // Where nobody can tell what is asked for, nobody can tell who asks.
-            Requests::UnreadableAt { at, too_long: true } => {
-                (at, 431, "head_too_long", "a request's head is longer than 64 KiB".to_owned())
-            }
-            Requests::UnreadableAt { at, too_long: false } => {
-                (at, 400, "head_unreadable", "this is not an HTTP/1.1 request".to_owned())
-            }
-        };
-        let event = ConnectionEvent::Refused { proxy: Proxy::Rpc, status, reason };
-        observer.tell(Observation::Connection(self.id, read, event));
-        self.refusal = Some(answer::refusal(status, &message));
-        pass
-    }
-
-    fn end_requests(&mut self) {
-        self.first_gone.get_or_insert(End::ClientGone);
-        self.up.state = State::Ending;
     }
 
     fn requests_written(&mut self) {

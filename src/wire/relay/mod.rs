@@ -10,6 +10,7 @@
 mod accept;
 mod answer;
 mod connection;
+mod gate;
 mod lane;
 
 use std::io;
@@ -125,12 +126,13 @@ fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
 
 /// Runs the relay on `listeners`, one thread for each, until `shutdown` becomes true (or its sender
 /// is gone) and the connections have ended.
+#[expect(clippy::needless_pass_by_value, reason = "handed over for good")]
 pub fn serve(
     listeners: Vec<TcpListener>,
     settings: RelaySettings,
     guard: Guard,
     observer: Observer,
-    shutdown: &watch::Receiver<bool>,
+    shutdown: watch::Receiver<bool>,
 ) -> Result<Relay, StartError> {
     let local = listeners
         .first()
