@@ -512,6 +512,31 @@ async fn a_subscription_that_died_without_a_word_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_reset_that_makes_the_same_first_blocks_again_is_noticed() {
+    let node = FakeNode::start(Chain::new(1)).await;
+    let settings = WatchSettings {
+        silence: Duration::from_millis(100),
+        ..WatchSettings::new(node.address.to_string())
+    };
+    let watching = Watching::start_with(settings);
+    watching.up().await;
+    for n in 1..=3 {
+        node.mine(&[n * 2]);
+        watching.block().await;
+    }
+    node.fall_silent();
+    {
+        let mut chain = node.chain.lock().unwrap();
+        chain.blocks.truncate(2);
+        chain.instance = 2;
+    }
+    watching.restarted().await;
+    watching.up().await;
+    assert_eq!(watching.block().await.number, 1);
+    watching.finish().await;
+}
+
+#[tokio::test]
 async fn a_reorganisation_tells_the_blocks_that_took_the_others_place() {
     let node = FakeNode::start(Chain { refuses_metadata: true, ..Chain::new(1) }).await;
     let watching = Watching::start(node.address);

@@ -195,3 +195,115 @@ impl Looks {
         Self { modified: metadata.modified().ok(), bytes: metadata.len() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NFT: &str = include_str!("../../tests/fixtures/artifacts/MarketNFT.json");
+
+    fn write(folder: &Path, name: &str, content: &str) -> PathBuf {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn names(scan: &Scan) -> Vec<&str> {
+        scan.artifacts.iter().map(|artifact| &*artifact.contract).collect()
+    }
+
+    fn warnings(scan: &Scan) -> Vec<String> {
+        let of = |warning: &Warning| {
+            format!("{}: {}", warning.path.file_name().unwrap().to_string_lossy(), warning.cause)
+        };
+        scan.warnings.iter().map(of).collect()
+    }
+
+    #[test]
+    fn artifacts_are_found_and_other_files_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        write(folder, "contracts/MarketNFT.sol/MarketNFT.json", NFT);
+        write(
+            folder,
+            "contracts/MarketNFT.sol/MarketNFT.dbg.json",
+            "{\"_format\":\"hh-sol-dbg-1\"}",
+        );
+        write(folder, "build-info/abc.json", NFT);
+        write(folder, "cache/solidity-files-cache.json", "{");
+        write(folder, "tsconfig.json", "{\"compilerOptions\":{}}");
+        write(folder, "readme.md", "no JSON");
+        let scan = ArtifactWatcher::new(vec![folder.to_path_buf()]).scan();
+        assert_eq!(names(&scan), ["MarketNFT"]);
+        assert_eq!(warnings(&scan), [""; 0]);
+    }
+
+    #[test]
+    fn bad_files_are_warned_of_once_and_stop_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        write(folder, "A.json", NFT);
+        let cut = write(folder, "Cut.json", &NFT[..NFT.len() / 2]);
+        File::create(folder.join("Huge.json")).unwrap().set_len(50 << 20).unwrap();
+        write(folder, "Wrong.json", r#"{"abi":[],"bytecode":"0xzz"}"#);
+        let mut watcher = ArtifactWatcher::new(vec![folder.to_path_buf()]);
+        let scan = watcher.scan();
+        assert_eq!(names(&scan), ["MarketNFT"]);
+        let told = warnings(&scan);
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told[0].starts_with("Cut.json: expected a Hardhat or Foundry artifact: EOF"));
+        assert!(told[1].starts_with("Huge.json: expected an artifact of at most 16777216 bytes"));
+        assert!(told[2].starts_with("Wrong.json: expected hex in `bytecode`"));
+        let again = watcher.scan();
+        assert!(again.artifacts.is_empty() && again.warnings.is_empty());
+        fs::write(cut, NFT).unwrap();
+        let healed = watcher.scan();
+        assert_eq!((names(&healed).len(), healed.warnings.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_missing_folder_is_warned_of_once_and_looked_for_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("artifacts");
+        let mut watcher = ArtifactWatcher::new(vec![folder.clone()]);
+        assert!(warnings(&watcher.scan())[0].starts_with("artifacts: expected a folder"));
+        assert!(watcher.scan().warnings.is_empty());
+        write(&folder, "A.json", NFT);
+        assert_eq!(names(&watcher.scan()), ["MarketNFT"]);
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(watcher.scan().warnings.len(), 1, "gone again");
+        write(&folder, "A.json", NFT);
+        assert_eq!(names(&watcher.scan()), ["MarketNFT"], "compiled anew");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_that_lead_in_circles_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        write(folder, "a/A.json", NFT);
+        std::os::unix::fs::symlink(folder, folder.join("a/up")).unwrap();
+        std::os::unix::fs::symlink(folder.join("a"), folder.join("b")).unwrap();
+        std::os::unix::fs::symlink(folder.join("nowhere"), folder.join("Gone.json")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", folder.join("Zero.json")).unwrap();
+        let scan = ArtifactWatcher::new(vec![folder.to_path_buf()]).scan();
+        assert_eq!(names(&scan), ["MarketNFT"]);
+        assert!(scan.warnings.is_empty());
+    }
+
+    #[tokio::test]
+    async fn following_sends_what_is_new_and_ends_when_told() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "A.json", NFT);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let (stop, stopped) = watch::channel(false);
+        let folders = vec![folder.path().to_path_buf()];
+        let task =
+            tokio::spawn(follow_artifacts(folders, Duration::from_secs(60), sender, stopped));
+        let first = tokio::task::spawn_blocking(move || receiver.recv()).await.unwrap();
+        assert_eq!(first.unwrap().contract, "MarketNFT");
+        stop.send(true).unwrap();
+        task.await.unwrap();
+    }
+}

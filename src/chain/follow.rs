@@ -1,6 +1,6 @@
 //! Which blocks are to be told next: what follows on what, gaps, reorganisations, other chains.
 //!
-//! Knows what was told, and outlives the connections.
+//! Knows what was told, and outlives the connections. Who the node is, [`super::greet`] tells.
 
 use std::collections::VecDeque;
 
@@ -88,31 +88,6 @@ impl Told {
     }
 }
 
-/// What tells one chain from another.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
-    pub chain_id: u64,
-    pub genesis: Option<B256>,
-    /// Hardhat and Anvil tell; it changes with every start.
-    pub instance: Option<B256>,
-}
-
-impl Identity {
-    /// Whether this is another chain than `before`, when the head went `back` by so many blocks.
-    pub fn differs(&self, before: &Self, back: u64) -> bool {
-        if self.chain_id != before.chain_id {
-            return true;
-        }
-        let changed = |a: Option<B256>, b: Option<B256>| a.is_some() && b.is_some() && a != b;
-        if changed(self.instance, before.instance) || changed(self.genesis, before.genesis) {
-            return true;
-        }
-        // The same instance with a lower head was set back with `evm_revert`.
-        let same_instance = self.instance.is_some() && self.instance == before.instance;
-        !same_instance && back > DEEPEST_REORGANISATION
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use alloy::primitives::U256;
@@ -162,21 +137,5 @@ mod tests {
     #[test]
     fn memory_is_bounded() {
         assert_eq!(told(1..=1_000).blocks.len(), REMEMBERED);
-    }
-
-    #[test]
-    fn a_chain_set_back_is_the_same_one_and_a_restarted_node_is_not() {
-        let identity = |instance: u64| Identity {
-            chain_id: 31_337,
-            genesis: Some(hash(0)),
-            instance: (instance > 0).then(|| hash(instance)),
-        };
-        assert!(!identity(1).differs(&identity(1), 500), "evm_revert");
-        assert!(identity(2).differs(&identity(1), 0), "restarted");
-        assert!(!identity(0).differs(&identity(0), 3), "reorganised");
-        assert!(identity(0).differs(&identity(0), 500), "gone back");
-        let other = Identity { genesis: Some(hash(9)), ..identity(0) };
-        assert!(other.differs(&identity(0), 0));
-        assert!(!Identity { genesis: None, ..identity(0) }.differs(&identity(0), 0));
     }
 }

@@ -1,12 +1,13 @@
 //! Watches the node on a connection of its own: heads, receipts, code and restarts.
 //!
 //! Emits observations for `record`, and reads artifact files for it. Never sends a transaction and
-//! never asks through the relay, so its own calls are in no figure. Its calls do show up in the
-//! node's log, so it asks for what a block takes and for nothing on a timer, where the node has
-//! subscriptions.
+//! never asks through the relay, so its own calls are in no figure. They do show up in the node's
+//! own log: it asks for what a block takes, and beyond that only whether there is a new head when
+//! none was announced for some seconds.
 
 pub mod artifacts;
 mod follow;
+mod greet;
 mod json;
 mod node;
 mod receipts;

@@ -8,14 +8,17 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::follow::{DEEPEST_REORGANISATION, Identity, Place, Told};
-use super::json::{FullBlock, Header, Metadata};
+use super::follow::{DEEPEST_REORGANISATION, Place, Told};
+use super::greet::{Greeting, Identity, greet, head};
+use super::json::{FullBlock, Header};
 use super::node::{Answer, Ask, Node, NodeError, read};
 use super::receipts::{Contents, Receipts, Replay};
 use crate::model::{ChainEvent, ContractCode, MinedBlock, Observation, Observer, Stamp};
 
 /// After how long a node that is away is called again, at first and at most.
 const BACK_OFF: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(2)];
+/// How long a node may take to announce what it has mined.
+const ANNOUNCED_WITHIN: Duration = Duration::from_millis(500);
 /// Heads that are worked on together, when they come faster than that.
 const GROUP: usize = 32;
 /// Heads read and not yet worked on. More are left to be found as a gap.
@@ -108,13 +111,6 @@ impl From<NodeError> for End {
     }
 }
 
-/// What a node says of itself.
-struct Greeting {
-    identity: Identity,
-    client: String,
-    head: Header,
-}
-
 impl Watcher {
     fn new(settings: WatchSettings, observer: Observer) -> Self {
         Self { settings, observer, told: Told::default(), identity: None, up: None }
@@ -165,17 +161,25 @@ impl Watcher {
         let mut poll = tokio::time::interval(self.settings.poll_every);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut group, mut addresses) = (Vec::new(), Vec::new());
-        let mut heard = tokio::time::Instant::now();
+        let (mut heard, mut doubt) = (tokio::time::Instant::now(), false);
         loop {
             tokio::select! {
                 count = receiver.recv_many(&mut group, GROUP), if !polling => {
                     debug_assert!(count > 0, "a sender is held here");
                     self.heads(&mut following, std::mem::take(&mut group)).await?;
-                    heard = tokio::time::Instant::now();
+                    (heard, doubt) = (tokio::time::Instant::now(), false);
                 }
                 () = tokio::time::sleep_until(heard + self.settings.silence), if !polling => {
-                    self.listen(&following.node).await?;
+                    // A block that was mined just now is announced in a moment.
+                    doubt = match (self.listens(&following.node).await?, doubt) {
+                        (true, _) => false,
+                        (false, false) => true,
+                        (false, true) => return Err(End::Silent),
+                    };
                     heard = tokio::time::Instant::now();
+                    if doubt {
+                        heard -= self.settings.silence.saturating_sub(ANNOUNCED_WITHIN);
+                    }
                 }
                 Some(ended) = reader.join_next() => {
                     let why = ended.unwrap_or_else(|error| error.to_string());
@@ -278,15 +282,21 @@ impl Watcher {
         self.tell_heads(following, next).await
     }
 
-    /// Nothing was announced for a while: finds out whether there was anything to announce.
-    async fn listen(&mut self, node: &Node) -> Result<(), End> {
+    /// Nothing was announced for a while: whether there was nothing to announce.
+    async fn listens(&mut self, node: &Node) -> Result<bool, NodeError> {
         let header = head(node).await?;
         if self.told.place(&header) != Place::Known {
-            return Err(End::Silent);
+            return Ok(false);
         }
-        // Lower than what was told: the chain was set back.
-        self.told.cut_after(&header);
-        Ok(())
+        if self.told.last().is_some_and(|(last, _)| header.number() < last) {
+            // Set back; or reset, which makes the very same first blocks again.
+            let Greeting { identity, .. } = greet(node).await?;
+            if self.identity.as_ref().is_some_and(|before| identity.differs(before, 0)) {
+                return Ok(false);
+            }
+            self.told.cut_after(&header);
+        }
+        Ok(true)
     }
 
     /// The head went back: finds out whether this is another chain.
@@ -475,31 +485,6 @@ async fn read_heads(mut heads: Subscription<Header>, sender: mpsc::Sender<Seen>)
         }
     }
     "the subscription to new heads ended".to_owned()
-}
-
-/// Asks a node who it is and where its head is.
-async fn greet(node: &Node) -> Result<Greeting, NodeError> {
-    let chain_id: U64 = node.call("a chain id", ("eth_chainId", json!([]))).await?;
-    let asks = vec![
-        ("web3_clientVersion", json!([])),
-        ("hardhat_metadata", json!([])),
-        ("eth_getBlockByNumber", json!(["0x0", false])),
-    ];
-    let mut answers = node.batch(asks).await?.into_iter().map(Answer::ok);
-    let mut next = || answers.next().flatten();
-    let client = next().and_then(|c| read("a name", &c).ok()).unwrap_or_default();
-    let metadata = next().and_then(|m| read::<Metadata>("metadata", &m).ok());
-    let genesis = next().and_then(|b| read::<Header>("a block", &b).ok());
-    let identity = Identity {
-        chain_id: chain_id.to(),
-        genesis: genesis.map(|genesis| genesis.hash),
-        instance: metadata.map(|metadata| metadata.instance_id),
-    };
-    Ok(Greeting { identity, client, head: head(node).await? })
-}
-
-async fn head(node: &Node) -> Result<Header, NodeError> {
-    node.call("a block", ("eth_getBlockByNumber", json!(["latest", false]))).await
 }
 
 /// The blocks that are there, in the order in which they were asked for.

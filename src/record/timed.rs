@@ -1,6 +1,6 @@
 //! A map of transactions that each have a time at which they are given up on.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use alloy::primitives::B256;
 
@@ -8,9 +8,13 @@ use crate::model::Stamp;
 
 /// Values by transaction hash, each with a deadline.
 pub struct Timed<V> {
-    values: HashMap<B256, (Stamp, V)>,
-    deadlines: BTreeSet<(Stamp, B256)>,
+    values: HashMap<B256, (Due, V)>,
+    deadlines: BTreeMap<Due, B256>,
+    arrived: u64,
 }
+
+/// A deadline, and of equal ones who came first.
+type Due = (Stamp, u64);
 
 impl<V> Timed<V> {
     pub fn len(&self) -> usize {
@@ -35,28 +39,30 @@ impl<V> Timed<V> {
 
     /// Puts a value in, in the place of one of the same hash.
     pub fn insert(&mut self, hash: B256, deadline: Stamp, value: V) {
-        if let Some((old, _)) = self.values.insert(hash, (deadline, value)) {
-            self.deadlines.remove(&(old, hash));
+        self.arrived += 1;
+        let due = (deadline, self.arrived);
+        if let Some((old, _)) = self.values.insert(hash, (due, value)) {
+            self.deadlines.remove(&old);
         }
-        self.deadlines.insert((deadline, hash));
+        self.deadlines.insert(due, hash);
     }
 
     pub fn remove(&mut self, hash: &B256) -> Option<V> {
-        let (deadline, value) = self.values.remove(hash)?;
-        self.deadlines.remove(&(deadline, *hash));
+        let (due, value) = self.values.remove(hash)?;
+        self.deadlines.remove(&due);
         Some(value)
     }
 
     /// Takes one out whose deadline has passed, the earliest first.
     pub fn pop_due(&mut self, now: Stamp) -> Option<(B256, V)> {
-        let &(deadline, hash) = self.deadlines.first()?;
-        if deadline > now { None } else { self.pop_earliest_of(hash) }
+        let (&(deadline, _), &hash) = self.deadlines.first_key_value()?;
+        if deadline > now { None } else { self.remove(&hash).map(|value| (hash, value)) }
     }
 
     /// Takes out the one with the earliest deadline, when there are more than `most`.
     pub fn pop_above(&mut self, most: usize) -> Option<(B256, V)> {
-        let &(_, hash) = self.deadlines.first()?;
-        if self.len() <= most { None } else { self.pop_earliest_of(hash) }
+        let (_, &hash) = self.deadlines.first_key_value()?;
+        if self.len() <= most { None } else { self.remove(&hash).map(|value| (hash, value)) }
     }
 
     pub fn clear(&mut self) {
@@ -66,19 +72,16 @@ impl<V> Timed<V> {
 
     /// Makes everything due.
     pub fn hurry(&mut self) {
-        self.deadlines = self.values.keys().map(|hash| (Stamp::default(), *hash)).collect();
-        for (deadline, _) in self.values.values_mut() {
+        self.deadlines.clear();
+        for (hash, ((deadline, arrived), _)) in &mut self.values {
             *deadline = Stamp::default();
+            self.deadlines.insert((*deadline, *arrived), *hash);
         }
-    }
-
-    fn pop_earliest_of(&mut self, hash: B256) -> Option<(B256, V)> {
-        self.remove(&hash).map(|value| (hash, value))
     }
 }
 
 impl<V> Default for Timed<V> {
     fn default() -> Self {
-        Self { values: HashMap::new(), deadlines: BTreeSet::new() }
+        Self { values: HashMap::new(), deadlines: BTreeMap::new(), arrived: 0 }
     }
 }

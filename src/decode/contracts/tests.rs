@@ -1,0 +1,190 @@
+//! Names for what real nodes and made-up artifacts hold.
+
+use alloy::primitives::{address, hex};
+use serde_json::{Value, json};
+
+use super::*;
+
+const NFT: &str = include_str!("../../../tests/fixtures/artifacts/MarketNFT.json");
+const MARKET: &str = include_str!("../../../tests/fixtures/artifacts/Marketplace.json");
+const HERE: Address = address!("5FbDB2315678afecb367f032d93F642f64180aa3");
+
+fn fixture(node: &str) -> Value {
+    let path = format!("{}/tests/fixtures/nodes/{node}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn marketplace() -> Contracts {
+    let mut contracts = Contracts::new();
+    for json in [NFT, MARKET] {
+        contracts.add(Artifact::parse(json.as_bytes(), "").unwrap());
+    }
+    contracts
+}
+
+fn artifact(name: &str, source: &str, abi: &Value, deployed: &str) -> Artifact {
+    let json = json!({"contractName": name, "sourceName": source, "abi": abi,
+        "bytecode": format!("0x60{}", deployed.trim_start_matches("0x")),
+        "deployedBytecode": deployed});
+    Artifact::parse(json.to_string().as_bytes(), "").unwrap()
+}
+
+fn function(name: &str, inputs: &[&str]) -> Value {
+    let inputs: Vec<_> = inputs.iter().map(|t| json!({"name": "", "type": t})).collect();
+    json!({"type": "function", "name": name, "inputs": inputs, "outputs": [],
+        "stateMutability": "view"})
+}
+
+fn bytes(value: &Value) -> Vec<u8> {
+    hex::decode(value.as_str().unwrap()).unwrap()
+}
+
+fn label(call: ContractCall) -> String {
+    format!("{}.{}", call.contract, call.function)
+}
+
+#[test]
+fn code_from_real_nodes_is_named() {
+    for node in ["hardhat2", "anvil"] {
+        let mut contracts = marketplace();
+        let code = bytes(&fixture(node)["code-nft"]);
+        assert!(!contracts.knows(HERE));
+        assert_eq!(contracts.learn_code(HERE, &code).as_str(), "MarketNFT");
+        let mint = contracts.target(Some(HERE), &[0xd0, 0xde, 0xf5, 0x21]);
+        assert_eq!(label(mint), "MarketNFT.mint");
+        assert_eq!(label(contracts.target(Some(HERE), &[1, 2, 3, 4])), "MarketNFT._unknown");
+        assert_eq!(label(contracts.target(Some(HERE), &[])), "MarketNFT.receive");
+    }
+}
+
+#[test]
+fn a_deployment_is_named_by_its_input() {
+    let mut contracts = marketplace();
+    let json: Value = serde_json::from_str(MARKET).unwrap();
+    let mut input = bytes(&json["bytecode"]);
+    input.extend([0; 31]);
+    input.push(250);
+    assert_eq!(label(contracts.target(None, &input)), "Marketplace.constructor");
+    assert_eq!(contracts.created(HERE, &input).as_str(), "Marketplace");
+    assert!(contracts.knows(HERE));
+    assert_eq!(contracts.created(HERE, &[1, 2]).as_str(), "_unknown");
+    assert!(!contracts.knows(HERE), "the old name holds no more, the code is to be asked for");
+    assert_eq!(label(contracts.target(None, &[])), "_unknown.constructor");
+}
+
+#[test]
+fn accounts_and_strangers_are_told_apart() {
+    let mut contracts = marketplace();
+    assert_eq!(label(contracts.target(Some(HERE), &[])), "_unknown.receive");
+    assert_eq!(contracts.learn_code(HERE, &[]).as_str(), ACCOUNT);
+    assert_eq!(label(contracts.target(Some(HERE), &[])), "_account.receive");
+    assert_eq!(label(contracts.target(Some(HERE), &[1, 2, 3, 4])), "_account._unknown");
+    assert_eq!(contracts.learn_code(HERE, &[0xfe, 1]).as_str(), "_unknown");
+    assert_eq!(label(contracts.target(Some(HERE), &[1, 2, 3, 4])), "_unknown._unknown");
+    assert!(contracts.knows(HERE));
+    contracts.add(artifact("Late", "", &json!([]), "0xfe01"));
+    assert!(!contracts.knows(HERE), "a new artifact may fit");
+    assert_eq!(contracts.learn_code(HERE, &[0xfe, 1]).as_str(), "Late");
+    contracts.forget_addresses();
+    assert!(!contracts.knows(HERE));
+}
+
+#[test]
+fn overloads_are_told_by_their_signature() {
+    let abi = json!([
+        function("mint", &["address"]),
+        function("mint", &["address", "string"]),
+        function("burn", &["uint256"])
+    ]);
+    let mut contracts = Contracts::new();
+    contracts.add(artifact("Token", "", &abi, "0x6001"));
+    contracts.learn_code(HERE, &[0x60, 0x01]);
+    let call = |contracts: &mut Contracts, s: [u8; 4]| label(contracts.target(Some(HERE), &s));
+    assert_eq!(call(&mut contracts, [0xd0, 0xde, 0xf5, 0x21]), "Token.mint(address,string)");
+    assert_eq!(call(&mut contracts, [0x6a, 0x62, 0x78, 0x42]), "Token.mint(address)");
+    assert_eq!(call(&mut contracts, [0x42, 0x96, 0x6c, 0x68]), "Token.burn");
+}
+
+#[test]
+fn a_proxys_calls_are_named_by_the_contract_behind_it() {
+    let mut contracts = marketplace();
+    let fallback = json!([{"type": "fallback", "stateMutability": "payable"}]);
+    contracts.add(artifact("Proxy", "", &fallback, "0x36ff"));
+    contracts.learn_code(HERE, &[0x36, 0xff]);
+    let mint = contracts.target(Some(HERE), &[0xd0, 0xde, 0xf5, 0x21]);
+    assert_eq!(label(mint), "Proxy.mint");
+    assert_eq!(label(contracts.target(Some(HERE), &[1, 2, 3, 4])), "Proxy.fallback");
+    assert_eq!(label(contracts.target(Some(HERE), &[1])), "Proxy.fallback");
+}
+
+#[test]
+fn two_contracts_of_one_name_are_told_by_their_sources() {
+    let mut contracts = Contracts::new();
+    contracts.add(artifact("Token", "a.sol", &json!([]), "0x6001"));
+    contracts.add(artifact("Token", "b.sol", &json!([]), "0x6002"));
+    assert_eq!(contracts.learn_code(HERE, &[0x60, 0x02]).as_str(), "Token");
+    assert_eq!(contracts.learn_code(Address::ZERO, &[0x60, 0x01]).as_str(), "a.sol:Token");
+    contracts.add(artifact("Token", "a.sol", &json!([]), "0x6003"));
+    assert_eq!(contracts.len(), 2, "compiled again");
+    assert_eq!(contracts.learn_code(Address::ZERO, &[0x60, 0x03]).as_str(), "a.sol:Token");
+}
+
+#[test]
+fn reverts_are_named_by_the_contract_or_by_any() {
+    let mut contracts = marketplace();
+    let args = bytes(&fixture("hardhat2")["send-revert-args"]["data"]["data"]);
+    assert_eq!(contracts.reason(None, &args).as_str(), "NotListed");
+    assert_eq!(
+        contracts.revert_message(Some(HERE), &args).unwrap(),
+        "NotListed(0x5FbDB2315678afecb367f032d93F642f64180aa3, 9)"
+    );
+    let text = hex!(
+        "08c379a0000000000000000000000000000000000000000000000000000000000000002000000000000000000000000000000000000000000000000000000000000000046e6f7065"
+    );
+    assert_eq!(contracts.reason(None, &text).as_str(), "Error");
+    let cut = &text[..text.len() - 1];
+    assert_eq!(contracts.revert_message(None, cut).as_deref(), None, "cut short");
+    assert_eq!(contracts.revert_message(None, &text).as_deref(), Some("nope"));
+    let panic = [&PANIC[..], &[0; 31], &[0x11]].concat();
+    assert_eq!(contracts.reason(None, &panic).as_str(), "Panic(0x11)");
+    assert_eq!(contracts.reason(None, &panic[..9]).as_str(), "Panic");
+    assert_eq!(contracts.reason(None, &[]).as_str(), "no_data");
+    assert_eq!(contracts.reason(None, &[1, 2, 3, 4]).as_str(), "_unknown");
+    assert_eq!(contracts.reason(None, &[1]).as_str(), "_unknown");
+}
+
+#[test]
+fn an_abi_that_asks_for_all_memory_is_not_followed() {
+    let mut contracts = Contracts::new();
+    let abi = json!([{"type": "error", "name": "E", "inputs":
+        [{"name": "", "type": "uint8[4294967295][4294967295]"}]}]);
+    contracts.add(artifact("Hog", "", &abi, "0x6001"));
+    let data = contracts.known[0].errors.keys().next().unwrap().to_vec();
+    assert_eq!(contracts.revert_message(None, &data).as_deref(), Some("E"));
+}
+
+#[test]
+fn addresses_are_bounded() {
+    let mut contracts = Contracts::new();
+    for i in 0..MOST_ADDRESSES + 10 {
+        contracts.learn_code(Address::left_padding_from(&i.to_be_bytes()), &[]);
+    }
+    assert_eq!(contracts.residents.len(), MOST_ADDRESSES);
+    assert!(!contracts.knows(Address::left_padding_from(&3usize.to_be_bytes())));
+}
+
+proptest::proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes: Vec<u8>, to: Option<[u8; 20]>, selector in 0usize..40) {
+        let mut contracts = marketplace();
+        let to = to.map(Address::from);
+        contracts.target(to, &bytes);
+        contracts.created(HERE, &bytes);
+        contracts.learn_code(HERE, &bytes);
+        contracts.reason(to, &bytes);
+        contracts.revert_message(to, &bytes);
+        let errors: Vec<_> = contracts.known.iter().flat_map(|k| k.errors.keys()).copied().collect();
+        let data = [&errors[selector % errors.len()][..], &bytes].concat();
+        contracts.revert_message(to, &data);
+    }
+}
