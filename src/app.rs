@@ -179,7 +179,7 @@ impl App {
                 config.rpc.allow_any_origin,
             ),
             observer.clone(),
-            &stopping,
+            stopping.clone(),
         )?;
         let reverse = reverse_socket
             .map(|socket| {

@@ -1,11 +1,11 @@
 //! The whole dapp: Flask behind the reverse proxy, Hardhat behind the relay, a real Prometheus.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Dappscope, Flask, Hardhat, Running, free_port, http, until};
+use crate::harness::{Dappscope, Flask, Hardhat, Running, free_port, http, try_http, until};
 
 fn post(address: SocketAddr, path: &str, body: &Value) -> (u16, Value) {
     let headers = [("Content-Type", "application/json")];
@@ -155,7 +155,11 @@ impl Prometheus {
             .spawn()
             .expect("prometheus: apt-get install prometheus");
         let process = Running { child };
-        until("Prometheus to listen", || TcpStream::connect(address).ok());
+        until("Prometheus to be ready", || {
+            try_http(address, "GET", "/-/ready", &[], b"")
+                .ok()
+                .filter(|answer| answer.status == 200)
+        });
         Self { _process: process, address, _files: files }
     }
 

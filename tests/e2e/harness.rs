@@ -334,35 +334,35 @@ pub fn try_http(
     }
     stream.write_all((head + "\r\n").as_bytes())?;
     stream.write_all(body)?;
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes)?;
-    parse_answer(&bytes)
+    read_answer(BufReader::new(stream), method == "HEAD")
 }
 
-fn parse_answer(bytes: &[u8]) -> std::io::Result<Answer> {
-    let broken = |what: &str| std::io::Error::other(format!("{what} in {} bytes", bytes.len()));
+fn read_answer(mut reader: impl BufRead, bodiless: bool) -> std::io::Result<Answer> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if reader.read_until(b'\n', &mut head)? == 0 {
+            return Err(std::io::Error::other(format!("no response, but {head:?}")));
+        }
+    }
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut response = httparse::Response::new(&mut fields);
-    let Ok(httparse::Status::Complete(head)) = response.parse(bytes) else {
-        return Err(broken("no response head"));
+    response.parse(&head).map_err(std::io::Error::other)?;
+    let field = |name: &str| {
+        let found = response.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name));
+        found.map(|h| String::from_utf8_lossy(h.value).into_owned())
     };
-    let headers: Vec<(String, String)> = response
-        .headers
-        .iter()
-        .map(|h| (h.name.to_owned(), String::from_utf8_lossy(h.value).into_owned()))
-        .collect();
     let status = response.code.unwrap_or(0);
-    let rest = &bytes[head..];
-    let chunked = headers
-        .iter()
-        .any(|(name, value)| name.eq_ignore_ascii_case("transfer-encoding") && value == "chunked");
-    let body =
-        if chunked { unchunk(rest).ok_or_else(|| broken("bad chunks"))? } else { rest.to_vec() };
-    let length = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-    if let Some((_, length)) = length
-        && length.parse() != Ok(body.len())
-    {
-        return Err(broken("a body cut short"));
+    let mut body = Vec::new();
+    if bodiless || matches!(status, 204 | 304) {
+        // Nothing follows.
+    } else if let Some(length) = field("content-length") {
+        body.resize(length.parse().map_err(std::io::Error::other)?, 0);
+        reader.read_exact(&mut body)?;
+    } else {
+        reader.read_to_end(&mut body)?;
+        if field("transfer-encoding").is_some_and(|coding| coding == "chunked") {
+            body = unchunk(&body).ok_or_else(|| std::io::Error::other("bad chunks"))?;
+        }
     }
     Ok(Answer { status, body })
 }
