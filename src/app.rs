@@ -4,6 +4,7 @@
 //! Start: store, recorder, proxies, watchers, page. End: the proxies finish what is under way, the
 //! watchers stop, the recorder empties the queue, the store writes and seals, the page goes last.
 
+use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc as std_mpsc};
@@ -83,7 +84,10 @@ pub fn log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter).with_context(|| {
         format!("log.filter: expected \"info\" or \"info,dappscope::wire=debug\", found {filter:?}")
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => builder.with_target(false).init(),
         LogFormat::Json => builder.json().init(),

@@ -135,7 +135,7 @@ impl Default for Config {
             store: Store {
                 dir: ".dappscope".into(),
                 retention_days: Bounded(30),
-                commit_every_ms: Bounded(250),
+                commit_every_ms: Bounded(150),
                 cache_mib: Bounded(48),
             },
             queue: Queue { entries: Bounded(65_536), mib: Bounded(64) },

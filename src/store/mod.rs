@@ -102,7 +102,7 @@ impl Default for Options {
         Self {
             retention: Some(Duration::from_hours(7 * 24)),
             cache_bytes: 48 << 20,
-            commit_every: Duration::from_millis(250),
+            commit_every: Duration::from_millis(150),
             queue_samples: 65_536,
             media: Arc::new(Disk),
         }

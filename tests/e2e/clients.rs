@@ -52,7 +52,7 @@ fn transactions_equal_receipts(scope: &Dappscope, told: &Value) {
     let mut compared = 0;
     for (pointer, contract, function) in expected {
         let receipt = told.pointer(pointer).unwrap_or_else(|| panic!("no {pointer}"));
-        let hash = receipt["hash"].as_str().unwrap();
+        let hash = receipt["hash"].as_str().or(receipt["transactionHash"].as_str()).unwrap();
         let found = until("the transaction to be recorded", || {
             let found = scope.ask("dappscope_transactions", json!({"hash": hash, "last": "1d"}));
             found["transactions"].as_array().and_then(|list| list.first().cloned())
