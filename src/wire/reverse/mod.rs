@@ -37,6 +37,7 @@ mod shared;
 mod trace;
 mod tunnel;
 mod upstream;
+mod waking;
 
 pub use server::{Drained, ReverseError, bind, serve};
 pub use settings::{ReverseSettings, Upstream, UpstreamError};

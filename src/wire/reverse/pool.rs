@@ -57,7 +57,8 @@ impl Pool {
         }
         let timeout =
             announced.map_or(self.timeout, |t| self.timeout.min(t.saturating_sub(MARGIN)));
-        let now = Stamp::now();
+        // The response's last byte has just been read: as good as reading the clock again.
+        let now = connection.marks.last_read();
         let until = now.as_nanos().saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(0));
         connection.idle_since = now;
         connection.idle_until = Stamp::from_nanos(until);

@@ -98,7 +98,7 @@ where
 
 /// `proxy;dur=0.123`: what the proxy itself has added up to now, in milliseconds.
 fn server_timing(record: &Record) -> HeaderValue {
-    let micros = record.overhead().as_micros();
+    let micros = u64::try_from(record.overhead().as_micros()).unwrap_or(u64::MAX);
     let mut text = String::with_capacity(24);
     let _ = write!(text, "proxy;dur={}.{:03}", micros / 1_000, micros % 1_000);
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("proxy"))

@@ -6,7 +6,9 @@ use std::future::poll_fn;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -171,11 +173,11 @@ async fn serve_client(stream: TcpStream, client: Rc<Client>) {
         .preserve_header_case(case)
         .title_case_headers(case)
         .serve_connection(io, Entry::new(&client));
-    let (mut seated, mut draining) = (false, false);
-    let served = poll_fn(|cx| {
-        if !std::mem::replace(&mut seated, true) {
-            seat.wake_me(cx.waker());
-        }
+    let waker = poll_fn(|cx| Poll::Ready(Waker::from(Arc::clone(client.waking(cx.waker()))))).await;
+    seat.wake_me(&waker);
+    let mut draining = false;
+    let served = poll_fn(|_| {
+        let cx = &mut Context::from_waker(&waker);
         if shared.drain.has_begun() && !std::mem::replace(&mut draining, true) {
             Pin::new(&mut connection).graceful_shutdown();
         }

@@ -62,10 +62,23 @@ fn trace(headers: &mut HeaderMap, ids: &mut Ids) -> TraceContext {
             TraceContext { trace_id, span_id: ids.next(), flags: 1 }
         }
     };
-    if let Ok(value) = HeaderValue::try_from(context.header()) {
-        headers.insert(TRACEPARENT, value);
-    }
+    headers.insert(TRACEPARENT, header(context));
     context
+}
+
+/// `00-<trace id>-<span id>-<flags>`, as `TraceContext::header` makes it, without the formatter.
+fn header(context: TraceContext) -> HeaderValue {
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    let mut write = |at: usize, digits: usize, mut number: u128| {
+        for place in (at..at + digits).rev() {
+            text[place] = b"0123456789abcdef"[(number & 15) as usize];
+            number >>= 4;
+        }
+    };
+    write(3, 32, context.trace_id);
+    write(36, 16, context.span_id.into());
+    write(53, 2, context.flags.into());
+    HeaderValue::from_bytes(&text).expect("digits and dashes are visible ASCII")
 }
 
 /// Makes ids: random enough not to meet another process's, not secret.

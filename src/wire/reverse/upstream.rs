@@ -10,7 +10,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode, header, response};
@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep};
 use tower::Service;
 
 use super::body::{Meter, Streaming, Upload};
+use super::client::Client;
 use super::connection::{Connection, Marks};
 use super::headers::clean_response;
 use super::message::{Answer, Passing, Source};
@@ -87,7 +88,8 @@ async fn exchange(shared: &Shared, passing: Passing) -> Answer {
         };
         connection.marks.begin();
         let gate = gate.clone().map(|gate| Gate::new(gate, &connection));
-        match wait(&mut connection, request, gate, shared.settings.first_byte_timeout).await {
+        let limit = shared.settings.first_byte_timeout;
+        match wait(&record.client, &mut connection, request, gate, limit).await {
             Waited::Answered(response) => {
                 record.answered(response.status().as_u16(), &connection.marks);
                 return answer(shared, response, connection, record, wants_upgrade).await;
@@ -163,13 +165,15 @@ impl Gate {
 
 /// Sends the request and drives the connection until the response's head is there.
 async fn wait(
+    client: &Client,
     connection: &mut Connection,
     request: Request<Upload>,
     mut gate: Option<Gate>,
     limit: Option<Duration>,
 ) -> Waited {
     let handed = Stamp::now();
-    let mut response = pin!(connection.sender.try_send_request(request));
+    let sent = client.quietly(|| connection.sender.try_send_request(request));
+    let mut response = pin!(sent);
     poll_fn(|cx| {
         connection.drive(cx);
         if let Some(gate) = &mut gate
@@ -177,7 +181,8 @@ async fn wait(
         {
             connection.drive(cx);
         }
-        match response.as_mut().poll(cx) {
+        // Only driving the connection brings the response, so nobody need be woken for it.
+        match response.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(response)) => Poll::Ready(Waited::Answered(response)),
             Poll::Ready(Err(failed)) => Poll::Ready(Waited::Failed(failed)),
             Poll::Pending if is_overdue(connection, handed, limit, cx) => {
