@@ -31,6 +31,7 @@ mod pool;
 mod record;
 mod recording;
 mod refusals;
+mod seen;
 mod server;
 mod settings;
 mod shared;

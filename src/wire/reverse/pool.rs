@@ -33,10 +33,9 @@ impl Pool {
     }
 
     /// The connection that was used last and is still open.
-    pub(super) fn take(&self, cx: &mut Context<'_>) -> Option<Box<Connection>> {
+    pub(super) fn take(&self, now: Stamp, cx: &mut Context<'_>) -> Option<Box<Connection>> {
         loop {
             let mut connection = self.idle.borrow_mut().pop()?;
-            let now = Stamp::now();
             let probe = now.since(connection.idle_since) > TRUSTED;
             if now < connection.idle_until && connection.is_reusable(probe, cx) {
                 return Some(connection);

@@ -29,6 +29,7 @@ use super::headers::Headers;
 use super::message::Arrival;
 use super::recording::Recording;
 use super::refusals::Refusals;
+use super::seen::Seen;
 use super::settings::ReverseSettings;
 use super::shared::Shared;
 use super::trace::Tracing;
@@ -239,7 +240,9 @@ impl hyper::service::Service<Request<Incoming>> for Entry {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let followed = self.client.serve();
         let client = Rc::clone(&self.client);
-        let arrival = Arrival { request, client, followed, trace: None, wants_upgrade: false };
+        let seen = Seen::of(request.headers());
+        let arrival =
+            Arrival { request, client, followed, seen, trace: None, wants_upgrade: false };
         // Every layer is always ready: `poll_ready` has nothing to say here.
         self.layers.borrow_mut().call(arrival)
     }
