@@ -14,7 +14,7 @@ fn after_the_apis_101_bytes_go_both_ways() {
     let api = Api::start(|mut peer: Peer| {
         let head = peer.read_head().unwrap();
         assert!(
-            head.contains("Connection: Upgrade\r\n") && head.contains("Upgrade: websocket\r\n"),
+            head.contains("connection: Upgrade\r\n") && head.contains("upgrade: websocket\r\n"),
             "{head}"
         );
         peer.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly");
@@ -32,7 +32,7 @@ fn after_the_apis_101_bytes_go_both_ways() {
     let head = client.read_head().unwrap();
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     assert!(
-        head.contains("Upgrade: websocket\r\n") && head.contains("Connection: Upgrade\r\n"),
+        head.contains("upgrade: websocket\r\n") && head.contains("connection: Upgrade\r\n"),
         "{head}"
     );
     assert_eq!(client.read_exact(5), b"early");

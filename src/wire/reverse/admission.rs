@@ -9,6 +9,7 @@ use tower::Service;
 use super::body::Download;
 use super::message::{Arrival, refuse};
 use super::refusals::Either;
+use super::seen::Seen;
 
 /// Refuses requests of foreign pages.
 pub(super) struct Admission<S> {
@@ -38,7 +39,8 @@ where
         let headers = arrival.request.headers();
         // A request without `Host` came here only as HTTP/1.0, which no browser speaks.
         let host = headers.get(header::HOST).map_or(&b"localhost"[..], |host| host.as_bytes());
-        match arrival.client.shared.guard.admit(Some(host), origin(headers)) {
+        let origin = if arrival.seen.has(Seen::ORIGIN) { origin(headers) } else { None };
+        match arrival.client.shared.guard.admit(Some(host), origin) {
             Ok(()) => Either::Passed(self.inner.call(arrival)),
             Err(refusal) => {
                 let (status, reason, message) = (refusal.status, refusal.reason, refusal.message());

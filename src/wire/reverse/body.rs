@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -142,14 +142,22 @@ impl Streaming {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        // Asking for a frame first lets the connection know that there is room for one.
-        let mut polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        if polled.is_pending()
-            && let Some(connection) = &mut self.connection
-        {
-            connection.drive(cx);
-            polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        }
+        let incoming = &mut self.incoming;
+        let polled = match (&mut self.connection, &self.record) {
+            (Some(connection), Some(record)) => {
+                // Only driving the connection brings a frame, so nobody need be woken for one; and
+                // asking first lets the connection know that there is room.
+                let nobody = &mut Context::from_waker(Waker::noop());
+                let asked = record.client.quietly(|| Pin::new(&mut *incoming).poll_frame(nobody));
+                if asked.is_pending() {
+                    connection.drive(cx);
+                    Pin::new(incoming).poll_frame(nobody)
+                } else {
+                    asked
+                }
+            }
+            _ => Pin::new(incoming).poll_frame(cx),
+        };
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let (Some(bytes), Some(record)) = (frame.data_ref(), &mut self.record) {

@@ -3,12 +3,13 @@
 //! The socket stamps every read and write after the system call returned, lets the framing
 //! follower read along, and tells a finished exchange once the response's last byte was written.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 
 use http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -18,6 +19,7 @@ use super::framing::{Followed, Follower};
 use super::record::Finished;
 use super::shared::Shared;
 use super::tunnel::Tunnel;
+use super::waking::Waking;
 use crate::model::{ConnectionEvent, ConnectionId, Proxy, Stamp};
 
 /// What is known of a client connection.
@@ -32,6 +34,8 @@ pub(super) struct Client {
     pub(super) forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
     /// Set when the upstream switched protocols: what to copy to and from once hyper is done.
     pub(super) tunnel: RefCell<Option<Tunnel>>,
+    /// The waker of the task that serves this connection, once it runs.
+    waking: OnceCell<Arc<Waking>>,
     follower: RefCell<Follower>,
     finished: RefCell<Option<Finished>>,
     first_write: Cell<Option<Stamp>>,
@@ -56,6 +60,7 @@ impl Client {
                 .expect("an IP address is written in visible ASCII"),
             forwarded: RefCell::default(),
             tunnel: RefCell::default(),
+            waking: OnceCell::new(),
             follower: RefCell::default(),
             finished: RefCell::default(),
             first_write: Cell::new(None),
@@ -64,6 +69,19 @@ impl Client {
             upgraded: Cell::new(false),
             sent: Cell::new(0),
             received: Cell::new(0),
+        }
+    }
+
+    /// The waker to poll this connection with, within the task that `waker` wakes.
+    pub(super) fn waking(&self, waker: &Waker) -> &Arc<Waking> {
+        self.waking.get_or_init(|| Waking::of(waker))
+    }
+
+    /// Runs `step`, which makes ready only what is polled right afterwards.
+    pub(super) fn quietly<T>(&self, step: impl FnOnce() -> T) -> T {
+        match self.waking.get() {
+            Some(waking) => waking.quietly(step),
+            None => step(),
         }
     }
 

@@ -17,6 +17,7 @@ use tower::Service;
 
 use super::client::Client;
 use super::message::Arrival;
+use super::seen::Seen;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -48,8 +49,8 @@ impl<S: Service<Arrival>> Service<Arrival> for Headers<S> {
     fn call(&mut self, mut arrival: Arrival) -> Self::Future {
         let version = arrival.request.version();
         let headers = arrival.request.headers_mut();
-        arrival.wants_upgrade = clean_request(headers, version);
-        forward(headers, &arrival.client);
+        arrival.wants_upgrade = clean_request(headers, arrival.seen, version);
+        forward(headers, arrival.seen, &arrival.client);
         // An HTTP/1.0 client's request is ours from here on, and we speak 1.1.
         *arrival.request.version_mut() = Version::HTTP_11;
         self.inner.call(arrival)
@@ -57,13 +58,16 @@ impl<S: Service<Arrival>> Service<Arrival> for Headers<S> {
 }
 
 /// Removes what was meant for this hop. Whether the client asks to switch protocols.
-fn clean_request(headers: &mut HeaderMap, version: Version) -> bool {
-    let options = remove_listed(headers);
-    let trailers = headers.get(TE).is_some_and(|te| lists(te, "trailers"));
-    headers.remove(TE);
-    let upgrade = options.upgrade && version == Version::HTTP_11 && headers.contains_key(UPGRADE);
-    if !upgrade {
+fn clean_request(headers: &mut HeaderMap, seen: Seen, version: Version) -> bool {
+    let options = remove_listed(headers, seen);
+    let trailers =
+        seen.has(Seen::TE) && headers.remove(TE).is_some_and(|te| lists(&te, "trailers"));
+    let upgrade = options.upgrade && seen.has(Seen::UPGRADE) && version == Version::HTTP_11;
+    if seen.has(Seen::UPGRADE) && !upgrade {
         headers.remove(UPGRADE);
+    }
+    if seen.has(Seen::KEEP_ALIVE) {
+        headers.remove(KEEP_ALIVE);
     }
     // `Transfer-Encoding: chunked`, the only one that comes here, stays: it tells hyper to send a
     // body of unknown length with any method.
@@ -84,19 +88,35 @@ fn clean_request(headers: &mut HeaderMap, version: Version) -> bool {
 /// announced, if it did.
 pub(super) fn clean_response(head: &mut response::Parts) -> Option<Duration> {
     let headers = &mut head.headers;
-    remove_listed(headers);
-    let timeout = headers.remove(KEEP_ALIVE).as_ref().and_then(announced_timeout);
-    if headers.remove(TRANSFER_ENCODING).is_some() {
+    let seen = Seen::of(headers);
+    let mut timeout = None;
+    if seen.has(Seen::KEEP_ALIVE) {
+        timeout = headers.remove(KEEP_ALIVE).as_ref().and_then(announced_timeout);
+    }
+    remove_listed(headers, seen);
+    if seen.has(Seen::TRANSFER_ENCODING) {
+        headers.remove(TRANSFER_ENCODING);
         // Whoever obeyed this length would see another response than we do.
         headers.remove(CONTENT_LENGTH);
+    } else if headers.len() > headers.keys_len() {
+        one_length(headers);
     }
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    } else if head.status != StatusCode::UPGRADE_REQUIRED {
+    } else if seen.has(Seen::UPGRADE) && head.status != StatusCode::UPGRADE_REQUIRED {
         headers.remove(UPGRADE);
     }
     head.version = Version::HTTP_11;
     timeout
+}
+
+/// Several equal lengths become one; hyper has refused different ones.
+fn one_length(headers: &mut HeaderMap) {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    if let (Some(first), Some(_)) = (lengths.next(), lengths.next()) {
+        let first = first.clone();
+        headers.insert(CONTENT_LENGTH, first);
+    }
 }
 
 /// What a `Connection` header asked for.
@@ -106,8 +126,14 @@ struct Options {
 }
 
 /// Removes `Connection`, what it lists, and its relatives except `Keep-Alive` of a response.
-fn remove_listed(headers: &mut HeaderMap) -> Options {
+fn remove_listed(headers: &mut HeaderMap, seen: Seen) -> Options {
     let mut options = Options::default();
+    if seen.has(Seen::PROXY_CONNECTION) {
+        headers.remove(PROXY_CONNECTION);
+    }
+    if !seen.has(Seen::CONNECTION) {
+        return options;
+    }
     if let Entry::Occupied(entry) = headers.entry(CONNECTION) {
         let (_, values) = entry.remove_entry_mult();
         let mut listed = Vec::new();
@@ -131,7 +157,6 @@ fn remove_listed(headers: &mut HeaderMap) -> Options {
             headers.remove(name);
         }
     }
-    headers.remove(PROXY_CONNECTION);
     options
 }
 
@@ -157,11 +182,14 @@ fn announced_timeout(value: &HeaderValue) -> Option<Duration> {
 }
 
 /// Adds who the client is.
-fn forward(headers: &mut HeaderMap, client: &Client) {
-    // Of a request, `Keep-Alive` means nothing to anybody.
-    headers.remove(KEEP_ALIVE);
-    let shared = &client.shared;
-    let host = headers.entry(HOST).or_insert_with(|| shared.upstream_host.clone()).clone();
+fn forward(headers: &mut HeaderMap, seen: Seen, client: &Client) {
+    let host = match headers.get(HOST) {
+        Some(host) => host.clone(),
+        None => {
+            headers.insert(HOST, client.shared.upstream_host.clone());
+            client.shared.upstream_host.clone()
+        }
+    };
     let forwarded = {
         let mut cached = client.forwarded.borrow_mut();
         match &*cached {
@@ -173,10 +201,18 @@ fn forward(headers: &mut HeaderMap, client: &Client) {
             }
         }
     };
-    append(headers, FORWARDED, forwarded);
-    append(headers, FOR, client.forwarded_for.clone());
-    append(headers, PROTO, HTTP);
-    append(headers, FORWARDED_HOST, host);
+    for (name, bit, value) in [
+        (FORWARDED, Seen::FORWARDED, forwarded),
+        (FOR, Seen::FORWARDED_FOR, client.forwarded_for.clone()),
+        (PROTO, Seen::FORWARDED_PROTO, HTTP),
+        (FORWARDED_HOST, Seen::FORWARDED_HOST, host),
+    ] {
+        if seen.has(bit) {
+            append(headers, name, value);
+        } else {
+            headers.append(name, value);
+        }
+    }
 }
 
 /// `for=127.0.0.1;host="localhost:5001";proto=http`
@@ -247,7 +283,8 @@ mod tests {
             ("upgrade", "websocket"),
             ("proxy-connection", "keep-alive"),
         ]);
-        assert!(!clean_request(&mut headers, Version::HTTP_11));
+        let seen = Seen::of(&headers);
+        assert!(!clean_request(&mut headers, seen, Version::HTTP_11));
         assert_eq!(names(&headers), ["host", "content-length", "x-kept"]);
     }
 
@@ -255,19 +292,22 @@ mod tests {
     fn an_upgrade_and_the_wish_for_trailers_are_renewed() {
         let mut upgrade =
             headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
-        assert!(clean_request(&mut upgrade, Version::HTTP_11));
+        let seen = Seen::of(&upgrade);
+        assert!(clean_request(&mut upgrade, seen, Version::HTTP_11));
         assert_eq!(
             (&upgrade["connection"], &upgrade["upgrade"]),
             (&"Upgrade".parse().expect("v"), &"websocket".parse().expect("v"))
         );
 
         let mut trailers = headers(&[("connection", "TE"), ("te", "deflate, trailers")]);
-        assert!(!clean_request(&mut trailers, Version::HTTP_11));
+        let seen = Seen::of(&trailers);
+        assert!(!clean_request(&mut trailers, seen, Version::HTTP_11));
         assert_eq!(trailers["te"], "trailers");
         assert_eq!(trailers["connection"], "TE");
 
         let mut old = headers(&[("connection", "upgrade"), ("upgrade", "websocket")]);
-        assert!(!clean_request(&mut old, Version::HTTP_10));
+        let seen = Seen::of(&old);
+        assert!(!clean_request(&mut old, seen, Version::HTTP_10));
         assert!(old.is_empty());
     }
 

@@ -10,6 +10,7 @@ use super::body::{Download, Streaming};
 use super::client::Client;
 use super::framing::Followed;
 use super::record::Record;
+use super::seen::Seen;
 use crate::model::{ConnectionEvent, End, Proxy, TraceContext};
 
 /// A request as it came, before anybody decided whether it may pass.
@@ -17,6 +18,8 @@ pub(super) struct Arrival {
     pub(super) request: Request<Incoming>,
     pub(super) client: Rc<Client>,
     pub(super) followed: Followed,
+    /// Which headers the client sent.
+    pub(super) seen: Seen,
     /// The context for the upstream, once a layer has set it.
     pub(super) trace: Option<TraceContext>,
     /// The client asks to switch protocols.

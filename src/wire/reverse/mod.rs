@@ -31,12 +31,14 @@ mod pool;
 mod record;
 mod recording;
 mod refusals;
+mod seen;
 mod server;
 mod settings;
 mod shared;
 mod trace;
 mod tunnel;
 mod upstream;
+mod waking;
 
 pub use server::{Drained, ReverseError, bind, serve};
 pub use settings::{ReverseSettings, Upstream, UpstreamError};

@@ -33,10 +33,9 @@ impl Pool {
     }
 
     /// The connection that was used last and is still open.
-    pub(super) fn take(&self, cx: &mut Context<'_>) -> Option<Box<Connection>> {
+    pub(super) fn take(&self, now: Stamp, cx: &mut Context<'_>) -> Option<Box<Connection>> {
         loop {
             let mut connection = self.idle.borrow_mut().pop()?;
-            let now = Stamp::now();
             let probe = now.since(connection.idle_since) > TRUSTED;
             if now < connection.idle_until && connection.is_reusable(probe, cx) {
                 return Some(connection);
@@ -57,7 +56,8 @@ impl Pool {
         }
         let timeout =
             announced.map_or(self.timeout, |t| self.timeout.min(t.saturating_sub(MARGIN)));
-        let now = Stamp::now();
+        // The response's last byte has just been read: as good as reading the clock again.
+        let now = connection.marks.last_read();
         let until = now.as_nanos().saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(0));
         connection.idle_since = now;
         connection.idle_until = Stamp::from_nanos(until);

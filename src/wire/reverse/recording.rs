@@ -2,8 +2,8 @@
 //! response that hyper writes: `Server-Timing`, and who tells the record when.
 
 use std::convert::Infallible;
-use std::fmt::Write as _;
 use std::future::Future;
+use std::io::Write as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -50,7 +50,7 @@ where
     }
 
     fn call(&mut self, arrival: Arrival) -> Self::Future {
-        let Arrival { request, client, followed, trace, wants_upgrade } = arrival;
+        let Arrival { request, client, followed, trace, wants_upgrade, .. } = arrival;
         let trace = trace.expect("the tracing layer comes before this one");
         let (method, path) = (request.method(), request.uri().path());
         let record = Record::open(Rc::clone(&client), method, path, followed, trace);
@@ -99,7 +99,10 @@ where
 /// `proxy;dur=0.123`: what the proxy itself has added up to now, in milliseconds.
 fn server_timing(record: &Record) -> HeaderValue {
     let micros = record.overhead().as_micros();
-    let mut text = String::with_capacity(24);
-    let _ = write!(text, "proxy;dur={}.{:03}", micros / 1_000, micros % 1_000);
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("proxy"))
+    let mut text = [0; 40];
+    let mut left = &mut text[..];
+    // 40 bytes hold any number of microseconds that a duration can.
+    let _ = write!(left, "proxy;dur={}.{:03}", micros / 1_000, micros % 1_000);
+    let length = 40 - left.len();
+    HeaderValue::from_bytes(&text[..length]).unwrap_or(HeaderValue::from_static("proxy"))
 }

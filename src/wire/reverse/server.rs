@@ -6,7 +6,9 @@ use std::future::poll_fn;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ use super::headers::Headers;
 use super::message::Arrival;
 use super::recording::Recording;
 use super::refusals::Refusals;
+use super::seen::Seen;
 use super::settings::ReverseSettings;
 use super::shared::Shared;
 use super::trace::Tracing;
@@ -171,11 +174,11 @@ async fn serve_client(stream: TcpStream, client: Rc<Client>) {
         .preserve_header_case(case)
         .title_case_headers(case)
         .serve_connection(io, Entry::new(&client));
-    let (mut seated, mut draining) = (false, false);
-    let served = poll_fn(|cx| {
-        if !std::mem::replace(&mut seated, true) {
-            seat.wake_me(cx.waker());
-        }
+    let waker = poll_fn(|cx| Poll::Ready(Waker::from(Arc::clone(client.waking(cx.waker()))))).await;
+    seat.wake_me(&waker);
+    let mut draining = false;
+    let served = poll_fn(|_| {
+        let cx = &mut Context::from_waker(&waker);
         if shared.drain.has_begun() && !std::mem::replace(&mut draining, true) {
             Pin::new(&mut connection).graceful_shutdown();
         }
@@ -237,7 +240,9 @@ impl hyper::service::Service<Request<Incoming>> for Entry {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let followed = self.client.serve();
         let client = Rc::clone(&self.client);
-        let arrival = Arrival { request, client, followed, trace: None, wants_upgrade: false };
+        let seen = Seen::of(request.headers());
+        let arrival =
+            Arrival { request, client, followed, seen, trace: None, wants_upgrade: false };
         // Every layer is always ready: `poll_ready` has nothing to say here.
         self.layers.borrow_mut().call(arrival)
     }

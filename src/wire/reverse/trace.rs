@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tower::Service;
 
 use super::message::Arrival;
+use super::seen::Seen;
 use crate::model::TraceContext;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -40,7 +41,7 @@ impl<S: Service<Arrival>> Service<Arrival> for Tracing<S> {
     fn call(&mut self, mut arrival: Arrival) -> Self::Future {
         let context = {
             let mut ids = arrival.client.shared.ids.borrow_mut();
-            trace(arrival.request.headers_mut(), &mut ids)
+            trace(arrival.request.headers_mut(), arrival.seen, &mut ids)
         };
         arrival.trace = Some(context);
         self.inner.call(arrival)
@@ -48,24 +49,44 @@ impl<S: Service<Arrival>> Service<Arrival> for Tracing<S> {
 }
 
 /// Sets the headers for the upstream and tells the context they carry.
-fn trace(headers: &mut HeaderMap, ids: &mut Ids) -> TraceContext {
-    let mut given = headers.get_all(TRACEPARENT).iter();
-    let parent = match (given.next(), given.next()) {
-        (Some(one), None) => TraceContext::parse(one.as_bytes()),
-        _ => None,
-    };
+fn trace(headers: &mut HeaderMap, seen: Seen, ids: &mut Ids) -> TraceContext {
+    let parent = if seen.has(Seen::TRACEPARENT) { parent(headers) } else { None };
     let context = match parent {
         Some(parent) => TraceContext { span_id: ids.next(), ..parent },
         None => {
-            headers.remove(TRACESTATE);
+            if seen.has(Seen::TRACESTATE) {
+                headers.remove(TRACESTATE);
+            }
             let trace_id = u128::from(ids.next()) << 64 | u128::from(ids.next());
             TraceContext { trace_id, span_id: ids.next(), flags: 1 }
         }
     };
-    if let Ok(value) = HeaderValue::try_from(context.header()) {
-        headers.insert(TRACEPARENT, value);
-    }
+    headers.insert(TRACEPARENT, header(context));
     context
+}
+
+/// The client's context; none of several, as of a malformed one.
+fn parent(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut given = headers.get_all(TRACEPARENT).iter();
+    match (given.next(), given.next()) {
+        (Some(one), None) => TraceContext::parse(one.as_bytes()),
+        _ => None,
+    }
+}
+
+/// `00-<trace id>-<span id>-<flags>`, as `TraceContext::header` makes it, without the formatter.
+fn header(context: TraceContext) -> HeaderValue {
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    let mut write = |at: usize, digits: usize, mut number: u128| {
+        for place in (at..at + digits).rev() {
+            text[place] = b"0123456789abcdef"[(number & 15) as usize];
+            number >>= 4;
+        }
+    };
+    write(3, 32, context.trace_id);
+    write(36, 16, context.span_id.into());
+    write(53, 2, context.flags.into());
+    HeaderValue::from_bytes(&text).expect("digits and dashes are visible ASCII")
 }
 
 /// Makes ids: random enough not to meet another process's, not secret.
@@ -110,7 +131,8 @@ mod tests {
     #[test]
     fn a_clients_trace_is_continued_with_a_span_of_our_own() {
         let mut headers = headers(&[("traceparent", GIVEN), ("tracestate", "a=b")]);
-        let context = trace(&mut headers, &mut Ids::seeded());
+        let seen = Seen::of(&headers);
+        let context = trace(&mut headers, seen, &mut Ids::seeded());
         let given = TraceContext::parse(GIVEN.as_bytes()).expect("valid");
         assert_eq!((context.trace_id, context.flags), (given.trace_id, 0));
         assert_ne!(context.span_id, given.span_id);
@@ -126,7 +148,8 @@ mod tests {
             &[("traceparent", GIVEN), ("traceparent", GIVEN), ("tracestate", "a=b")],
         ] {
             let mut headers = headers(given);
-            let context = trace(&mut headers, &mut Ids::seeded());
+            let seen = Seen::of(&headers);
+            let context = trace(&mut headers, seen, &mut Ids::seeded());
             assert_eq!(context.flags, 1);
             assert_eq!(headers.get_all("traceparent").iter().count(), 1);
             assert_eq!(headers["traceparent"], context.header());

@@ -6,11 +6,12 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode, header, response};
@@ -38,13 +39,6 @@ pub(super) struct Upstream {
     shared: Rc<Shared>,
 }
 
-/// How waiting for a response's head ended.
-enum Waited {
-    Answered(Response<Incoming>),
-    Failed(TrySendError<Request<Upload>>),
-    Overdue,
-}
-
 impl Upstream {
     pub(super) fn new(shared: Rc<Shared>) -> Self {
         Self { shared }
@@ -54,49 +48,216 @@ impl Upstream {
 impl Service<Passing> for Upstream {
     type Response = Answer;
     type Error = Infallible;
-    /// The one box of a request's way through the layers.
-    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>>>>;
+    type Future = Exchanging;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, passing: Passing) -> Self::Future {
-        let shared = Rc::clone(&self.shared);
-        Box::pin(async move { Ok(exchange(&shared, passing).await) })
+    fn call(&mut self, passing: Passing) -> Exchanging {
+        let Passing { request, mut record, wants_upgrade } = passing;
+        let (request, gate) = with_upload(request, &mut record);
+        Exchanging {
+            shared: Rc::clone(&self.shared),
+            record: Some(record),
+            gate,
+            wants_upgrade,
+            step: Step::Unsent(request),
+        }
     }
 }
 
-async fn exchange(shared: &Shared, passing: Passing) -> Answer {
-    let Passing { request, mut record, wants_upgrade } = passing;
-    let (mut request, gate) = with_upload(request, &mut record);
-    loop {
-        let pooled = poll_fn(|cx| Poll::Ready(shared.pool.take(cx))).await;
-        let mut connection = match pooled {
-            Some(connection) => connection,
-            None => match shared.pool.connector.connect(&shared.settings).await {
-                Ok(connection) => {
-                    shared.tell_reachable(record.client.id, true);
-                    connection
+/// A request on its way to an answer. Written by hand: as an `async fn` it would be two kilobytes
+/// on the heap for each request.
+pub(super) struct Exchanging {
+    shared: Rc<Shared>,
+    /// Taken by the answer.
+    record: Option<Record>,
+    gate: Option<Arc<AtomicBool>>,
+    wants_upgrade: bool,
+    step: Step,
+}
+
+type Sent = dyn Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>>;
+
+enum Step {
+    Unsent(Request<Upload>),
+    /// No connection was idle; one is being opened.
+    Opening(Request<Upload>, Pin<Box<dyn Future<Output = io::Result<Box<Connection>>>>>),
+    Waiting(Waiting),
+    /// The upstream switched protocols.
+    Switching(Pin<Box<dyn Future<Output = Answer>>>),
+    Done,
+}
+
+/// A request that was handed to a connection.
+struct Waiting {
+    connection: Box<Connection>,
+    response: Pin<Box<Sent>>,
+    gate: Option<Box<Gate>>,
+    handed: Stamp,
+}
+
+impl Future for Exchanging {
+    type Output = Result<Answer, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        loop {
+            // Looked at in place: this step is polled the most, and moving it costs.
+            if let Step::Waiting(waiting) = &mut this.step {
+                let limit = this.shared.settings.first_byte_timeout;
+                let waited = ready!(waiting.poll(limit, cx));
+                if let Some(answer) = this.waited(waited) {
+                    return Poll::Ready(Ok(answer));
                 }
-                Err(error) => {
-                    shared.tell_reachable(record.client.id, false);
-                    return unreachable(shared, record, &error);
-                }
-            },
-        };
-        connection.marks.begin();
-        let gate = gate.clone().map(|gate| Gate::new(gate, &connection));
-        match wait(&mut connection, request, gate, shared.settings.first_byte_timeout).await {
-            Waited::Answered(response) => {
-                record.answered(response.status().as_u16(), &connection.marks);
-                return answer(shared, response, connection, record, wants_upgrade).await;
             }
-            Waited::Failed(mut failed) => match failed.take_message() {
-                Some(unsent) => request = unsent,
-                None => return gone(shared, record, &failed.into_error(), &connection.marks),
+            match std::mem::replace(&mut this.step, Step::Done) {
+                Step::Unsent(request) => {
+                    let now = Stamp::now();
+                    match this.shared.pool.take(now, cx) {
+                        Some(connection) => this.send(request, connection, now),
+                        None => this.open(request),
+                    }
+                }
+                Step::Opening(request, mut opening) => match opening.as_mut().poll(cx) {
+                    Poll::Ready(Ok(connection)) => {
+                        this.shared.tell_reachable(this.record().client.id, true);
+                        this.send(request, connection, Stamp::now());
+                    }
+                    Poll::Ready(Err(error)) => {
+                        let record = this.take_record();
+                        this.shared.tell_reachable(record.client.id, false);
+                        return Poll::Ready(Ok(unreachable(&this.shared, record, &error)));
+                    }
+                    Poll::Pending => {
+                        this.step = Step::Opening(request, opening);
+                        return Poll::Pending;
+                    }
+                },
+                Step::Switching(mut switching) => {
+                    let polled = switching.as_mut().poll(cx);
+                    if polled.is_pending() {
+                        this.step = Step::Switching(switching);
+                    }
+                    return polled.map(Ok);
+                }
+                Step::Waiting(_) | Step::Done => {
+                    unreachable!("a future is not polled after it is ready")
+                }
+            }
+        }
+    }
+}
+
+impl Exchanging {
+    fn open(&mut self, request: Request<Upload>) {
+        let shared = Rc::clone(&self.shared);
+        let opening = async move { shared.pool.connector.connect(&shared.settings).await };
+        self.step = Step::Opening(request, Box::pin(opening));
+    }
+
+    fn send(&mut self, request: Request<Upload>, mut connection: Box<Connection>, now: Stamp) {
+        connection.marks.begin();
+        let gate = self.gate.clone().map(|gate| Box::new(Gate::new(gate, &connection)));
+        let client = &self.record().client;
+        let response = client.quietly(|| connection.sender.try_send_request(request));
+        let response = Box::pin(response);
+        self.step = Step::Waiting(Waiting { connection, response, gate, handed: now });
+    }
+
+    /// The answer; none when the request goes to another connection.
+    fn waited(&mut self, waited: Waited) -> Option<Answer> {
+        let Step::Waiting(Waiting { connection, .. }) =
+            std::mem::replace(&mut self.step, Step::Done)
+        else {
+            unreachable!("called only while waiting")
+        };
+        match waited {
+            Ok(Some(response)) => {
+                let mut record = self.take_record();
+                record.answered(response.status().as_u16(), &connection.marks);
+                self.answer(response, connection, record)
+            }
+            Ok(None) => {
+                let record = self.take_record();
+                Some(overdue(&self.shared, record, &connection.marks))
+            }
+            Err(mut failed) => match failed.take_message() {
+                Some(unsent) => {
+                    self.step = Step::Unsent(unsent);
+                    None
+                }
+                None => {
+                    let (record, error) = (self.take_record(), failed.into_error());
+                    Some(gone(&self.shared, record, &error, &connection.marks))
+                }
             },
-            Waited::Overdue => return overdue(shared, record, &connection.marks),
+        }
+    }
+
+    /// Makes the answer of the upstream's response; none when it takes another step.
+    fn answer(
+        &mut self,
+        response: Response<Incoming>,
+        mut connection: Box<Connection>,
+        record: Record,
+    ) -> Option<Answer> {
+        let (mut head, incoming) = response.into_parts();
+        let keep_alive = clean_response(&mut head);
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            if !self.wants_upgrade {
+                return Some(unasked_switch(&self.shared, record));
+            }
+            self.step = Step::Switching(Box::pin(switch(head, connection, record)));
+            return None;
+        }
+        let marks = Rc::clone(&connection.marks);
+        let sending = record.meter.as_ref().is_some_and(|m| !m.is_done() && !m.is_held());
+        let connection = if sending {
+            // The response began before the request was whole. From here on both ways must move
+            // independently: a client that sends all before it reads would otherwise wait for
+            // itself.
+            tokio::task::spawn_local(poll_fn(move |cx| {
+                if connection.drive(cx) { Poll::Pending } else { Poll::Ready(()) }
+            }));
+            None
+        } else {
+            Some(connection)
+        };
+        let streaming = Streaming { incoming, connection, marks, record: Some(record), keep_alive };
+        Some(Answer { head, source: Source::Upstream(streaming) })
+    }
+
+    fn record(&self) -> &Record {
+        self.record.as_ref().expect("taken only by what ends the exchange")
+    }
+
+    fn take_record(&mut self) -> Record {
+        self.record.take().expect("taken only by what ends the exchange")
+    }
+}
+
+/// The response's head; none when the upstream is overdue; the request itself when nothing of it
+/// was sent.
+type Waited = Result<Option<Response<Incoming>>, TrySendError<Request<Upload>>>;
+
+impl Waiting {
+    fn poll(&mut self, limit: Option<Duration>, cx: &mut Context<'_>) -> Poll<Waited> {
+        let connection = &mut self.connection;
+        connection.drive(cx);
+        if let Some(gate) = &mut self.gate
+            && gate.poll(cx)
+        {
+            connection.drive(cx);
+        }
+        // Only driving the connection brings the response, so nobody need be woken for it.
+        match self.response.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => Poll::Ready(result.map(Some)),
+            Poll::Pending if is_overdue(connection, self.handed, limit, cx) => {
+                Poll::Ready(Ok(None))
+            }
+            Poll::Pending => Poll::Pending,
         }
     }
 }
@@ -161,34 +322,6 @@ impl Gate {
     }
 }
 
-/// Sends the request and drives the connection until the response's head is there.
-async fn wait(
-    connection: &mut Connection,
-    request: Request<Upload>,
-    mut gate: Option<Gate>,
-    limit: Option<Duration>,
-) -> Waited {
-    let handed = Stamp::now();
-    let mut response = pin!(connection.sender.try_send_request(request));
-    poll_fn(|cx| {
-        connection.drive(cx);
-        if let Some(gate) = &mut gate
-            && gate.poll(cx)
-        {
-            connection.drive(cx);
-        }
-        match response.as_mut().poll(cx) {
-            Poll::Ready(Ok(response)) => Poll::Ready(Waited::Answered(response)),
-            Poll::Ready(Err(failed)) => Poll::Ready(Waited::Failed(failed)),
-            Poll::Pending if is_overdue(connection, handed, limit, cx) => {
-                Poll::Ready(Waited::Overdue)
-            }
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
-}
-
 /// Whether nothing was written for longer than `limit` and no response came. A body that is still
 /// being sent is not the upstream's delay.
 fn is_overdue(
@@ -210,68 +343,24 @@ fn is_overdue(
     false
 }
 
-/// Makes the answer of the upstream's response.
-async fn answer(
-    shared: &Shared,
-    response: Response<Incoming>,
-    mut connection: Box<Connection>,
-    record: Record,
-    wants_upgrade: bool,
-) -> Answer {
-    let (mut head, incoming) = response.into_parts();
-    let keep_alive = clean_response(&mut head);
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        return switch(shared, head, connection, record, wants_upgrade).await;
-    }
-    one_length(&mut head);
-    let marks = Rc::clone(&connection.marks);
-    let sending = record.meter.as_ref().is_some_and(|m| !m.is_done() && !m.is_held());
-    let connection = if sending {
-        // The response began before the request was whole. From here on both ways must move
-        // independently: a client that sends all before it reads would otherwise wait for itself.
-        tokio::task::spawn_local(poll_fn(move |cx| {
-            if connection.drive(cx) { Poll::Pending } else { Poll::Ready(()) }
-        }));
-        None
-    } else {
-        Some(connection)
-    };
-    let streaming = Streaming { incoming, connection, marks, record: Some(record), keep_alive };
-    Answer { head, source: Source::Upstream(streaming) }
-}
-
-/// The upstream switched protocols: takes the socket out of hyper's hands.
-async fn switch(
-    shared: &Shared,
-    head: response::Parts,
-    mut connection: Box<Connection>,
-    record: Record,
-    wants_upgrade: bool,
-) -> Answer {
-    if !wants_upgrade {
-        let message = format!(
-            "The API at {} switched protocols (101) though the request did not ask for it.",
-            shared.settings.upstream.authority()
-        );
-        let status = StatusCode::BAD_GATEWAY;
-        return Answer::own(record, End::UpstreamGone, status, "upstream_protocol", &message);
-    }
+/// Takes the socket out of hyper's hands.
+async fn switch(head: response::Parts, mut connection: Box<Connection>, record: Record) -> Answer {
     poll_fn(|cx| if connection.drive(cx) { Poll::Pending } else { Poll::Ready(()) }).await;
     let (upstream, early) = connection.into_io();
     record.client.tunnel.replace(Some(Tunnel { upstream, early }));
     Answer { head, source: Source::Switched(record) }
 }
 
-/// Several equal lengths become one; hyper has refused different ones.
-fn one_length(head: &mut response::Parts) {
-    let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
-    if let (Some(first), Some(_)) = (lengths.next(), lengths.next()) {
-        let first = first.clone();
-        head.headers.insert(header::CONTENT_LENGTH, first);
-    }
+fn unasked_switch(shared: &Shared, record: Record) -> Answer {
+    let message = format!(
+        "The API at {} switched protocols (101) though the request did not ask for it.",
+        shared.settings.upstream.authority()
+    );
+    let status = StatusCode::BAD_GATEWAY;
+    Answer::own(record, End::UpstreamGone, status, "upstream_protocol", &message)
 }
 
-fn unreachable(shared: &Shared, record: Record, error: &std::io::Error) -> Answer {
+fn unreachable(shared: &Shared, record: Record, error: &io::Error) -> Answer {
     let authority = shared.settings.upstream.authority();
     let message = format!(
         "The API at {authority} cannot be reached: {error}. Start it (for Flask: `flask run --port \

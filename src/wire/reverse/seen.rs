@@ -1,0 +1,51 @@
+//! Which of the headers that matter here a message has, from one walk over its names.
+//!
+//! Every look-up in a header map hashes the name; a proxy that asks for a dozen headers, most of
+//! them absent, would spend more on asking than on all it changes.
+
+use http::HeaderMap;
+
+macro_rules! names {
+    ($($constant:ident = $bit:literal, $name:literal;)*) => {
+        impl Seen {
+            $(pub(super) const $constant: Self = Self(1 << $bit);)*
+
+            pub(super) fn of(headers: &HeaderMap) -> Self {
+                let mut seen = Self(0);
+                for name in headers.keys() {
+                    seen.0 |= match name.as_str() {
+                        $($name => 1 << $bit,)*
+                        _ => 0,
+                    };
+                }
+                seen
+            }
+        }
+    };
+}
+
+/// A set of header names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Seen(u16);
+
+names! {
+    CONNECTION = 0, "connection";
+    KEEP_ALIVE = 1, "keep-alive";
+    PROXY_CONNECTION = 2, "proxy-connection";
+    TE = 3, "te";
+    UPGRADE = 4, "upgrade";
+    TRANSFER_ENCODING = 5, "transfer-encoding";
+    ORIGIN = 6, "origin";
+    TRACEPARENT = 7, "traceparent";
+    TRACESTATE = 8, "tracestate";
+    FORWARDED = 9, "forwarded";
+    FORWARDED_FOR = 10, "x-forwarded-for";
+    FORWARDED_PROTO = 11, "x-forwarded-proto";
+    FORWARDED_HOST = 12, "x-forwarded-host";
+}
+
+impl Seen {
+    pub(super) fn has(self, name: Self) -> bool {
+        self.0 & name.0 != 0
+    }
+}
