@@ -60,6 +60,13 @@ pub async fn greet(node: &Node) -> Result<Greeting, NodeError> {
     Ok(Greeting { identity, client, head: head(node).await? })
 }
 
+/// Asks which instance of the node this is; none where it does not tell.
+pub async fn instance(node: &Node) -> Result<Option<B256>, NodeError> {
+    let answers = node.batch(vec![("hardhat_metadata", json!([]))]).await?;
+    let metadata = answers.into_iter().next().and_then(Answer::ok);
+    Ok(metadata.and_then(|m| read::<Metadata>("metadata", &m).ok()).map(|m| m.instance_id))
+}
+
 /// Asks where the head is.
 pub async fn head(node: &Node) -> Result<Header, NodeError> {
     node.call("a block", ("eth_getBlockByNumber", json!(["latest", false]))).await

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::follow::{DEEPEST_REORGANISATION, Place, Told};
-use super::greet::{Greeting, Identity, greet, head};
+use super::greet::{Greeting, Identity, greet, head, instance};
 use super::json::{FullBlock, Header};
 use super::node::{Answer, Ask, Node, NodeError, read};
 use super::receipts::{Contents, Receipts, Replay};
@@ -286,6 +286,12 @@ impl Watcher {
     async fn listens(&mut self, node: &Node) -> Result<bool, NodeError> {
         let header = head(node).await?;
         if self.told.place(&header) != Place::Known {
+            return Ok(false);
+        }
+        // A node that was reset keeps the socket open, and can reach the same head again.
+        if let Some(before) = self.identity.as_ref().and_then(|identity| identity.instance)
+            && instance(node).await?.is_some_and(|instance| instance != before)
+        {
             return Ok(false);
         }
         if self.told.last().is_some_and(|(last, _)| header.number() < last) {

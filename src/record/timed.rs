@@ -70,11 +70,11 @@ impl<V> Timed<V> {
         self.deadlines.clear();
     }
 
-    /// Makes everything due.
-    pub fn hurry(&mut self) {
+    /// Makes everything due at `latest`, if it is not earlier.
+    pub fn hurry(&mut self, latest: Stamp) {
         self.deadlines.clear();
         for (hash, ((deadline, arrived), _)) in &mut self.values {
-            *deadline = Stamp::default();
+            *deadline = latest.min(*deadline);
             self.deadlines.insert((*deadline, *arrived), *hash);
         }
     }

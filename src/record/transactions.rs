@@ -196,11 +196,13 @@ impl Transactions {
         wanted.append(&mut self.wanted);
     }
 
-    /// The chain is another one: what was pending will never be mined, and is told as lost when
-    /// [`expire`](Self::expire) is called next.
+    /// The chain is another one: what was pending there will never be mined, and is told as lost after
+    /// a grace, in which the new chain's first blocks are caught up on. They hold what was sent
+    /// between the restart and its being noticed.
     pub fn restarted(&mut self) {
-        self.pending.hurry();
-        self.held.hurry();
+        let latest = after(self.now, GRACE);
+        self.pending.hurry(latest);
+        self.held.hurry(latest);
         self.settled.clear();
         self.asked.clear();
         self.wanted.clear();

@@ -216,7 +216,11 @@ fn a_real_prometheus_answers_a_query_for_every_family() {
         assert!(families.iter().any(|(name, _)| *name == needed), "{needed} is not exported");
     }
     for (name, kind) in families {
-        let series = if kind == "histogram" { format!("{name}_count") } else { name.to_owned() };
+        let series = if matches!(kind, "histogram" | "summary") {
+            format!("{name}_count")
+        } else {
+            name.to_owned()
+        };
         until(&format!("Prometheus to know {series}"), || {
             (!prometheus.query(&series).is_empty()).then_some(())
         });

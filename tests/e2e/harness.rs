@@ -333,8 +333,12 @@ pub fn try_http(
         head += &format!("Content-Length: {}\r\n", body.len());
     }
     stream.write_all((head + "\r\n").as_bytes())?;
-    stream.write_all(body)?;
-    read_answer(BufReader::new(stream), method == "HEAD")
+    // An answer may begin before the request has ended; who writes all first may wait for ever.
+    let mut sending = stream.try_clone()?;
+    std::thread::scope(|scope| {
+        scope.spawn(move || sending.write_all(body));
+        read_answer(BufReader::new(stream), method == "HEAD")
+    })
 }
 
 fn read_answer(mut reader: impl BufRead, bodiless: bool) -> std::io::Result<Answer> {

@@ -338,7 +338,7 @@ fn what_never_comes_is_lost() {
     assert_eq!(recorder.only().status, TransactionStatus::Lost);
     recorder.accept(0xbb, 603_000);
     recorder.transactions.restarted();
-    recorder.expire(603_010);
+    recorder.expire(604_100);
     assert_eq!(recorder.only().status, TransactionStatus::Lost);
     assert_eq!(recorder.transactions.pending(), 0);
 }

@@ -396,7 +396,7 @@ fn overdue(shared: &Shared, mut record: Record, marks: &Marks) -> Answer {
     record.sent(marks);
     let message = format!(
         "The API at {} did not begin to answer within {:?}. It may still be working on the \
-         request. `first_byte_timeout` sets the limit.",
+         request. `api.response_timeout_ms` sets the limit.",
         shared.settings.upstream.authority(),
         shared.settings.first_byte_timeout.unwrap_or_default()
     );
