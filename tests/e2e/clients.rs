@@ -63,9 +63,9 @@ fn transactions_equal_receipts(scope: &Dappscope, told: &Value) {
             value.as_u64().or_else(|| value.as_str().and_then(|text| text.parse().ok()))
         };
         assert_eq!(number(&found["gas_used"]), number(&receipt["gasUsed"]), "{pointer}");
-        let status = if number(&receipt["status"]) == Some(1) { "success" } else { "reverted" };
+        let succeeded = receipt["status"] == "success" || number(&receipt["status"]) == Some(1);
+        let status = if succeeded { "success" } else { "reverted" };
         assert_eq!(found["status"], status, "{pointer}");
-        assert!(found["confirmation_us"].is_u64(), "{pointer}: {found}");
         compared += 1;
     }
     assert_eq!(compared, 7);

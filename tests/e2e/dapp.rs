@@ -79,6 +79,10 @@ fn mint_list_buy_cancel_and_a_refusal_are_known_by_name_gas_and_reason() {
         if !success {
             assert_eq!(found["reason"], "WrongPrice");
         }
+        // Hardhat mines inside the call that submits: the block is seen about when it is answered.
+        let confirmation = found["confirmation_us"].as_u64().expect("it passed the relay");
+        let submission = found["submission_us"].as_u64().expect("it passed the relay");
+        assert!(confirmation > 0 && confirmation < submission + 250_000, "{found}");
     }
     let metrics = dapp.scope.settled();
     let gas = metrics.sum("evm_transaction_gas_used_sum", &[("function", "buy")]);
