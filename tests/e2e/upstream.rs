@@ -6,6 +6,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+const ANSWER: &str = r#"{"jsonrpc":"2.0","id":1,"result":"0x1"}"#;
+
 /// An upstream in this process; it ends with the process.
 pub struct Upstream {
     pub address: SocketAddr,
@@ -13,16 +15,17 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Answers every POST with `{"jsonrpc":"2.0","id":1,"result":"0x1"}`.
+    /// Answers every request with [`ANSWER`].
     pub fn start() -> Self {
         Self::with(|stream| {
             let mut writer = stream.try_clone()?;
             let mut reader = BufReader::new(stream);
             while let Some(length) = read_head(&mut reader)? {
                 std::io::copy(&mut (&mut reader).take(length), &mut std::io::sink())?;
-                writer.write_all(
-                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 38\r\n\r\n\
-                      {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"0x1\"}",
+                write!(
+                    writer,
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{ANSWER}",
+                    ANSWER.len()
                 )?;
             }
             Ok(())
