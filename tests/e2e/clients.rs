@@ -54,7 +54,7 @@ fn transactions_equal_receipts(scope: &Dappscope, told: &Value) {
         let receipt = told.pointer(pointer).unwrap_or_else(|| panic!("no {pointer}"));
         let hash = receipt["hash"].as_str().or(receipt["transactionHash"].as_str()).unwrap();
         let found = until("the transaction to be recorded", || {
-            let found = scope.ask("dappscope_transactions", json!({"hash": hash, "last": "1d"}));
+            let found = scope.ask("dappscope_transactions", &json!({"hash": hash, "last": "1d"}));
             found["transactions"].as_array().and_then(|list| list.first().cloned())
         });
         assert_eq!(found["contract"], contract, "{pointer}");

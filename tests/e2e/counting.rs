@@ -205,7 +205,7 @@ fn recount(scope: &Dappscope) -> Counts {
         if !cursor.is_null() {
             params["before"] = cursor;
         }
-        let page = scope.ask("dappscope_calls", params);
+        let page = scope.ask("dappscope_calls", &params);
         for call in page["calls"].as_array().unwrap() {
             let text = |name: &str| call[name].as_str().unwrap_or_default().to_owned();
             let error = call["error_code"].as_i64().map_or(String::new(), |code| code.to_string());
@@ -222,7 +222,7 @@ fn recount(scope: &Dappscope) -> Counts {
 /// its own thread to run.
 fn durations_agree(scope: &Dappscope, times: &mut [Duration]) {
     let overview = until("the store to know all", || {
-        let overview = scope.ask("dappscope_overview", json!({"last": "1h"}));
+        let overview = scope.ask("dappscope_overview", &json!({"last": "1h"}));
         (overview["calls"]["count"] == 30_000).then_some(overview)
     });
     for (name, share) in [("p50_us", 0.5), ("p99_us", 0.99)] {

@@ -65,7 +65,7 @@ fn mint_list_buy_cancel_and_a_refusal_are_known_by_name_gas_and_reason() {
     for (hash, gas, success, name) in &expected {
         let found = until("the transaction to be recorded", || {
             let list =
-                dapp.scope.ask("dappscope_transactions", json!({"hash": hash, "last": "1d"}));
+                dapp.scope.ask("dappscope_transactions", &json!({"hash": hash, "last": "1d"}));
             list["transactions"].as_array().and_then(|list| list.first().cloned())
         });
         let known = format!(
@@ -104,7 +104,7 @@ fn mint_list_buy_cancel_and_a_refusal_are_known_by_name_gas_and_reason() {
     assert_eq!(requests("/api/nfts/{id}/buy", "200"), 1.0);
     assert_eq!(requests("/api/nfts/{id}/buy", "409"), 1.0);
     assert_eq!(requests("/api/nfts/{id}/cancel", "200"), 1.0);
-    let listed = dapp.scope.ask("dappscope_requests", json!({"last": "1d", "limit": 100}));
+    let listed = dapp.scope.ask("dappscope_requests", &json!({"last": "1d", "limit": 100}));
     assert_eq!(listed["requests"].as_array().unwrap().len(), 7);
 }
 
@@ -122,7 +122,7 @@ fn a_contract_that_was_there_before_is_named_by_its_code() {
     assert_eq!(status, 201, "{answer}");
     let hash = answer["transaction"]["hash"].as_str().unwrap();
     let found = until("the transaction to be recorded", || {
-        let list = scope.ask("dappscope_transactions", json!({"hash": hash, "last": "1d"}));
+        let list = scope.ask("dappscope_transactions", &json!({"hash": hash, "last": "1d"}));
         list["transactions"].as_array().and_then(|list| list.first().cloned())
     });
     assert_eq!((&found["contract"], &found["function"]), (&json!("MarketNFT"), &json!("mint")));

@@ -139,7 +139,7 @@ fn killed_fifty_times_under_load_the_store_opens_and_a_quarter_second_is_lost_at
 const SLACK: Duration = Duration::from_millis(100);
 
 fn count_calls(scope: &Dappscope) -> u64 {
-    let overview = scope.ask("dappscope_overview", json!({"last": "1d"}));
+    let overview = scope.ask("dappscope_overview", &json!({"last": "1d"}));
     overview["calls"]["count"].as_u64().unwrap_or(0)
 }
 

@@ -162,7 +162,7 @@ impl Dappscope {
     }
 
     /// A method of dappscope's own API; panics on an error.
-    pub fn ask(&self, method: &str, params: Value) -> Value {
+    pub fn ask(&self, method: &str, params: &Value) -> Value {
         let answer = call(self.page, "/rpc", method, &json!([params]));
         assert!(answer["error"].is_null(), "{method} answered {answer}");
         answer["result"].clone()

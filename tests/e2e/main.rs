@@ -3,6 +3,8 @@
 //!
 //! Needs what `tests/run.sh` sets up.
 
+#![expect(clippy::unwrap_used, reason = "what a test cannot do without ends it")]
+
 mod clients;
 mod counting;
 mod dapp;
