@@ -1,6 +1,6 @@
 //! Imports run downwards only: each folder of `src/` may use the folders named here and no others.
 //!
-//! Scans the sources for `crate::`, `super::` and `dappscope::` paths. A new folder needs a line in
+//! Scans the sources for `crate::` and `super::` paths. A new folder needs a line in
 //! [`LAYERS`].
 
 use std::collections::BTreeMap;
@@ -93,7 +93,6 @@ fn heads(code: &str, prefix: &str) -> Vec<String> {
 /// The layers that a file's code names.
 fn used(module: &[String], code: &str) -> Vec<String> {
     let mut layers = heads(code, "crate::");
-    layers.extend(heads(code, "dappscope::"));
     // As many `super::` as the module is deep lead to the crate's root; one more inside an inline
     // `mod tests`.
     for depth in [module.len(), module.len() + 1] {
@@ -143,7 +142,6 @@ fn the_scan_sees_every_way_to_write_an_import() {
         "use crate::{model::Sample, wire::Relay};",
         "use super::super::wire;",
         "fn f() { crate::wire::start() }",
-        "use dappscope::wire;",
     ] {
         assert!(used(&module, code).contains(&"wire".to_owned()), "{code}");
     }

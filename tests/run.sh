@@ -38,5 +38,5 @@ cargo fmt --check
 step "Lints"
 cargo clippy --locked --all-targets --quiet -- -D warnings
 step "Tests"
-cargo test --locked "$@"
+cargo test --locked --no-fail-fast "$@"
 step "Done"
