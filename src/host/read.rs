@@ -193,25 +193,4 @@ mod tests {
         reader.roles[0].found = None;
         assert_eq!(roles(&reader.read()), [("dappscope", own)]);
     }
-
-    /// Prints what a reading costs; run with `-- --ignored --nocapture`.
-    #[test]
-    #[ignore = "a measurement, for a quiet machine"]
-    fn a_reading_costs_little() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let mut reader = Reader::new(&[(Role::known("flask"), port)]).unwrap();
-        for round in 0..5 {
-            let started = Instant::now();
-            let reading = reader.read();
-            eprintln!("reading {round}: {:?}, {reading:?}", started.elapsed());
-            std::thread::sleep(Duration::from_millis(250));
-        }
-        let cpu = |reading: &HostReading| reading.processes[0].cpu_seconds;
-        let before = cpu(&reader.read());
-        for _ in 0..1_000 {
-            reader.read();
-        }
-        eprintln!("CPU: {} ms a reading", cpu(&reader.read()) - before);
-    }
 }

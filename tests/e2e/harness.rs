@@ -332,8 +332,11 @@ pub fn try_http(
     if !body.is_empty() || method == "POST" {
         head += &format!("Content-Length: {}\r\n", body.len());
     }
-    stream.write_all((head + "\r\n").as_bytes())?;
-    // An answer may begin before the request has ended; who writes all first may wait for ever.
+    // In one piece, as clients send small calls. Of a large one an answer may begin before it has
+    // ended, and who writes all first may wait for ever.
+    let first = body.len().min(32 * 1024);
+    stream.write_all(&[(head + "\r\n").as_bytes(), &body[..first]].concat())?;
+    let body = &body[first..];
     let mut sending = stream.try_clone()?;
     std::thread::scope(|scope| {
         scope.spawn(move || sending.write_all(body));

@@ -131,7 +131,7 @@ fn an_api_that_does_not_begin_to_answer_is_given_up() {
     let response = client.send(get("/"));
     assert_eq!(response.status(), 504);
     assert!(started.elapsed() >= limit && started.elapsed() < limit * 10);
-    assert!(response.text().contains("first_byte_timeout"), "{}", response.text());
+    assert!(response.text().contains("api.response_timeout_ms"), "{}", response.text());
     assert_eq!(proxy.await_request().end, End::TimedOut);
 }
 
