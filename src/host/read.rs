@@ -159,7 +159,6 @@ fn read_process(role: Role, pid: Pid, process: &Process) -> ProcessReading {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
-    use std::time::{Duration, Instant};
 
     use super::*;
 
