@@ -131,6 +131,9 @@ impl Own {
         for kind in SampleKind::ALL {
             family::raise(&self.seen.with_label_values(&[kind.as_str()]), tally.seen(kind));
         }
+        // What was dropped before it was decoded has no kind; without it the sums would not agree.
+        let undecoded = tally.dropped(DropReason::QueueFull);
+        family::raise(&self.seen.with_label_values(&["undecoded"]), undecoded);
         self.queue_depth.set(family::as_gauge(queue.depth() as u64));
         self.queue_capacity.set(family::as_gauge(queue.capacity() as u64));
     }
