@@ -4,6 +4,8 @@
 //! Start: store, recorder, proxies, watchers, page. End: the proxies finish what is under way, the
 //! watchers stop, the recorder empties the queue, the store writes and seals, the page goes last.
 
+mod narrator;
+
 use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -14,6 +16,8 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::{mpsc, watch};
 use tokio::task;
+
+use narrator::Narrator;
 
 use crate::chain::{self, WatchSettings, artifacts::follow_artifacts};
 use crate::config::{Config, LogFormat, Upstream};
@@ -160,8 +164,12 @@ impl App {
         let routes = Routes::new(&config.api.routes);
         let metrics = Arc::new(metrics(&tally, &queue, &store)?);
         let (live_sink, live) = view::live();
-        let sinks: Vec<Box<dyn Sink>> =
-            vec![Box::new(writer.sink()), Box::new(metrics.sink()), Box::new(live_sink)];
+        let sinks: Vec<Box<dyn Sink>> = vec![
+            Box::new(writer.sink()),
+            Box::new(metrics.sink()),
+            Box::new(live_sink),
+            Box::new(Narrator::default()),
+        ];
         let (wanted, addresses_wanted) = mpsc::channel(1_024);
         let (compiled, artifacts) = std_mpsc::channel();
         let recorder = Recorder::start(

@@ -74,7 +74,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the runtime")
 }
 
-/// Turns true at the first Ctrl-C or SIGTERM; a second one ends the program at once.
+/// Turns true at the first Ctrl-C, SIGTERM or SIGHUP; a second one ends the program at once.
 fn asked_to_end() -> anyhow::Result<watch::Receiver<bool>> {
     let (stop, stopping) = watch::channel(false);
     let mut signals = Signals::listen().context("cannot listen for Ctrl-C")?;
@@ -94,6 +94,9 @@ struct Signals {
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
+    /// The terminal was closed.
+    #[cfg(unix)]
+    hang_up: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -104,6 +107,7 @@ impl Signals {
             Ok(Self {
                 terminate: signal(SignalKind::terminate())?,
                 interrupt: signal(SignalKind::interrupt())?,
+                hang_up: signal(SignalKind::hangup())?,
             })
         }
         #[cfg(not(unix))]
@@ -115,6 +119,7 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            _ = self.hang_up.recv() => {}
         }
         #[cfg(not(unix))]
         if tokio::signal::ctrl_c().await.is_err() {

@@ -126,7 +126,13 @@ pub async fn follow_artifacts(
         };
         watcher = back;
         for Warning { path, cause } in &scan.warnings {
-            tracing::warn!(path = %path.display(), "artifact not used: {cause}");
+            match cause {
+                // Of the usual folders a project has one, and before it is compiled none.
+                LoadError::Folder(error) if error.kind() == io::ErrorKind::NotFound => {
+                    tracing::debug!(path = %path.display(), "no artifacts here yet");
+                }
+                cause => tracing::warn!(path = %path.display(), "artifact not used: {cause}"),
+            }
         }
         for artifact in scan.artifacts {
             if artifacts.send(artifact).is_err() {

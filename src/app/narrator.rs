@@ -1,0 +1,62 @@
+//! Tells people in the log what they want to know at once: the node or the API is away or back, and
+//! somebody was refused. One line a second at most for refusals, however many there are.
+
+use std::time::{Duration, Instant};
+
+use crate::model::{Event, Proxy, Sample, Sink};
+
+const REFUSALS_EVERY: Duration = Duration::from_secs(1);
+
+/// A sink that keeps nothing and logs what happens.
+#[derive(Default)]
+pub struct Narrator {
+    refusal_told: Option<Instant>,
+    refusals_untold: u64,
+}
+
+impl Narrator {
+    fn refused(&mut self, proxy: Proxy, status: u16, reason: &str) {
+        if self.refusal_told.is_some_and(|told| told.elapsed() < REFUSALS_EVERY) {
+            self.refusals_untold += 1;
+            return;
+        }
+        let others = std::mem::take(&mut self.refusals_untold);
+        self.refusal_told = Some(Instant::now());
+        tracing::warn!(
+            proxy = proxy.as_str(),
+            status,
+            reason,
+            others,
+            "a request was refused; [{0}] allowed_hosts and allowed_origins let others in",
+            proxy.as_str()
+        );
+    }
+}
+
+impl Sink for Narrator {
+    fn accept(&mut self, _samples: &[Sample]) {}
+
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Refused { proxy, status, reason } => self.refused(*proxy, *status, reason),
+            Event::Upstream { proxy: Proxy::Api, reachable: false } => {
+                tracing::warn!("the API cannot be reached; requests to it are answered with 502");
+            }
+            Event::Upstream { proxy: Proxy::Api, reachable: true } => {
+                tracing::info!("the API answers");
+            }
+            Event::NodeUp { chain_id, client, .. } => {
+                tracing::info!("the node answers: {client}, chain {chain_id}");
+            }
+            Event::NodeDown => {
+                tracing::warn!("the node cannot be reached; it is tried again and again");
+            }
+            Event::NodeRestarted => {
+                tracing::warn!(
+                    "the chain began anew; wallets may need their account reset, contracts a deployment"
+                );
+            }
+            _ => {}
+        }
+    }
+}
