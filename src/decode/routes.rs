@@ -7,6 +7,7 @@
 //!
 //! Paths come from outside: whatever is in them, a route is printable ASCII of at most 128 bytes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -246,8 +247,36 @@ fn shape(segment: &str) -> Option<&'static str> {
         _ if bytes.len() > 4 && bytes[bytes.len() - 4..].eq_ignore_ascii_case(b".eth") => {
             Some("{name}")
         }
+        _ if is_secret(bytes) => Some(TOKEN),
         _ => None,
     }
+}
+
+/// Stands for what may be a key, a password or a person.
+const TOKEN: &str = "{token}";
+
+/// Whether a segment may be a secret: an API key, a signed token, a mail address. Rather one too
+/// many than one in a label: a word with digits in it of 16 letters, or any of 32, is hidden.
+fn is_secret(bytes: &[u8]) -> bool {
+    let digits = bytes.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let word = bytes.iter().all(u8::is_ascii_alphanumeric);
+    bytes.iter().any(|byte| b"@;=".contains(byte))
+        || bytes.starts_with(b"eyJ")
+        || bytes.starts_with(b"sk_")
+        || bytes.starts_with(b"pk_")
+        || bytes.len() >= 32
+        || (bytes.len() >= 16 && word && (digits > 0 || bytes.iter().any(u8::is_ascii_uppercase)))
+}
+
+/// A path with what may be secret in it hidden; ids, hashes and addresses of the chain stay.
+pub fn without_secrets(path: &str) -> Cow<'_, str> {
+    let hidden = |segment: &&str| shape(segment) == Some(TOKEN);
+    if !path.split('/').any(|segment| !segment.is_empty() && hidden(&segment)) {
+        return Cow::Borrowed(path);
+    }
+    let segments: Vec<&str> =
+        path.split('/').map(|s| if !s.is_empty() && hidden(&s) { TOKEN } else { s }).collect();
+    Cow::Owned(segments.join("/"))
 }
 
 fn is_uuid(bytes: &[u8]) -> bool {
@@ -366,7 +395,7 @@ mod tests {
     fn hostile_paths_become_harmless_routes() {
         assert_eq!(route("/%3Cscript%3E/a"), "/{*}/a");
         assert_eq!(route("/a/\u{1b}[31m\r\n/b"), "/a/{*}/b");
-        assert_eq!(route(&format!("/{}", "x".repeat(60_000))), "/{*}");
+        assert_eq!(route(&format!("/{}", "x".repeat(60_000))), "/{token}");
         assert_eq!(route(&"/a".repeat(30_000)), "/a/a/a/a/a/a/a/a/{*}");
         assert_eq!(route("//a///b"), "/a/b");
         assert_eq!(route("/../../etc/passwd"), "/../../etc/passwd");

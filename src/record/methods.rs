@@ -125,6 +125,10 @@ impl Methods {
         if let Some((&name, &class)) = self.known.get_key_value(name) {
             return Some((Method::known(name), class));
         }
+        // Free text is no method: control characters and the like stay out of labels.
+        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:-/".contains(&b)) {
+            return None;
+        }
         let before = self.met.overflow();
         let method = self.met.admit(name);
         (self.met.overflow() == before).then_some((method, Other))
@@ -154,5 +158,6 @@ mod tests {
         assert_eq!(methods.admit("x_0"), Some((Method::known("x_0"), Other)));
         assert_eq!(methods.admit("eth_call"), Some((Method::known("eth_call"), Call)));
         assert_eq!(methods.admit(&"x".repeat(129)), None);
+        assert_eq!(Methods::new().admit("eth_call\r\nSet-Cookie: a=b"), None);
     }
 }

@@ -63,7 +63,12 @@ impl Access {
             return Err(Refused(400, "more than one Host header".to_owned()));
         }
         let host = host.map(http::HeaderValue::as_bytes);
-        let origin = request.headers.get(ORIGIN).map(http::HeaderValue::as_bytes);
+        let mut origins = request.headers.get_all(ORIGIN).iter().map(http::HeaderValue::as_bytes);
+        // No browser sends two: neither is believed.
+        let origin = match (origins.next(), origins.next()) {
+            (first, None) => first,
+            _ => Some(b"several".as_slice()),
+        };
         // The page's own requests: their host is judged, and their origin is that host.
         let foreign = origin.filter(|origin| !is_same(origin, host));
         (self.admit)(host, foreign).map_err(|(status, words)| Refused(status, words))?;

@@ -149,7 +149,10 @@ fn whole_request<'b>(
                 head.hosts += 1;
                 head.host = Some(header.value);
             }
-            6 if is(header, "origin") => head.origin = Some(header.value),
+            6 if is(header, "origin") => {
+                // No browser sends two; which of them the node would believe nobody knows.
+                head.origin = Some(if head.origin.is_none() { header.value } else { b"several" });
+            }
             7 if is(header, "upgrade") => {
                 upgrade =
                     if is_websocket(header.value) { Upgrade::WebSocket } else { Upgrade::Other };

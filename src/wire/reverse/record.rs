@@ -11,6 +11,7 @@ use super::body::Meter;
 use super::client::Client;
 use super::connection::Marks;
 use super::framing::Followed;
+use crate::decode::routes::without_secrets;
 use crate::model::{
     ApiExchange, End, HttpMethod, Observation, Observer, Route, Stamp, Timing, TraceContext,
 };
@@ -45,7 +46,7 @@ impl Record {
             peer: client.peer,
             http_method: method_label(method),
             route: Route::other(),
-            path: path[..path.floor_char_boundary(LONGEST_PATH)].into(),
+            path: without_secrets(&path[..path.floor_char_boundary(LONGEST_PATH)]).into(),
             status: 0,
             timing: Timing { request_started: followed.started, ..Timing::default() },
             end: End::ClientGone,
