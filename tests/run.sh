@@ -12,7 +12,7 @@ fail() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 2; }
 
 step "What the tests need"
 # command:Debian package
-needed=(cc:gcc promtool:prometheus prometheus:prometheus nginx:nginx-light curl:curl)
+needed=(cc:gcc promtool:prometheus prometheus:prometheus prlimit:util-linux kill:procps)
 missing=()
 for pair in "${needed[@]}"; do
   command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
