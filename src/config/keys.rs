@@ -35,7 +35,7 @@ pub const KEYS: &[Key] = &[
     key("rpc", "upstream", |c| &mut c.rpc.upstream,
         "The node (Hardhat, Anvil): a plain HTTP address. WebSockets go to the same port."),
     key("rpc", "threads", |c| &mut c.rpc.threads,
-        "Relay threads, each with its own share of the connections. One carries some 60,000 calls/s."),
+        "Relay threads, each with its own share of the connections. One carries some 50,000 calls/s."),
     key("rpc", "allow_any_origin", |c| &mut c.rpc.allow_any_origin,
         "true lets every web page and host name through, as Hardhat itself does. false protects the\n\
          node from web pages that are not yours (DNS rebinding, drive-by requests)."),

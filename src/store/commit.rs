@@ -244,7 +244,7 @@ pub(super) enum Leave {
 }
 
 /// Writes the roll-ups of a level, made of those one level below.
-fn build_parents(
+pub(super) fn build_parents(
     rows: &mut Table<'_, u64, &'static [u8]>,
     level: usize,
     id: u32,

@@ -19,6 +19,7 @@ use super::block::Block as Sealed;
 use super::bytes::{Damage, Read, Reader, put_varint};
 use super::column::Decoder;
 use super::columns::Record;
+use super::commit::build_parents;
 use super::error::Fault;
 use super::labels::Labels;
 use super::rollup::{Keys, LEVELS, Open, UNIT_MICROS, merge_open, roll, row_key, unit_of};
@@ -225,6 +226,17 @@ impl DayFile {
             for unit in &dirty {
                 for id in keys.ids() {
                     rows.remove(row_key(0, id, *unit))?;
+                }
+            }
+            // Late spans are in the levels above as well, which have to forget them too.
+            for (level, width) in LEVELS.into_iter().enumerate().skip(1) {
+                let spans: BTreeSet<u32> = dirty.iter().map(|unit| unit / width * width).collect();
+                for (from, id) in
+                    spans.iter().flat_map(|from| keys.ids().into_iter().map(move |id| (*from, id)))
+                {
+                    if rows.remove(row_key(level, id, from))?.is_some() {
+                        build_parents(&mut rows, level, id, from, from + width)?;
+                    }
                 }
             }
             let mut table = write.open_table(KEYS)?;

@@ -2,7 +2,7 @@
 //! survives faults. Comes after `record`, which hands it samples; `view`, `alert` and `report` ask
 //! it. Does not own what a sample means, nor metrics.
 //!
-//! One writer thread takes batches from a bounded queue and commits at most every 250 ms. A batch
+//! One writer thread takes batches from a bounded queue and commits at most every 150 ms. A batch
 //! goes into the *tail* at once, durably; when enough has gathered it is *sealed* into blocks of
 //! columns, in the same transaction that clears the tail. Ten-second roll-ups stay in memory until
 //! their time is over and are then written, and merged into minutes, ten minutes and hours; after a
