@@ -250,3 +250,74 @@ fn stopping_does_not_wait_for_ever() {
     let told = proxy.await_request();
     assert_eq!(told.end, End::ClientGone);
 }
+
+#[test]
+fn a_head_that_is_never_finished_is_given_up_and_told() {
+    let api = Api::answering(|_| ok("hi"));
+    let limit = Duration::from_millis(300);
+    for half in ["GET / HT", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: localhost\r\nX-Half"] {
+        let proxy = Proxy::with(api.address, |s| s.head_timeout = limit);
+        let mut client = proxy.client();
+        // A whole request first: what counts is the time since the half one began.
+        assert_eq!(client.send(get("/")).text(), "hi");
+        let started = Instant::now();
+        client.write(half);
+        let answer = String::from_utf8(client.read_to_end().unwrap()).unwrap();
+        assert!(started.elapsed() >= limit, "{:?}", started.elapsed());
+        assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
+        assert!(answer.contains("head_timeout"), "{answer}");
+        let told = proxy.await_event(|_, event| match event {
+            ConnectionEvent::Refused { status, reason, .. } => Some((*status, *reason)),
+            _ => None,
+        });
+        assert_eq!(told, (408, "head_timeout"));
+    }
+}
+
+#[test]
+fn the_time_for_a_head_counts_neither_idle_connections_nor_responses_under_way() {
+    let limit = Duration::from_millis(200);
+    let api = Api::answering(move |request| {
+        if request.head.contains("/slow") {
+            std::thread::sleep(limit * 3);
+        }
+        ok("hi")
+    });
+    let proxy = Proxy::with(api.address, |s| s.head_timeout = limit);
+    let mut silent = proxy.client();
+    let mut client = proxy.client();
+    client.write(format!("{}GET / HTTP/1.1\r\n", get("/slow")));
+    assert_eq!(client.read_message().unwrap().text(), "hi");
+    client.write("Host: localhost\r\n\r\n");
+    assert_eq!(client.read_message().unwrap().text(), "hi");
+    assert_eq!(silent.send(get("/")).text(), "hi", "it was idle for three times the limit");
+}
+
+#[test]
+fn a_body_whose_chunks_are_malformed_is_answered_and_told() {
+    let api = Api::start(|mut peer: Peer| {
+        peer.read_head();
+        let _ = peer.read_to_end();
+    });
+    let proxy = Proxy::start(api.address);
+    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (together, body) in [
+        (true, "zz\r\n"),
+        (false, "zz\r\n"),
+        (true, "3\r\nabc\r\nzz\r\n"),
+        (false, "3\r\nabc\r\nzz\r\n"),
+        (true, "3\r\nabcdef\r\n"),
+    ] {
+        let mut client = proxy.client();
+        client.write(if together { format!("{head}{body}") } else { head.to_owned() });
+        if !together {
+            std::thread::sleep(Duration::from_millis(50));
+            client.write(body);
+        }
+        let answer = String::from_utf8(client.read_to_end().unwrap()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{body:?} {answer:?}");
+        assert!(answer.contains("malformed_body"), "{body:?} {answer:?}");
+        let told = proxy.await_request();
+        assert_eq!((told.status, told.end), (400, End::Complete), "{body:?}");
+    }
+}

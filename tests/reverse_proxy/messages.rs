@@ -235,3 +235,41 @@ fn a_get_with_a_chunked_body_keeps_it() {
     );
     assert_eq!(response.text(), "query");
 }
+
+#[test]
+fn heads_of_two_hundred_and_fifty_fields_pass_both_ways() {
+    let many: String = (0..250).map(|i| format!("X-Field-{i}: {i}\r\n")).collect();
+    let sent = many.clone();
+    let api = Api::answering(move |request| {
+        let seen = (0..250).filter(|i| request.header(&format!("x-field-{i}")).is_some()).count();
+        let body = seen.to_string();
+        format!("HTTP/1.1 200 OK\r\n{sent}Content-Length: {}\r\n\r\n{body}", body.len())
+    });
+    let proxy = Proxy::start(api.address);
+    let mut client = proxy.client();
+    let response = client.send(format!("GET / HTTP/1.1\r\nHost: localhost\r\n{many}\r\n"));
+    assert_eq!((response.status(), response.text()), (200, "250"));
+    assert_eq!(response.header("x-field-249").as_deref(), Some("249"));
+    let response = client.send(format!("GET / HTTP/1.1\r\nHost: localhost\r\n{many}{many}\r\n"));
+    assert_eq!(response.status(), 431);
+}
+
+#[test]
+fn an_early_hint_is_left_out_and_the_final_answer_whole() {
+    let api = Api::answering(|_| {
+        format!(
+            "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n\
+             HTTP/1.1 102 Processing\r\n\r\n{}",
+            ok("final")
+        )
+    });
+    let proxy = Proxy::start(api.address);
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        let response = client.send(get("/"));
+        assert_eq!((response.status(), response.text()), (200, "final"));
+        assert_eq!(response.header("link"), None);
+        assert_eq!(proxy.await_request().status, 200);
+    }
+    assert_eq!(api.connections(), 1);
+}

@@ -37,6 +37,8 @@ pub(super) struct Client {
     /// The waker of the task that serves this connection, once it runs.
     waking: OnceCell<Arc<Waking>>,
     follower: RefCell<Follower>,
+    /// An exchange is under way: its record is not told yet.
+    busy: Cell<bool>,
     finished: RefCell<Option<Finished>>,
     first_write: Cell<Option<Stamp>>,
     last_write: Cell<Stamp>,
@@ -62,6 +64,7 @@ impl Client {
             tunnel: RefCell::default(),
             waking: OnceCell::new(),
             follower: RefCell::default(),
+            busy: Cell::new(false),
             finished: RefCell::default(),
             first_write: Cell::new(None),
             last_write: Cell::default(),
@@ -100,9 +103,24 @@ impl Client {
         !self.ended.get() && self.follower.borrow().is_inside()
     }
 
+    /// Since when the client has been sending a head while it waits for nothing else.
+    pub(super) fn head_began(&self) -> Option<Stamp> {
+        if self.busy.get() { None } else { self.follower.borrow().head_began() }
+    }
+
     /// Whether the client is still connected, as far as it was seen.
     pub(super) fn is_connected(&self) -> bool {
         !self.ended.get()
+    }
+
+    /// An exchange has begun; [`finish`](Self::finish) or [`break_off`](Self::break_off) ends it.
+    pub(super) fn begin(&self) {
+        self.busy.set(true);
+    }
+
+    /// The exchange ended without a response that could be written to its end.
+    pub(super) fn break_off(&self) {
+        self.busy.set(false);
     }
 
     /// A response is about to be written.
@@ -144,6 +162,7 @@ impl Client {
     /// Everything that hyper had was written.
     fn flushed(&self) {
         if let Some(finished) = self.finished.take() {
+            self.busy.set(false);
             finished.tell_written(self);
         }
     }

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::body::Upload;
-use super::settings::ReverseSettings;
+use super::settings::{MOST_HEADERS, ReverseSettings};
 use crate::model::Stamp;
 
 /// When bytes last went over an upstream connection.
@@ -79,6 +79,7 @@ impl Connection {
         let (sender, driver) = http1::Builder::new()
             .preserve_header_case(preserve_header_case)
             .title_case_headers(preserve_header_case)
+            .max_headers(MOST_HEADERS)
             .handshake(TokioIo::new(io))
             .await
             .map_err(io::Error::other)?;

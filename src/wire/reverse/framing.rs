@@ -144,6 +144,15 @@ impl Follower {
         !matches!(self.place, Place::Before) || !self.line.is_empty()
     }
 
+    /// When the first byte of a head came whose last one is still to come.
+    pub(super) fn head_began(&self) -> Option<Stamp> {
+        match self.place {
+            Place::Before if !self.line.is_empty() => Some(self.line_started),
+            Place::Head => Some(self.head.started),
+            _ => None,
+        }
+    }
+
     /// A line without its LF.
     fn line(&mut self, line: &[u8], now: Stamp) {
         let (line, bare) = match line.strip_suffix(b"\r") {
@@ -294,6 +303,21 @@ mod tests {
             (b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), Some(Flaw::Fragment)),
         ] {
             assert_eq!(flaw_of(&request), flaw, "{}", request.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_head_has_begun_from_its_first_byte_to_its_last() {
+        let began = Some(Stamp::from_nanos(1));
+        for (bytes, expected) in [
+            (&b""[..], None),
+            (b"G", began),
+            (b"GET / HTTP/1.1\r\n", began),
+            (b"GET / HTTP/1.1\r\nHost: a\r\n\r", began),
+            (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", None),
+            (b"GET / HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf", None),
+        ] {
+            assert_eq!(follow(bytes).head_began(), expected, "{}", bytes.escape_ascii());
         }
     }
 

@@ -72,8 +72,7 @@ pub(super) fn refuse(
     message: &str,
     close: bool,
 ) -> Response<Download> {
-    let event = ConnectionEvent::Refused { proxy: Proxy::Api, status, reason };
-    client.shared.tell(client.id, event);
+    tell_refused(client, status, reason);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
     let mut response = own_message(status, reason, message);
     if close {
@@ -82,8 +81,14 @@ pub(super) fn refuse(
     response.map(Download::Own)
 }
 
+/// Tells that a request was refused before it became an exchange.
+pub(super) fn tell_refused(client: &Client, status: u16, reason: &'static str) {
+    let event = ConnectionEvent::Refused { proxy: Proxy::Api, status, reason };
+    client.shared.tell(client.id, event);
+}
+
 /// `{"error":{"status":502,"reason":"upstream_unreachable","message":"…"}}`
-fn own_message(status: StatusCode, reason: &str, message: &str) -> Response<Bytes> {
+pub(super) fn own_message(status: StatusCode, reason: &str, message: &str) -> Response<Bytes> {
     let body = serde_json::json!({
         "error": { "status": status.as_u16(), "reason": reason, "message": message }
     });

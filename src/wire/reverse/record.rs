@@ -54,6 +54,7 @@ impl Record {
             response_bytes: 0,
             trace,
         };
+        client.begin();
         Self { client, exchange: Some(Box::new(exchange)), meter: None }
     }
 
@@ -110,6 +111,7 @@ impl Record {
         if let Some(mut exchange) = self.exchange.take() {
             exchange.end = end;
             self.complete(&mut exchange);
+            self.client.break_off();
             let written = self.client.written();
             tell(exchange, written, &self.client.shared.observer);
         }

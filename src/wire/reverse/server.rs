@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -26,16 +26,16 @@ use super::admission::Admission;
 use super::body::Download;
 use super::client::{Client, ClientIo};
 use super::headers::Headers;
-use super::message::Arrival;
+use super::message::{Arrival, own_message, tell_refused};
 use super::recording::Recording;
 use super::refusals::Refusals;
 use super::seen::Seen;
-use super::settings::ReverseSettings;
+use super::settings::{MOST_HEADERS, ReverseSettings};
 use super::shared::Shared;
 use super::trace::Tracing;
 use super::upstream::Upstream;
 use crate::decode::routes::Routes;
-use crate::model::{ConnectionEvent, ConnectionId, Observer, Proxy};
+use crate::model::{ConnectionId, Observer, Stamp};
 use crate::wire::guard::Guard;
 
 /// Where this proxy's connection numbers begin; below are those of the relay.
@@ -173,27 +173,37 @@ async fn serve_client(stream: TcpStream, client: Rc<Client>) {
         .auto_date_header(false)
         .preserve_header_case(case)
         .title_case_headers(case)
+        .max_headers(MOST_HEADERS)
         .serve_connection(io, Entry::new(&client));
     let waker = poll_fn(|cx| Poll::Ready(Waker::from(Arc::clone(client.waking(cx.waker()))))).await;
     seat.wake_me(&waker);
     let mut draining = false;
-    let served = poll_fn(|_| {
+    let mut head_alarm = None;
+    let end = poll_fn(|_| {
         let cx = &mut Context::from_waker(&waker);
         if shared.drain.has_begun() && !std::mem::replace(&mut draining, true) {
             Pin::new(&mut connection).graceful_shutdown();
         }
-        connection.poll_without_shutdown(cx)
+        match connection.poll_without_shutdown(cx) {
+            Poll::Ready(Err(error)) if error.is_parse() => Poll::Ready(Served::Malformed),
+            Poll::Ready(_) => Poll::Ready(Served::Ended),
+            Poll::Pending => poll_head_alarm(&mut head_alarm, &client, cx),
+        }
     })
     .await;
-    let malformed = served.as_ref().is_err_and(hyper::Error::is_parse);
-    if malformed {
-        let event =
-            ConnectionEvent::Refused { proxy: Proxy::Api, status: 400, reason: "malformed" };
-        shared.tell(client.id, event);
-    }
     let parts = connection.into_parts();
     let tunnel = client.tunnel.take();
-    let io = parts.io.into_inner();
+    let mut io = parts.io.into_inner();
+    let malformed = matches!(end, Served::Malformed);
+    match end {
+        Served::Ended => {}
+        Served::Malformed => tell_refused(&client, 400, "malformed"),
+        Served::HeadOverdue => {
+            tell_refused(&client, 408, HEAD_TIMEOUT);
+            // hyper, which makes all other answers, has nothing to answer: there is no request.
+            let _ = io.write_all(&head_overdue(shared.settings.head_timeout)).await;
+        }
+    }
     if let Some(tunnel) = tunnel {
         client.upgrade();
         // Either side may end a tunnel at any time, in any way.
@@ -201,6 +211,54 @@ async fn serve_client(stream: TcpStream, client: Rc<Client>) {
     } else if client.is_sending() || (malformed && client.is_connected()) {
         linger(io.stream).await;
     }
+}
+
+/// How hyper came to its end with a client.
+enum Served {
+    Ended,
+    /// It read what is no request, and answered so.
+    Malformed,
+    /// The client began a head and did not finish it in time.
+    HeadOverdue,
+}
+
+/// Waits for the end of a head that was begun. hyper's own timer would be set for each request and
+/// would close idle connections; nearly all heads come whole, and then nothing is set here.
+fn poll_head_alarm(
+    alarm: &mut Option<Pin<Box<tokio::time::Sleep>>>,
+    client: &Client,
+    cx: &mut Context<'_>,
+) -> Poll<Served> {
+    let Some(began) = client.head_began() else {
+        *alarm = None;
+        return Poll::Pending;
+    };
+    let limit = client.shared.settings.head_timeout;
+    let left = || limit.saturating_sub(Stamp::now().since(began));
+    let alarm = alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(left())));
+    while alarm.as_mut().poll(cx).is_ready() {
+        // It may have been set for an earlier head.
+        let left = left();
+        if left.is_zero() {
+            return Poll::Ready(Served::HeadOverdue);
+        }
+        alarm.as_mut().reset(tokio::time::Instant::now() + left);
+    }
+    Poll::Pending
+}
+
+const HEAD_TIMEOUT: &str = "head_timeout";
+
+/// The answer to half a head, as it goes over the wire.
+fn head_overdue(limit: Duration) -> Vec<u8> {
+    let message = format!("The request's head was not whole {limit:?} after its first byte.");
+    let body = own_message(StatusCode::REQUEST_TIMEOUT, HEAD_TIMEOUT, &message).into_body();
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\nconnection: close\r\n\r\n"
+    );
+    [head.as_bytes(), &body].concat()
 }
 
 /// Lets a client read its answer that did not expect one yet. Closing a socket with unread bytes

@@ -3,6 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+/// Header fields that a head may have, either way; beyond, a request is answered with 431 and a
+/// response with 502. hyper's own limit of 100 is less than some servers take.
+pub(super) const MOST_HEADERS: usize = 256;
+
 /// How the reverse proxy behaves.
 #[derive(Clone, Debug)]
 pub struct ReverseSettings {
@@ -10,6 +14,9 @@ pub struct ReverseSettings {
     pub upstream: Upstream,
     /// How long to wait for a connection to the API; 502 afterwards.
     pub connect_timeout: Duration,
+    /// How long a client may take from the first byte of a request's head to its last; 408
+    /// afterwards. Neither a connection on which nothing was begun nor a response under way counts.
+    pub head_timeout: Duration,
     /// How long the API may take from the request's last byte written to the first byte of its
     /// response; 504 afterwards. `None` waits for ever.
     pub first_byte_timeout: Option<Duration>,
@@ -34,6 +41,7 @@ impl ReverseSettings {
         Self {
             upstream,
             connect_timeout: Duration::from_secs(5),
+            head_timeout: Duration::from_secs(30),
             first_byte_timeout: Some(Duration::from_secs(60)),
             idle_connections: 128,
             idle_timeout: Duration::from_secs(30),

@@ -373,9 +373,14 @@ fn unreachable(shared: &Shared, record: Record, error: &io::Error) -> Answer {
 
 fn gone(shared: &Shared, mut record: Record, error: &hyper::Error, marks: &Marks) -> Answer {
     if record.meter.as_ref().is_some_and(|meter| meter.has_failed()) {
+        let status = StatusCode::BAD_REQUEST;
+        if record.client.is_connected() {
+            let message = "The request's body is not what its Transfer-Encoding says: a chunk's \
+                           size or end is malformed. The API has seen the part before it.";
+            return Answer::own(record, End::Complete, status, "malformed_body", message);
+        }
         // Nobody is there to read this; hyper is about to find out.
         let message = "The request's body broke off.";
-        let status = StatusCode::BAD_REQUEST;
         return Answer::own(record, End::ClientGone, status, "client_gone", message);
     }
     record.sent(marks);
