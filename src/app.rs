@@ -392,7 +392,7 @@ fn relay_settings(config: &Config) -> anyhow::Result<RelaySettings> {
 }
 
 fn reverse_settings(config: &Config) -> anyhow::Result<ReverseSettings> {
-    let upstream = reverse::Upstream::parse(&config.api.upstream.authority())?;
+    let upstream = config.api.upstream.authority().parse()?;
     Ok(ReverseSettings {
         connect_timeout: Duration::from_millis(config.api.connect_timeout_ms.0),
         first_byte_timeout: Config::limit(config.api.response_timeout_ms.0),

@@ -12,7 +12,7 @@ use dappscope::model::{
     ApiExchange, ConnectionEvent, ConnectionId, Observation, Observer, Queue, Tally,
 };
 use dappscope::wire::guard::Guard;
-use dappscope::wire::reverse::{Drained, ReverseSettings, Upstream, bind, serve};
+use dappscope::wire::reverse::{Drained, ReverseSettings, bind, serve};
 use tokio::sync::watch;
 
 /// How long anything in these tests may take before it has failed.
@@ -32,7 +32,7 @@ impl Proxy {
     }
 
     pub fn with(upstream: SocketAddr, change: impl FnOnce(&mut ReverseSettings)) -> Self {
-        let mut settings = ReverseSettings::new(Upstream::from(upstream));
+        let mut settings = ReverseSettings::new(upstream.to_string().parse().unwrap());
         change(&mut settings);
         let queue = Queue::new(100_000, 1 << 24, Arc::new(Tally::default()));
         let (stop, stopped) = watch::channel(false);

@@ -1,19 +1,28 @@
-//! The layer that asks the guard whether `Host` and `Origin` may pass.
+//! The layer that lets requests in or refuses them: first those that two readers could understand
+//! differently, then those of foreign pages, whose `Host` and `Origin` the guard judges.
 
 use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http::{HeaderMap, Response, header};
 use tower::Service;
 
-use super::body::Download;
+use super::download::Download;
 use super::message::{Arrival, refuse};
-use super::refusals::Either;
+use super::refusals::{Refused, examine};
 use super::seen::Seen;
 
-/// Refuses requests of foreign pages.
+/// Refuses what must not reach the API.
 pub(super) struct Admission<S> {
     inner: S,
+}
+
+/// Either an answer at once or the inner service's.
+pub(super) enum Admitted<F> {
+    Refused(Option<Box<Response<Download>>>),
+    Passed(F),
 }
 
 impl<S> Admission<S> {
@@ -29,26 +38,56 @@ where
 {
     type Response = Response<Download>;
     type Error = Infallible;
-    type Future = Either<S::Future>;
+    type Future = Admitted<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, arrival: Arrival) -> Self::Future {
-        let headers = arrival.request.headers();
-        // A request without `Host` came here only as HTTP/1.0, which no browser speaks.
-        let host = headers.get(header::HOST).map_or(&b"localhost"[..], |host| host.as_bytes());
-        let origin = if arrival.seen.has(Seen::ORIGIN) { origin(headers) } else { None };
-        match arrival.client.shared.guard.admit(Some(host), origin) {
-            Ok(()) => Either::Passed(self.inner.call(arrival)),
-            Err(refusal) => {
-                let (status, reason, message) = (refusal.status, refusal.reason, refusal.message());
-                let response = refuse(&arrival.client, status, reason, &message, false);
-                Either::Refused(Some(Box::new(response)))
-            }
+    fn call(&mut self, mut arrival: Arrival) -> Self::Future {
+        match ambiguity(&mut arrival).or_else(|| foreign(&arrival)) {
+            None => Admitted::Passed(self.inner.call(arrival)),
+            Some(response) => Admitted::Refused(Some(Box::new(response))),
         }
     }
+}
+
+impl<F> Future for Admitted<F>
+where
+    F: Future<Output = Result<Response<Download>, Infallible>> + Unpin,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Refused(response) => {
+                let response = response.take().expect("a future is not polled after it is ready");
+                Poll::Ready(Ok(*response))
+            }
+            Self::Passed(future) => Pin::new(future).poll(cx),
+        }
+    }
+}
+
+/// The answer to a request that could be understood in two ways. It ends the connection: what
+/// comes next on it could be a part of the same request.
+fn ambiguity(arrival: &mut Arrival) -> Option<Response<Download>> {
+    let judged = match arrival.followed.flaw {
+        Some(flaw) => Err(Refused::from(flaw)),
+        None => examine(&mut arrival.request),
+    };
+    let Refused { status, reason, message } = judged.err()?;
+    Some(refuse(&arrival.client, status, reason, message, true))
+}
+
+/// The answer to a request of a foreign page.
+fn foreign(arrival: &Arrival) -> Option<Response<Download>> {
+    let headers = arrival.request.headers();
+    // A request without `Host` came here only as HTTP/1.0, which no browser speaks.
+    let host = headers.get(header::HOST).map_or(&b"localhost"[..], |host| host.as_bytes());
+    let origin = if arrival.seen.has(Seen::ORIGIN) { origin(headers) } else { None };
+    let refusal = arrival.client.shared.guard.admit(Some(host), origin).err()?;
+    Some(refuse(&arrival.client, refusal.status, refusal.reason, &refusal.message(), false))
 }
 
 /// The `Origin`; of several, which no browser sends, a text that is never allowed.

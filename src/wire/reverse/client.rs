@@ -15,8 +15,8 @@ use http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::finished::Finished;
 use super::framing::{Followed, Follower};
-use super::record::Finished;
 use super::shared::Shared;
 use super::tunnel::Tunnel;
 use super::waking::Waking;
@@ -163,7 +163,7 @@ impl Client {
     fn flushed(&self) {
         if let Some(finished) = self.finished.take() {
             self.busy.set(false);
-            finished.tell_written(self);
+            finished.tell_written(self.written(), &self.shared.observer);
         }
     }
 }
@@ -171,7 +171,7 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         if let Some(finished) = self.finished.take() {
-            finished.tell_unwritten(self);
+            finished.tell_unwritten(self.written(), &self.shared.observer);
         }
         let event = ConnectionEvent::Closed {
             proxy: Proxy::Api,

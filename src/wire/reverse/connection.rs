@@ -19,8 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::body::Upload;
 use super::settings::{MOST_HEADERS, ReverseSettings};
+use super::upload::Upload;
 use crate::model::Stamp;
 
 /// When bytes last went over an upstream connection.
@@ -216,8 +216,8 @@ impl Connector {
             if let Ok(stream) = connect_first(&known).await {
                 return Ok::<_, io::Error>(stream.0);
             }
-            let addresses = settings.upstream.resolve().await?;
-            let (stream, address) = connect_first(&addresses).await?;
+            let found = tokio::net::lookup_host(settings.upstream.as_str()).await?;
+            let (stream, address) = connect_first(&found.collect::<Vec<_>>()).await?;
             self.known.replace(vec![address]);
             Ok(stream)
         };

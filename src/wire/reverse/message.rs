@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header, response};
 use hyper::body::Incoming;
 
-use super::body::{Download, Streaming};
 use super::client::Client;
+use super::download::{Download, Streaming};
 use super::framing::Followed;
 use super::record::Record;
 use super::seen::Seen;

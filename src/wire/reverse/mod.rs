@@ -6,15 +6,14 @@
 //!
 //! | layer | concern |
 //! |---|---|
-//! | [`refusals`] | what could be read in two ways, and CONNECT |
-//! | [`admission`] | `Host` and `Origin`, by the guard |
+//! | [`admission`] | what could be read in two ways, CONNECT; `Host` and `Origin`, by the guard |
 //! | [`trace`] | `traceparent` |
 //! | [`headers`] | hop-by-hop headers, `Forwarded` |
 //! | [`recording`] | the record of the exchange, `Server-Timing` |
 //! | [`upstream`] | the API's connection |
 //!
 //! Emits one [`Observation::Request`](crate::model::Observation) for each exchange that passed the
-//! first two layers; a refused request is a `ConnectionEvent::Refused` only.
+//! first layer; a refused request is a `ConnectionEvent::Refused` only.
 //!
 //! hyper answers by itself, before any layer: malformed heads (400), heads over 256 fields (431)
 //! and targets over 64 KiB (414). A head that is not finished in time is answered with 408, chunks
@@ -22,12 +21,14 @@
 //! among them: hyper's server has no way to write one. The final response comes through whole.
 
 mod admission;
-mod body;
 mod client;
 mod connection;
+mod download;
 mod drain;
+mod finished;
 mod framing;
 mod headers;
+mod ids;
 mod message;
 mod pool;
 mod record;
@@ -39,8 +40,9 @@ mod settings;
 mod shared;
 mod trace;
 mod tunnel;
+mod upload;
 mod upstream;
 mod waking;
 
 pub use server::{Drained, ReverseError, bind, serve};
-pub use settings::{ReverseSettings, Upstream, UpstreamError};
+pub use settings::ReverseSettings;

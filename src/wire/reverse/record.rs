@@ -7,14 +7,13 @@ use std::rc::Rc;
 
 use http::Method;
 
-use super::body::Meter;
 use super::client::Client;
 use super::connection::Marks;
+use super::finished::{Finished, tell};
 use super::framing::Followed;
+use super::upload::Meter;
 use crate::decode::routes::without_secrets;
-use crate::model::{
-    ApiExchange, End, HttpMethod, Observation, Observer, Route, Stamp, Timing, TraceContext,
-};
+use crate::model::{ApiExchange, End, HttpMethod, Route, Stamp, Timing, TraceContext};
 
 /// The longest path that is kept, in bytes.
 const LONGEST_PATH: usize = 4_096;
@@ -26,11 +25,6 @@ pub(super) struct Record {
     exchange: Option<Box<ApiExchange>>,
     /// Counts the request's body, where there is one.
     pub(super) meter: Option<Rc<Meter>>,
-}
-
-/// An exchange whose response was handed over; its last bytes may still have to be written.
-pub(super) struct Finished {
-    exchange: Box<ApiExchange>,
 }
 
 impl Record {
@@ -98,7 +92,7 @@ impl Record {
             exchange.end = end;
             exchange.timing.response_read = read.unwrap_or_default();
             self.complete(&mut exchange);
-            self.client.finish(Finished { exchange });
+            self.client.finish(Finished::new(exchange));
         }
     }
 
@@ -139,43 +133,6 @@ impl Drop for Record {
     fn drop(&mut self) {
         self.tell(End::ClientGone);
     }
-}
-
-impl Finished {
-    /// The response's last byte was written.
-    pub(super) fn tell_written(self, client: &Client) {
-        tell(self.exchange, client.written(), &client.shared.observer);
-    }
-
-    /// The connection ended before the response's last byte could be written.
-    pub(super) fn tell_unwritten(mut self, client: &Client) {
-        self.exchange.end = End::ClientGone;
-        tell(self.exchange, client.written(), &client.shared.observer);
-    }
-}
-
-fn tell(mut exchange: Box<ApiExchange>, written: Option<(Stamp, Stamp)>, observer: &Observer) {
-    let timing = &mut exchange.timing;
-    if let Some((first, last)) = written {
-        timing.response_forwarded = first;
-        timing.response_written = last;
-    }
-    // A moment that was never reached equals the last one that was. The order differs from the
-    // fields': a response may be forwarded before the last of it was read.
-    let mut reached = timing.request_started;
-    for moment in [
-        &mut timing.request_read,
-        &mut timing.request_written,
-        &mut timing.response_started,
-        &mut timing.response_forwarded,
-    ] {
-        *moment = reached.max(*moment);
-        reached = *moment;
-    }
-    timing.response_read = timing.response_read.max(timing.response_started);
-    timing.response_written =
-        timing.response_written.max(timing.response_forwarded).max(timing.response_read);
-    observer.tell(Observation::Request(exchange));
 }
 
 fn method_label(method: &Method) -> HttpMethod {

@@ -11,8 +11,8 @@ use std::task::{Context, Poll};
 use http::{HeaderName, HeaderValue, Response};
 use tower::Service;
 
-use super::body::Download;
 use super::client::Client;
+use super::download::Download;
 use super::message::{Answer, Arrival, Passing, Source};
 use super::record::Record;
 use crate::model::End;

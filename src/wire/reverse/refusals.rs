@@ -1,90 +1,21 @@
-//! The layer that refuses what could be understood in two ways (request smuggling) and what a
-//! reverse proxy does not do.
-
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+//! What could be understood in two ways (request smuggling), and what a reverse proxy does not do.
+//!
+//! Judges only; [`admission`](super::admission) refuses.
 
 use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
-use tower::Service;
+use http::{HeaderValue, Method, Request, Uri, Version, header};
 
-use super::body::Download;
 use super::framing::Flaw;
-use super::message::{Arrival, refuse};
-
-/// Refuses ambiguous requests; makes an absolute target relative.
-pub(super) struct Refusals<S> {
-    inner: S,
-}
-
-/// Either an answer at once or the inner service's.
-pub(super) enum Either<F> {
-    Refused(Option<Box<Response<Download>>>),
-    Passed(F),
-}
 
 /// Why a request is refused.
-struct Refused {
-    status: u16,
-    reason: &'static str,
-    message: &'static str,
+pub(super) struct Refused {
+    pub(super) status: u16,
+    pub(super) reason: &'static str,
+    pub(super) message: &'static str,
 }
 
-impl<S> Refusals<S> {
-    pub(super) fn new(inner: S) -> Self {
-        Self { inner }
-    }
-}
-
-impl<S> Service<Arrival> for Refusals<S>
-where
-    S: Service<Arrival, Response = Response<Download>, Error = Infallible>,
-    S::Future: Unpin,
-{
-    type Response = Response<Download>;
-    type Error = Infallible;
-    type Future = Either<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut arrival: Arrival) -> Self::Future {
-        let refused = match arrival.followed.flaw {
-            Some(flaw) => Err(Refused::from(flaw)),
-            None => examine(&mut arrival.request),
-        };
-        match refused {
-            Ok(()) => Either::Passed(self.inner.call(arrival)),
-            Err(Refused { status, reason, message }) => {
-                let response = refuse(&arrival.client, status, reason, message, true);
-                Either::Refused(Some(Box::new(response)))
-            }
-        }
-    }
-}
-
-impl<F> Future for Either<F>
-where
-    F: Future<Output = Result<Response<Download>, Infallible>> + Unpin,
-{
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.get_mut() {
-            Self::Refused(response) => {
-                let response = response.take().expect("a future is not polled after it is ready");
-                Poll::Ready(Ok(*response))
-            }
-            Self::Passed(future) => Pin::new(future).poll(cx),
-        }
-    }
-}
-
-/// Looks at what hyper hands over unjudged.
-fn examine<B>(request: &mut Request<B>) -> Result<(), Refused> {
+/// Looks at what hyper hands over unjudged; makes an absolute target relative.
+pub(super) fn examine<B>(request: &mut Request<B>) -> Result<(), Refused> {
     let refused = |status, reason, message| Err(Refused { status, reason, message });
     if request.method() == Method::CONNECT {
         return refused(

@@ -23,12 +23,11 @@ use tokio::task::LocalSet;
 use tower::Service;
 
 use super::admission::Admission;
-use super::body::Download;
 use super::client::{Client, ClientIo};
+use super::download::Download;
 use super::headers::Headers;
 use super::message::{Arrival, own_message, tell_refused};
 use super::recording::Recording;
-use super::refusals::Refusals;
 use super::seen::Seen;
 use super::settings::{MOST_HEADERS, ReverseSettings};
 use super::shared::Shared;
@@ -273,7 +272,7 @@ async fn linger(mut stream: TcpStream) {
     .await;
 }
 
-type Layers = Refusals<Admission<Tracing<Headers<Recording<Upstream>>>>>;
+type Layers = Admission<Tracing<Headers<Recording<Upstream>>>>;
 
 /// Where hyper hands a request to the layers.
 struct Entry {
@@ -284,8 +283,7 @@ struct Entry {
 impl Entry {
     fn new(client: &Rc<Client>) -> Self {
         let upstream = Upstream::new(Rc::clone(&client.shared));
-        let layers =
-            Refusals::new(Admission::new(Tracing::new(Headers::new(Recording::new(upstream)))));
+        let layers = Admission::new(Tracing::new(Headers::new(Recording::new(upstream))));
         Self { client: Rc::clone(client), layers: RefCell::new(layers) }
     }
 }

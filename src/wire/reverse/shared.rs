@@ -5,9 +5,9 @@ use std::cell::{Cell, RefCell};
 use http::HeaderValue;
 
 use super::drain::Drain;
+use super::ids::Ids;
 use super::pool::Pool;
 use super::settings::ReverseSettings;
-use super::trace::Ids;
 use crate::decode::routes::Routes;
 use crate::model::{ConnectionEvent, ConnectionId, Observation, Observer, Proxy, Stamp};
 use crate::wire::guard::Guard;
@@ -33,8 +33,8 @@ impl Shared {
         routes: Routes,
         observer: Observer,
     ) -> Self {
-        let upstream_host = HeaderValue::from_str(&settings.upstream.authority())
-            .expect("an upstream is parsed from letters, digits and .-_:[] only");
+        let upstream_host = HeaderValue::from_str(settings.upstream.as_str())
+            .expect("an authority consists of visible ASCII only");
         Self {
             pool: Pool::new(settings.idle_connections, settings.idle_timeout),
             settings,

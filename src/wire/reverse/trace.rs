@@ -5,12 +5,12 @@
 //! starts a new trace and takes its `tracestate` along. New traces are marked as sampled: an SDK
 //! that samples by its parent would otherwise record nothing.
 
-use std::hash::{BuildHasher, RandomState};
 use std::task::{Context, Poll};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tower::Service;
 
+use super::ids::Ids;
 use super::message::Arrival;
 use super::seen::Seen;
 use crate::model::TraceContext;
@@ -89,31 +89,6 @@ fn header(context: TraceContext) -> HeaderValue {
     HeaderValue::from_bytes(&text).expect("digits and dashes are visible ASCII")
 }
 
-/// Makes ids: random enough not to meet another process's, not secret.
-///
-/// SplitMix64 from a seed that the standard library takes from the system.
-pub(super) struct Ids(u64);
-
-impl Ids {
-    pub(super) fn seeded() -> Self {
-        Self(RandomState::new().hash_one(std::process::id()))
-    }
-
-    /// Never zero.
-    fn next(&mut self) -> u64 {
-        loop {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut id = self.0;
-            id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            id ^= id >> 31;
-            if id != 0 {
-                return id;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,12 +130,5 @@ mod tests {
             assert_eq!(headers["traceparent"], context.header());
             assert!(!headers.contains_key("tracestate"));
         }
-    }
-
-    #[test]
-    fn ids_do_not_repeat() {
-        let mut ids = Ids::seeded();
-        let set: std::collections::HashSet<_> = (0..10_000).map(|_| ids.next()).collect();
-        assert_eq!(set.len(), 10_000);
     }
 }

@@ -1,9 +1,8 @@
 //! After the upstream switched protocols: bytes go both ways, unread.
 
 use bytes::Bytes;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use super::client::ClientIo;
 use super::connection::UpstreamIo;
 
 /// The upstream's side of a switched connection.
@@ -16,7 +15,11 @@ pub(super) struct Tunnel {
 impl Tunnel {
     /// Copies until both sides have ended or one has failed. `early` is what the client sent right
     /// behind its request.
-    pub(super) async fn run(mut self, mut client: ClientIo, early: Bytes) -> std::io::Result<()> {
+    pub(super) async fn run(
+        mut self,
+        mut client: impl AsyncRead + AsyncWrite + Unpin,
+        early: Bytes,
+    ) -> std::io::Result<()> {
         client.write_all(&self.early).await?;
         self.upstream.write_all(&early).await?;
         tokio::io::copy_bidirectional(&mut client, &mut self.upstream).await?;

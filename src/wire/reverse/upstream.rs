@@ -21,13 +21,14 @@ use hyper::client::conn::TrySendError;
 use tokio::time::{Instant, Sleep};
 use tower::Service;
 
-use super::body::{Meter, Streaming, Upload};
 use super::connection::{Connection, Marks};
+use super::download::Streaming;
 use super::headers::clean_response;
 use super::message::{Answer, Passing, Source};
 use super::record::Record;
 use super::shared::Shared;
 use super::tunnel::Tunnel;
+use super::upload::{Meter, Upload};
 use crate::model::{End, Stamp};
 
 /// How long the upstream may take to agree to a body before it is sent anyway: servers of HTTP/1.0
@@ -354,18 +355,18 @@ async fn switch(head: response::Parts, mut connection: Box<Connection>, record: 
 fn unasked_switch(shared: &Shared, record: Record) -> Answer {
     let message = format!(
         "The API at {} switched protocols (101) though the request did not ask for it.",
-        shared.settings.upstream.authority()
+        shared.settings.upstream
     );
     let status = StatusCode::BAD_GATEWAY;
     Answer::own(record, End::UpstreamGone, status, "upstream_protocol", &message)
 }
 
 fn unreachable(shared: &Shared, record: Record, error: &io::Error) -> Answer {
-    let authority = shared.settings.upstream.authority();
+    let authority = &shared.settings.upstream;
     let message = format!(
         "The API at {authority} cannot be reached: {error}. Start it (for Flask: `flask run --port \
          {}`), or correct the upstream in the configuration.",
-        authority.rsplit(':').next().unwrap_or_default()
+        authority.port_u16().unwrap_or(80)
     );
     let status = StatusCode::BAD_GATEWAY;
     Answer::own(record, End::Unreachable, status, "upstream_unreachable", &message)
@@ -384,7 +385,7 @@ fn gone(shared: &Shared, mut record: Record, error: &hyper::Error, marks: &Marks
         return Answer::own(record, End::ClientGone, status, "client_gone", message);
     }
     record.sent(marks);
-    let authority = shared.settings.upstream.authority();
+    let authority = &shared.settings.upstream;
     let what = if error.is_parse() {
         "sent something that is not an HTTP/1.1 response"
     } else {
@@ -402,7 +403,7 @@ fn overdue(shared: &Shared, mut record: Record, marks: &Marks) -> Answer {
     let message = format!(
         "The API at {} did not begin to answer within {:?}. It may still be working on the \
          request. `api.response_timeout_ms` sets the limit.",
-        shared.settings.upstream.authority(),
+        shared.settings.upstream,
         shared.settings.first_byte_timeout.unwrap_or_default()
     );
     Answer::own(record, End::TimedOut, StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", &message)
