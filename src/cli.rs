@@ -37,21 +37,14 @@ pub struct RunArgs {
     /// Settings file [default: ./dappscope.toml or ./config/dappscope.toml, if there is one]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where wallets and the frontend send JSON-RPC calls [default: 127.0.0.1:8546]
-    #[arg(long, value_name = "ADDRESS")]
-    rpc_listen: Option<String>,
+    #[command(flatten)]
+    listen: ListenArgs,
     /// The node [default: http://127.0.0.1:8545]
     #[arg(long, value_name = "URL")]
     rpc_upstream: Option<String>,
-    /// Where browsers send API requests [default: 127.0.0.1:5001]
-    #[arg(long, value_name = "ADDRESS")]
-    api_listen: Option<String>,
     /// The API [default: http://127.0.0.1:5000]
     #[arg(long, value_name = "URL")]
     api_upstream: Option<String>,
-    /// The page, its API and /metrics [default: 127.0.0.1:3001]
-    #[arg(long, value_name = "ADDRESS")]
-    listen: Option<String>,
     /// Where samples are kept [default: .dappscope]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
@@ -61,6 +54,20 @@ pub struct RunArgs {
     /// What is logged: error, warn, info, debug [default: info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
+}
+
+/// Where dappscope itself listens, whatever stands behind it.
+#[derive(Debug, Default, Args)]
+struct ListenArgs {
+    /// Where wallets and the frontend send JSON-RPC calls [default: 127.0.0.1:8546]
+    #[arg(long, value_name = "ADDRESS")]
+    rpc_listen: Option<String>,
+    /// Where browsers send API requests [default: 127.0.0.1:5001]
+    #[arg(long, value_name = "ADDRESS")]
+    api_listen: Option<String>,
+    /// The page, its API and /metrics [default: 127.0.0.1:3001]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -80,9 +87,17 @@ pub struct DemoArgs {
     /// Stops by itself after so many seconds
     #[arg(long, value_name = "SECONDS")]
     pub seconds: Option<u64>,
-    /// Where samples are kept [default: .dappscope/demo]
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    /// Where logs and this run's samples go; those of the run before are removed
+    #[arg(long, value_name = "DIR", default_value = ".dappscope/demo")]
+    pub data_dir: PathBuf,
+    /// The port that Hardhat is started on
+    #[arg(long, value_name = "PORT", default_value_t = 8545, value_parser = clap::value_parser!(u16).range(1..))]
+    pub node_port: u16,
+    /// The port that Flask is started on
+    #[arg(long, value_name = "PORT", default_value_t = 5000, value_parser = clap::value_parser!(u16).range(1..))]
+    pub flask_port: u16,
+    #[command(flatten)]
+    listen: ListenArgs,
 }
 
 impl RunArgs {
@@ -104,22 +119,13 @@ impl RunArgs {
     }
 
     fn overrides(&self) -> Vec<Override> {
-        let texts = [
-            ("--rpc-listen", "rpc", "listen", &self.rpc_listen),
-            ("--rpc-upstream", "rpc", "upstream", &self.rpc_upstream),
-            ("--api-listen", "api", "listen", &self.api_listen),
-            ("--api-upstream", "api", "upstream", &self.api_upstream),
-            ("--listen", "page", "listen", &self.listen),
-            ("--data-dir", "store", "dir", &self.data_dir),
-            ("--log", "log", "filter", &self.log),
-        ];
-        let mut overrides: Vec<Override> = texts
-            .into_iter()
-            .filter_map(|(place, section, name, text)| {
-                let value = Value::String(text.clone()?);
-                Some(Override { place, section, name, value })
-            })
-            .collect();
+        let mut overrides = self.listen.overrides();
+        overrides.extend(given([
+            ("--rpc-upstream", "rpc", "upstream", self.rpc_upstream.as_deref()),
+            ("--api-upstream", "api", "upstream", self.api_upstream.as_deref()),
+            ("--data-dir", "store", "dir", self.data_dir.as_deref()),
+            ("--log", "log", "filter", self.log.as_deref()),
+        ]));
         if !self.artifacts.is_empty() {
             let value = self.artifacts.iter().cloned().map(Value::String).collect();
             overrides.push(Override {
@@ -131,6 +137,43 @@ impl RunArgs {
         }
         overrides
     }
+}
+
+impl DemoArgs {
+    /// The settings that the flags come to; the settings file has no part in the demo.
+    ///
+    /// # Errors
+    /// The flags hold mistakes: all are told.
+    pub fn settings(&self) -> anyhow::Result<Config> {
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let mut overrides = self.listen.overrides();
+        overrides.extend(given([
+            ("--node-port", "rpc", "upstream", Some(url(self.node_port).as_str())),
+            ("--flask-port", "api", "upstream", Some(url(self.flask_port).as_str())),
+        ]));
+        Ok(Config::load(None, &overrides)?)
+    }
+}
+
+impl ListenArgs {
+    fn overrides(&self) -> Vec<Override> {
+        given([
+            ("--rpc-listen", "rpc", "listen", self.rpc_listen.as_deref()),
+            ("--api-listen", "api", "listen", self.api_listen.as_deref()),
+            ("--listen", "page", "listen", self.listen.as_deref()),
+        ])
+        .collect()
+    }
+}
+
+/// A flag, the section and the name of its setting, and the text that was given for it.
+type Flag<'a> = (&'static str, &'static str, &'static str, Option<&'a str>);
+
+fn given<'a, const N: usize>(flags: [Flag<'a>; N]) -> impl Iterator<Item = Override> + use<'a, N> {
+    flags.into_iter().filter_map(|(place, section, name, text)| {
+        let value = Value::String(text?.to_owned());
+        Some(Override { place, section, name, value })
+    })
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
@@ -185,6 +228,25 @@ mod tests {
         assert_eq!(config.store.dir, PathBuf::from("d"));
         assert_eq!(config.chain.artifacts, ["a", "b"]);
         assert_eq!(config.log.filter, "debug");
+    }
+
+    #[test]
+    fn the_demo_can_be_moved_out_of_the_way_of_other_programs() {
+        let demo = |flags: &[&str]| {
+            let cli = Cli::parse_from(["dappscope", "demo"].iter().chain(flags));
+            let Some(Command::Demo(demo)) = cli.command else { panic!("demo was asked for") };
+            demo.settings()
+        };
+        let usual = demo(&[]).unwrap();
+        assert_eq!((usual.rpc.upstream.port, usual.api.upstream.port), (8545, 5000));
+        let flags =
+            ["--node-port=1", "--flask-port=2", "--rpc-listen=127.0.0.1:3", "--listen=127.0.0.1:4"];
+        let moved = demo(&flags).unwrap();
+        assert_eq!((moved.rpc.upstream.port, moved.api.upstream.port), (1, 2));
+        assert_eq!((moved.rpc.listen.port(), moved.page.listen.port()), (3, 4));
+        assert_eq!(moved.api.listen, usual.api.listen);
+        let clash = demo(&["--node-port=8546"]).unwrap_err().to_string();
+        assert!(clash.contains("8546"), "{clash}");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod process;
 mod traffic;
 
+use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,26 +23,18 @@ use process::{Child, run_to_end};
 /// The node and the API need so long to start on a slow machine.
 const START: Duration = Duration::from_secs(60);
 
-/// Where the parts listen; fixed, because these are the addresses that people know.
-const NODE: SocketAddr = loopback(8545);
-const API: SocketAddr = loopback(5000);
-
-const fn loopback(port: u16) -> SocketAddr {
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
-}
-
 /// Runs the demo until `shutdown` turns true, or for the seconds that `args` names.
 ///
 /// # Errors
 /// A tool is missing, a port is taken, or a part did not start: says which, and what to do.
 pub async fn run(args: DemoArgs, mut shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
     let place = marketplace(args.marketplace.as_deref())?;
-    let data = args.data_dir.clone().unwrap_or_else(|| PathBuf::from(".dappscope/demo"));
-    let config = settings(&place, &data);
-    free_ports(&config)?;
-    std::fs::create_dir_all(&data)
-        .with_context(|| format!("cannot make the directory {}", data.display()))?;
-    let data = data.canonicalize().context("cannot find the data directory's full path")?;
+    let mut config = args.settings()?;
+    let needed = Needed::of(&config, &args);
+    needed.are_free()?;
+    let data = Data::begin(&args.data_dir)?;
+    config.store.dir = data.samples();
+    config.chain.artifacts = vec![place.join("artifacts").display().to_string()];
 
     say(
         "1/5",
@@ -53,15 +46,16 @@ pub async fn run(args: DemoArgs, mut shutdown: watch::Receiver<bool>) -> anyhow:
     }
 
     say("2/5", "starting Hardhat");
-    let hardhat =
-        ["node_modules/hardhat/internal/cli/bootstrap.js", "node", "--hostname", "127.0.0.1"];
+    let port = args.node_port.to_string();
+    let program = "node_modules/hardhat/internal/cli/bootstrap.js";
+    let hardhat = [program, "node", "--hostname", "127.0.0.1", "--port", &port];
     let mut node =
-        Child::start("Hardhat", &place, "node", &hardhat, &[], &data.join("hardhat.log"))?;
-    node.listens(NODE, START).await?;
+        Child::start("Hardhat", &place, "node", &hardhat, &[], &data.place.join("hardhat.log"))?;
+    node.listens(loopback(args.node_port), START).await?;
 
     say("3/5", "starting dappscope");
     let app = App::start(config).await?;
-    let outcome = with_dapp(&args, &place, &data, &app, &mut node, shutdown).await;
+    let outcome = with_dapp(&args, &place, &data.place, &app, &mut node, shutdown).await;
 
     println!("\nStopping.");
     app.stop().await;
@@ -102,7 +96,8 @@ async fn with_dapp(
 
     say("5/5", "starting Flask");
     let python = if cfg!(windows) { ".venv/Scripts/python.exe" } else { ".venv/bin/python" };
-    let flask = ["-m", "flask", "--app", "api", "run", "--host", "127.0.0.1", "--port", "5000"];
+    let port = args.flask_port.to_string();
+    let flask = ["-m", "flask", "--app", "api", "run", "--host", "127.0.0.1", "--port", &port];
     let program = place.join(python);
     let mut flask = Child::start(
         "Flask",
@@ -112,14 +107,17 @@ async fn with_dapp(
         &variables,
         &data.join("flask.log"),
     )?;
-    flask.listens(API, START).await?;
+    flask.listens(loopback(args.flask_port), START).await?;
 
     println!(
         "\nThe marketplace is running, and dappscope watches it:\n\
          \n  page and numbers   http://{page}\n  metrics            http://{page}/metrics\n  \
-         JSON-RPC (8545)    {rpc}\n  API (5000)         http://{api}/api/nfts\n  logs and samples   {data}\n\
+         JSON-RPC ({node})    {rpc}\n  API ({flask})         http://{api}/api/nfts\n  \
+         logs and samples   {data}\n\
          \nVisitors mint, list, buy, cancel and browse, gently. Ctrl-C ends everything.\n",
         page = addresses.page,
+        node = args.node_port,
+        flask = args.flask_port,
         data = data.display(),
     );
     let limit = args.seconds.map_or(Duration::MAX, Duration::from_secs);
@@ -142,11 +140,52 @@ async fn sleep(limit: Duration) {
     tokio::time::sleep(limit).await;
 }
 
-fn settings(place: &Path, data: &Path) -> Config {
-    let mut config = Config::default();
-    config.store.dir = data.to_owned();
-    config.chain.artifacts = vec![place.join("artifacts").display().to_string()];
-    config
+/// The demo's folder. Locked while this lives, so that no other demo clears it away.
+struct Data {
+    place: PathBuf,
+    _lock: File,
+}
+
+impl Data {
+    /// Makes the folder and removes the samples of the demo before: its chain is gone, and its
+    /// blocks would be told as if they were this one's.
+    fn begin(folder: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the directory {}", folder.display()))?;
+        let place = folder.canonicalize().context("cannot find the data directory's full path")?;
+        let lock = File::create(place.join("demo.lock"))
+            .with_context(|| format!("cannot write into {}", place.display()))?;
+        if let Err(TryLockError::WouldBlock) = lock.try_lock() {
+            bail!(
+                "another demo uses {}; end it, or name another folder with --data-dir",
+                place.display()
+            );
+        }
+        let data = Self { place, _lock: lock };
+        data.forget().with_context(|| format!("cannot clear {}", data.samples().display()))?;
+        Ok(data)
+    }
+
+    /// A folder that only the demo makes: whatever else is in the data folder stays.
+    fn samples(&self) -> PathBuf {
+        self.place.join("samples")
+    }
+
+    /// Removes the store's files and nothing else, should somebody keep more there.
+    fn forget(&self) -> std::io::Result<()> {
+        let samples = self.samples();
+        if !samples.is_dir() {
+            return Ok(());
+        }
+        for entry in std::fs::read_dir(samples)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if path.is_file() && name.contains(".redb") {
+                std::fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The marketplace: as named, below the working directory, or in the checkout this was built from.
@@ -172,22 +211,38 @@ fn marketplace(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     )
 }
 
-/// Every port that the demo needs is free, or all that are not are named with their holders.
-fn free_ports(config: &Config) -> anyhow::Result<()> {
-    let needed = [
-        ("Hardhat", NODE),
-        ("Flask", API),
-        ("the relay", config.rpc.listen),
-        ("the API's proxy", config.api.listen),
-        ("the page", config.page.listen),
-    ];
-    let taken: Vec<String> = needed
-        .iter()
-        .filter(|(_, address)| std::net::TcpListener::bind(address).is_err())
-        .map(|(what, address)| format!("{address} for {what} {}", taken_by(*address)))
-        .collect();
-    ensure!(taken.is_empty(), "the demo needs ports that are taken:\n  {}", taken.join("\n  "));
-    Ok(())
+/// What the demo listens on: for whom, where, and by which flag elsewhere.
+struct Needed([(&'static str, SocketAddr, &'static str); 5]);
+
+impl Needed {
+    fn of(config: &Config, args: &DemoArgs) -> Self {
+        Self([
+            ("Hardhat", loopback(args.node_port), "--node-port"),
+            ("Flask", loopback(args.flask_port), "--flask-port"),
+            ("the relay", config.rpc.listen, "--rpc-listen"),
+            ("the API's proxy", config.api.listen, "--api-listen"),
+            ("the page", config.page.listen, "--listen"),
+        ])
+    }
+
+    /// Every port is free, or all that are not are named with their holders.
+    fn are_free(&self) -> anyhow::Result<()> {
+        let taken: Vec<String> = self
+            .0
+            .iter()
+            .filter(|(_, address, _)| std::net::TcpListener::bind(address).is_err())
+            .map(|(what, address, flag)| {
+                let holder = taken_by(*address);
+                format!("{address} for {what} {holder}; {flag} names another")
+            })
+            .collect();
+        ensure!(taken.is_empty(), "the demo needs ports that are taken:\n  {}", taken.join("\n  "));
+        Ok(())
+    }
+}
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
 }
 
 fn path_text(path: &Path) -> anyhow::Result<&str> {
@@ -196,4 +251,58 @@ fn path_text(path: &Path) -> anyhow::Result<&str> {
 
 fn say(step: &str, what: &str) {
     println!("[{step}] {what}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn a_demo_begins_without_the_samples_of_the_one_before_and_touches_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let samples = folder.path().join("samples");
+        std::fs::create_dir_all(&samples).unwrap();
+        let own = ["rollups.redb", "samples-2026-11-23.redb", "rollups.redb.damaged-1"];
+        for name in own {
+            std::fs::write(samples.join(name), "").unwrap();
+        }
+        let foreign = [samples.join("notes.txt"), folder.path().join("samples-2026-11-23.redb")];
+        for path in &foreign {
+            std::fs::write(path, "").unwrap();
+        }
+        let data = Data::begin(folder.path()).unwrap();
+        assert!(own.iter().all(|name| !data.samples().join(name).exists()));
+        assert!(foreign.iter().all(|path| path.exists()));
+    }
+
+    #[test]
+    fn a_folder_belongs_to_one_demo_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Data::begin(folder.path()).unwrap();
+        let refused = Data::begin(folder.path()).err().unwrap().to_string();
+        assert!(refused.contains("--data-dir"), "{refused}");
+        drop(first);
+        assert!(Data::begin(folder.path()).is_ok());
+    }
+
+    #[test]
+    fn a_taken_port_is_told_with_the_flag_that_moves_it() {
+        let node = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = node.local_addr().unwrap().port();
+        let flags = [
+            "dappscope".to_owned(),
+            "demo".to_owned(),
+            format!("--node-port={port}"),
+            "--rpc-listen=127.0.0.1:0".to_owned(),
+        ];
+        let Some(Command::Demo(args)) = Cli::parse_from(flags).command else {
+            panic!("demo was asked for")
+        };
+        let told = Needed::of(&args.settings().unwrap(), &args).are_free().unwrap_err().to_string();
+        let line = told.lines().find(|line| line.contains("Hardhat")).unwrap();
+        assert!(line.contains(&port.to_string()) && line.contains("--node-port"), "{told}");
+    }
 }

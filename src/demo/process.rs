@@ -105,7 +105,7 @@ impl Child {
     /// The end of what it printed.
     fn says(&self) -> String {
         let text = std::fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+        let text = without_escapes(&String::from_utf8_lossy(&text));
         let lines: Vec<&str> = text.lines().rev().take(15).collect();
         let tail: Vec<&str> = lines.into_iter().rev().collect();
         format!("It said ({}):\n{}", self.log.display(), tail.join("\n"))
@@ -114,6 +114,24 @@ impl Child {
 
 fn status(ended: std::io::Result<std::process::ExitStatus>) -> String {
     ended.map_or_else(|error| error.to_string(), |status| status.to_string())
+}
+
+/// The text without colours and other orders to a terminal: some children print them even into a
+/// file, and what they print is data here.
+fn without_escapes(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        if character == '\u{1b}' {
+            // `ESC [ … letter`; after any other character but `[` the order is that one character.
+            if characters.next() == Some('[') {
+                characters.by_ref().find(|c| ('\u{40}'..='\u{7e}').contains(c));
+            }
+        } else if character == '\n' || character == '\t' || !character.is_control() {
+            kept.push(character);
+        }
+    }
+    kept
 }
 
 /// Runs a program to its end, its output passed on. True when it was ended by `shutdown`.
@@ -143,6 +161,24 @@ pub async fn run_to_end(
         _ = shutdown.wait_for(|stop| *stop) => {
             let _ = process.kill().await;
             Ok(true)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_log_holds_no_orders_to_the_terminal() {
+        for (printed, quoted) in [
+            ("plain \u{e9}\ttext\nnext", "plain \u{e9}\ttext\nnext"),
+            ("\u{1b}[31m\u{1b}[1mWARNING\u{1b}[0m: no\r\n", "WARNING: no\n"),
+            ("\u{1b}[38;5;3mx\u{1b}cy", "xy"),
+            ("cut \u{1b}[3", "cut "),
+            ("cut \u{1b}", "cut "),
+        ] {
+            assert_eq!(without_escapes(printed), quoted);
         }
     }
 }
