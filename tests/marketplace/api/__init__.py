@@ -20,12 +20,15 @@ from . import index, routes, timing
 from .cache import PageCache
 from .chain import Chain
 
+MAX_BODY_BYTES = 64 * 1024
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 
 def create_app() -> Flask:
     app = Flask(__name__)
     app.json.sort_keys = False
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.chain = Chain(
         rpc_url=os.environ.get("RPC_URL", "http://127.0.0.1:8546"),
         deployment=Path(os.environ.get("DEPLOYMENT", PROJECT / "deployments" / "localhost.json")),

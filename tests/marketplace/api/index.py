@@ -7,6 +7,7 @@ restarted, or reverted to a snapshot), it starts again from nothing.
 
 import sqlite3
 import threading
+from contextlib import closing
 
 from flask import Flask, current_app, g
 from web3.exceptions import BlockNotFound
@@ -33,15 +34,14 @@ CREATE TABLE IF NOT EXISTS followed (      -- at most one row: the head that the
 """
 NO_OWNER = "0x" + "0" * 40
 
-_sync_lock = threading.Lock()
+_sync_lock = threading.Lock()  # between threads: one process serves the API
 
 
 def init_app(app: Flask, path: str) -> None:
     app.config["DATABASE"] = path
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA journal_mode = WAL")  # readers do not wait for a writer
-    connection.executescript(SCHEMA)
-    connection.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")  # readers do not wait for a writer
+        connection.executescript(SCHEMA)
 
     @app.teardown_appcontext
     def close(_error) -> None:

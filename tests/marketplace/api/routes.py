@@ -4,7 +4,7 @@ import sqlite3
 import time
 
 import requests
-from flask import Blueprint, Flask, current_app, jsonify, request
+from flask import Blueprint, Flask, Response, current_app, json, jsonify, request
 from web3 import Web3
 from web3.exceptions import BadFunctionCallOutput, Web3Exception
 from web3.logs import DISCARD
@@ -217,9 +217,18 @@ def healthz():
 def init_app(app: Flask) -> None:
     app.register_blueprint(api)
 
+    @app.after_request
+    def keep_nowhere(response: Response) -> Response:
+        # Any block may change an answer. The page cache here is told when; a browser's is not.
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
     @app.errorhandler(HTTPException)
-    def http_error(error: HTTPException):
-        return {"error": error.name.replace(" ", ""), "message": error.description}, error.code
+    def http_error(error: HTTPException) -> Response:
+        response = error.get_response()  # for its headers: 405 comes with Allow
+        response.data = json.dumps({"error": error.name.replace(" ", ""), "message": error.description})
+        response.content_type = "application/json"
+        return response
 
     @app.errorhandler(Reverted)
     def reverted(error: Reverted):
@@ -250,8 +259,9 @@ def init_app(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def unexpected(error: Exception):
-        app.logger.exception("%s %s failed", request.method, request.path)
-        return {"error": "InternalServerError", "message": str(error)}, 500
+        # What went wrong inside is for the log: a client learns paths and queries from it at best.
+        app.logger.error("%s %s failed", request.method, request.path, exc_info=error)
+        return {"error": "InternalServerError", "message": "the API failed; its log says why"}, 500
 
 
 def _done(receipt, token_id: int) -> dict:

@@ -200,7 +200,9 @@ class ApiTest(unittest.TestCase):
     def test_slow_and_failing_endpoints_behave_badly(self):
         slow = self.get("/api/slow?ms=50")
         self.assertGreaterEqual(float(re.search(r"fn\.sleep;dur=([\d.]+)", slow.headers["Server-Timing"])[1]), 50)
-        self.assert_refused(self.get("/api/fail"), 500, "InternalServerError")
+        failed = self.get("/api/fail")
+        self.assert_refused(failed, 500, "InternalServerError")
+        self.assertNotIn("always fails", failed.json["message"], "what went wrong inside is for the log")
 
     def test_bad_requests_are_told_what_is_wrong(self):
         for method, path, body in (
@@ -222,7 +224,14 @@ class ApiTest(unittest.TestCase):
         self.assert_refused(self.get("/api/nfts/999999"), 404, "NotFound")
         self.assert_refused(self.get(f"/api/nfts/{2**70}"), 404, "NotFound")
         self.assert_refused(self.get("/nowhere"), 404, "NotFound")
-        self.assert_refused(self.call("DELETE", "/api/nfts"), 405, "MethodNotAllowed")
+        wrong_method = self.call("DELETE", "/api/nfts")
+        self.assert_refused(wrong_method, 405, "MethodNotAllowed")
+        self.assertIn("GET", wrong_method.headers["Allow"])
+        self.assert_refused(self.post("/api/nfts/mint", {"uri": "x" * 70_000}), 413, "RequestEntityTooLarge")
+
+    def test_nothing_is_kept_by_browsers(self):
+        for path in ("/api/nfts", "/api/nfts/999999", "/healthz"):
+            self.assertEqual(self.get(path).headers["Cache-Control"], "no-store")
 
     def test_it_survives_a_restart_of_the_node(self):
         self.minted()

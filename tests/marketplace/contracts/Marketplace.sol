@@ -50,6 +50,8 @@ contract Marketplace is Ownable, ReentrancyGuard {
     }
 
     /// @notice Offers a token for `price` wei. The caller must own it and have approved this contract.
+    /// @dev A listing ends by a sale, by `cancel`, or when another owner lists the token. It outlives a
+    /// transfer: a seller who gives the token away and gets it back offers it at the old price again.
     function list(address nft, uint256 tokenId, uint256 price) external {
         if (price == 0) revert PriceIsZero();
         IERC721 token = IERC721(nft);
@@ -69,10 +71,12 @@ contract Marketplace is Ownable, ReentrancyGuard {
         if (listing.price == 0) revert NotListed(nft, tokenId);
         if (msg.value != listing.price) revert WrongPrice(listing.price, msg.value);
 
-        uint256 fee = (listing.price * feeBps) / BPS;
+        address collector = owner();
+        // Once the ownership is renounced there is nobody who could withdraw a fee.
+        uint256 fee = collector == address(0) ? 0 : (listing.price * feeBps) / BPS;
         delete _listings[nft][tokenId];
         proceeds[listing.seller] += listing.price - fee;
-        proceeds[owner()] += fee;
+        proceeds[collector] += fee;
         emit Sold(nft, tokenId, msg.sender, listing.seller, listing.price, fee);
 
         // Reverts when the seller no longer owns the token, or has withdrawn the approval.

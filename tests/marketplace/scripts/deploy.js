@@ -50,7 +50,9 @@ async function main() {
   };
   provider.destroy();
   fs.mkdirSync(path.dirname(DEPLOYMENT), { recursive: true });
-  fs.writeFileSync(DEPLOYMENT, `${JSON.stringify(deployment, null, 2)}\n`);
+  // Written beside and renamed: the API reads the file whenever it changes, and never half of it.
+  fs.writeFileSync(`${DEPLOYMENT}.new`, `${JSON.stringify(deployment, null, 2)}\n`);
+  fs.renameSync(`${DEPLOYMENT}.new`, DEPLOYMENT);
   console.log(`wrote ${DEPLOYMENT}`);
 }
 

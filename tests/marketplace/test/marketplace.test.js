@@ -63,6 +63,15 @@ describe("Marketplace", () => {
     await assertReverts(market, as(seller).withdraw(), "NothingToWithdraw", seller.address);
   });
 
+  it("takes no fee once nobody owns it", async () => {
+    await (await as(owner).renounceOwnership()).wait();
+    await listed();
+    await (await as(buyer).buy(nft, 1, { value: PRICE })).wait();
+    assert.equal(await market.proceeds(seller), PRICE);
+    await (await as(seller).withdraw()).wait();
+    assert.equal(await provider.getBalance(market), 0n);
+  });
+
   it("refuses to list without a price, the token, or the approval", async () => {
     await assertReverts(market, as(seller).list(nft, 1, 0), "PriceIsZero");
     await assertReverts(market, as(buyer).list(nft, 1, PRICE), "NotOwner", nft.target, 1n, buyer.address);
