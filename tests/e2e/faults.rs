@@ -4,11 +4,13 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Dappscope, Hardhat, call, free_port, http, try_http, until};
+use crate::harness::{Dappscope, Hardhat, PATIENCE, call, free_port, http, try_http, until};
 use crate::upstream::{Caller, Upstream};
 
 fn nowhere() -> SocketAddr {
@@ -281,26 +283,38 @@ fn resident(pid: u32) -> u64 {
 #[test]
 fn a_slow_reader_gets_everything_and_costs_little_memory() {
     let size: usize = 50_000_000;
+    let written = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&written);
     let upstream = Upstream::with(move |mut stream| {
         let mut request = [0; 1024];
-        let _ = stream.read(&mut request)?;
+        let read = stream.read(&mut request)?;
+        if !request[..read].starts_with(b"GET /large ") {
+            return Ok(()); // the chain watcher
+        }
         write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n")?;
         let chunk = vec![b'x'; 100_000];
         for _ in 0..size / chunk.len() {
             stream.write_all(&chunk)?;
+            counted.fetch_add(chunk.len(), SeqCst);
         }
         Ok(())
     });
     let scope = Dappscope::start(upstream.address, None, "");
     let before = resident(scope.pid());
     let mut client = TcpStream::connect(scope.rpc).unwrap();
-    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", scope.rpc);
+    let request =
+        format!("GET /large HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", scope.rpc);
     client.write_all(request.as_bytes()).unwrap();
-    // Nothing is read until the relay has had every chance to fill its memory.
+    // Nothing is read until the upstream cannot write any more: the relay and the sockets are full.
+    let mut seen = (0, Instant::now());
     until("the relay to be stuffed", || {
-        std::thread::sleep(Duration::from_millis(500));
-        Some(())
+        let now = written.load(SeqCst);
+        if now != seen.0 {
+            seen = (now, Instant::now());
+        }
+        (now > 0 && seen.1.elapsed() > STUCK).then_some(())
     });
+    assert!(written.load(SeqCst) < size, "somebody took the whole response in");
     let grown = resident(scope.pid()).saturating_sub(before);
     assert!(grown < 16 << 20, "memory grew by {} KiB for one slow reader", grown >> 10);
     let mut bytes = Vec::new();
@@ -310,29 +324,52 @@ fn a_slow_reader_gets_everything_and_costs_little_memory() {
     assert!(scope.stop().success());
 }
 
+/// An upstream that has not written for so long waits for a reader.
+const STUCK: Duration = Duration::from_millis(300);
+
 #[test]
 fn asked_to_end_it_finishes_what_is_under_way() {
-    let upstream = Upstream::with(|mut stream| {
+    let (arrived, has_arrived) = std::sync::mpsc::channel();
+    let (answer, may_answer) = std::sync::mpsc::channel();
+    let may_answer = Mutex::new(may_answer);
+    let upstream = Upstream::with(move |mut stream| {
         let mut request = [0; 1024];
-        let _ = stream.read(&mut request)?;
-        std::thread::sleep(Duration::from_millis(700));
+        // The chain watcher asks too; the call that counts is the one with this path.
+        let read = stream.read(&mut request)?;
+        if request[..read].starts_with(b"POST /slow ") {
+            arrived.send(()).unwrap();
+            may_answer.lock().unwrap().recv().unwrap();
+        }
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
     });
     let scope = Dappscope::start(upstream.address, None, "");
     let rpc = scope.rpc;
-    let (sent, was_sent) = std::sync::mpsc::channel();
     let slow = std::thread::spawn(move || {
-        sent.send(()).unwrap();
-        try_http(rpc, "POST", "/", &[], b"{}").map(|answer| answer.text())
+        try_http(rpc, "POST", "/slow", &[], b"{}").map(|answer| answer.text())
     });
-    was_sent.recv().unwrap();
-    until("the call to be under way", || {
-        std::thread::sleep(Duration::from_millis(200));
-        Some(())
-    });
-    // Returns once it has ended.
-    assert!(scope.stop().success());
+    has_arrived.recv_timeout(PATIENCE).expect("the call is under way");
+    scope.ask_to_stop();
+    until("new clients to be turned away", || TcpStream::connect(rpc).err());
+    answer.send(()).unwrap();
     assert_eq!(slow.join().unwrap().unwrap(), "ok");
+    assert!(scope.ended().success());
+}
+
+#[test]
+fn who_is_refused_is_told_in_the_log_and_what_lets_them_in() {
+    let upstream = Upstream::start();
+    let scope = Dappscope::start(upstream.address, None, "");
+    let foreign = [("Origin", "https://evil.example")];
+    assert_eq!(http(scope.rpc, "POST", "/", &foreign, b"{}").status, 403);
+    let told = scope.await_log("the refusal", |line| line["fields"]["reason"].is_string());
+    assert_eq!(told["level"], "WARN");
+    let fields = &told["fields"];
+    assert_eq!(fields["proxy"], "rpc");
+    assert_eq!((&fields["status"], &fields["reason"]), (&json!(403), &json!("origin_not_allowed")));
+    let words = fields["message"].as_str().unwrap();
+    assert!(words.contains("[rpc]") && words.contains("allowed_origins"), "{words}");
+    assert!(!scope.log().contains("evil.example"), "what a stranger sends is not repeated");
+    assert!(scope.stop().success());
 }
 
 #[test]

@@ -57,6 +57,7 @@ impl Drop for Running {
 /// A running dappscope.
 pub struct Dappscope {
     process: Running,
+    log: Arc<Mutex<Vec<String>>>,
     pub rpc: SocketAddr,
     pub api: Option<SocketAddr>,
     pub page: SocketAddr,
@@ -138,6 +139,7 @@ impl Dappscope {
         };
         Self {
             process,
+            log,
             rpc: address("rpc").unwrap(),
             api: address("api"),
             page: address("page").unwrap(),
@@ -147,6 +149,19 @@ impl Dappscope {
 
     pub fn pid(&self) -> u32 {
         self.process.child.id()
+    }
+
+    /// What it has logged so far, a JSON object a line.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// The first line of its log that `is_it` knows, once it is there.
+    pub fn await_log(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        until(what, || {
+            let lines = self.log.lock().unwrap();
+            lines.iter().filter_map(|line| serde_json::from_str(line).ok()).find(|line| is_it(line))
+        })
     }
 
     /// The scrape, as text.
@@ -186,8 +201,17 @@ impl Dappscope {
     }
 
     /// Asks it to end, and waits.
-    pub fn stop(mut self) -> ExitStatus {
+    pub fn stop(self) -> ExitStatus {
+        self.ask_to_stop();
+        self.ended()
+    }
+
+    pub fn ask_to_stop(&self) {
         signal(self.pid(), "TERM");
+    }
+
+    /// Waits until it has ended.
+    pub fn ended(mut self) -> ExitStatus {
         until("dappscope to end", || self.process.child.try_wait().unwrap())
     }
 
