@@ -112,12 +112,12 @@ async fn with_dapp(
     println!(
         "\nThe marketplace is running, and dappscope watches it:\n\
          \n  page and numbers   http://{page}\n  metrics            http://{page}/metrics\n  \
-         JSON-RPC ({node})    {rpc}\n  API ({flask})         http://{api}/api/nfts\n  \
+         JSON-RPC {node:<10}{rpc}\n  API {flask:<15}http://{api}/api/nfts\n  \
          logs and samples   {data}\n\
          \nVisitors mint, list, buy, cancel and browse, gently. Ctrl-C ends everything.\n",
         page = addresses.page,
-        node = args.node_port,
-        flask = args.flask_port,
+        node = format!("({})", args.node_port),
+        flask = format!("({})", args.flask_port),
         data = data.display(),
     );
     let limit = args.seconds.map_or(Duration::MAX, Duration::from_secs);
