@@ -408,7 +408,41 @@ mod tests {
         assert_eq!(RevertInfo::parse(message.as_bytes()).kind, RefusalKind::Rejected);
     }
 
+    /// Words at which an offset or a length goes wrong, and a few that fit.
+    fn hostile_word() -> impl proptest::strategy::Strategy<Value = U256> {
+        let edge = |bits: usize| (U256::from(1) << bits) - U256::from(1);
+        proptest::sample::select(vec![
+            U256::ZERO,
+            U256::from(1),
+            U256::from(31),
+            U256::from(32),
+            U256::from(33),
+            U256::from(64),
+            edge(32),
+            edge(63),
+            edge(64) - U256::from(31),
+            edge(64),
+            edge(255),
+            U256::MAX,
+        ])
+    }
+
     proptest::proptest! {
+        #[test]
+        fn hostile_offsets_and_lengths_reach_nothing_beyond_the_data(
+            words in proptest::collection::vec(hostile_word(), 0..6), tail: Vec<u8>,
+        ) {
+            let words: Vec<u8> = words.iter().flat_map(U256::to_be_bytes::<32>).collect();
+            let data = [&[0x08, 0xc3, 0x79, 0xa0][..], &words, &tail].concat();
+            // A byte that is no UTF-8 is shown as three.
+            let text = revert_text(&data).unwrap_or_default();
+            proptest::prop_assert!(text.len() <= 3 * data.len());
+            panic_code(&data);
+            let hex: String = data.iter().map(|byte| format!("{byte:02x}")).collect();
+            let error = serde_json::json!({"code": 3, "message": "m", "data": format!("0x{hex}")});
+            RevertInfo::parse(error.to_string().as_bytes());
+        }
+
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>, text: String) {
             RevertInfo::parse(&bytes);

@@ -175,6 +175,27 @@ fn addresses_are_bounded() {
 
 proptest::proptest! {
     #[test]
+    fn hostile_words_behind_a_known_selector_never_panic(
+        words in proptest::collection::vec(
+            proptest::sample::select(vec![0_u64, 1, 31, 32, 64, 1 << 32, 1 << 63, u64::MAX]), 0..8,
+        ),
+        high in proptest::sample::select(vec![0_u8, 1, 0x80, 0xff]),
+        selector in 0usize..40,
+    ) {
+        let mut contracts = marketplace();
+        let words: Vec<u8> = words
+            .iter()
+            .flat_map(|word| [&[high; 24][..], &word.to_be_bytes()].concat())
+            .collect();
+        let errors: Vec<_> = contracts.known.iter().flat_map(|k| k.errors.keys()).copied().collect();
+        for selector in [errors[selector % errors.len()].to_vec(), vec![0x08, 0xc3, 0x79, 0xa0]] {
+            let data = [&selector[..], &words].concat();
+            contracts.revert_message(None, &data);
+            contracts.reason(None, &data);
+        }
+    }
+
+    #[test]
     fn arbitrary_bytes_never_panic(bytes: Vec<u8>, to: Option<[u8; 20]>, selector in 0usize..40) {
         let mut contracts = marketplace();
         let to = to.map(Address::from);

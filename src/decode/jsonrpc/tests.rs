@@ -234,6 +234,21 @@ proptest! {
     }
 
     #[test]
+    fn a_message_with_any_bytes_changed_never_panics(
+        value in envelope(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut bytes = serde_json::to_vec(&value).expect("serialises");
+        for (at, to) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+        }
+        if let Ok(Message { shape: Shape::Single(envelope), .. }) = read(&bytes) {
+            let _ = (envelope.id(), envelope.method(), envelope.answer());
+        }
+    }
+
+    #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = read(&bytes);
     }

@@ -358,6 +358,29 @@ mod tests {
         }
 
         #[test]
+        fn hostile_requests_are_told_the_same_however_they_are_split(
+            parts in prop::collection::vec(prop::sample::select(vec![
+                "GET / HTTP/1.1\r\n", "POST /#x HTTP/1.1\r\n", "Host: a\r\n", "\r\n", "\n", "\r", ":",
+                "Content-Length: 3\r\n", "Content-Length: 18446744073709551615\r\n",
+                "Content-Length: 18446744073709551616\r\n", "Content-Length: -1\r\n",
+                "Transfer-Encoding: chunked\r\n", "Transfer-Encoding: gzip\r\n", "3\r\nabc\r\n",
+                "ffffffffffffffff\r\n", "fffffffffffffffd\r\n", "0\r\n", "g\r\n", ";\r\n", "abc",
+            ]), 0..24),
+            cut in 1_usize..9,
+        ) {
+            let bytes = parts.concat().into_bytes();
+            let mut whole = follow(&bytes);
+            let mut split = Follower::default();
+            bytes.chunks(cut).for_each(|piece| split.read(piece, Stamp::from_nanos(1)));
+            prop_assert_eq!(whole.is_inside(), split.is_inside());
+            prop_assert_eq!(whole.head_began(), split.head_began());
+            prop_assert_eq!(whole.requests.len(), split.requests.len());
+            for _ in 0..whole.requests.len() {
+                prop_assert_eq!(whole.serve().flaw, split.serve().flaw);
+            }
+        }
+
+        #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = follow(&bytes).serve();
         }
