@@ -17,6 +17,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod watched;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ pub use archive::{Health, Samples, Unreadable};
 pub use live::{Live, LiveSink, Node, Now, live};
 
 use crate::metrics::Metrics;
-use crate::model::{Queue, Tally};
+use crate::model::{Queue, Tally, UnixMicros};
 
 /// The guard's word on a request's `Host` and `Origin`: a status and a reason when it is refused.
 /// The page's own origin is not asked about.
@@ -93,6 +94,8 @@ struct State {
     queue: Arc<Queue>,
     endpoints: Endpoints,
     started: Instant,
+    /// The same moment by the wall clock, as the samples' times are.
+    began: UnixMicros,
 }
 
 impl View {
@@ -112,6 +115,7 @@ impl View {
             queue: parts.queue,
             endpoints: parts.endpoints,
             started: Instant::now(),
+            began: UnixMicros::now(),
         };
         Ok(Self {
             state: Arc::new(state),

@@ -9,6 +9,7 @@ use super::archive::{Health, Samples, Unreadable};
 use super::json::{self, ratio};
 use super::live::Now;
 use super::verdict::{Facts, verdict};
+use super::watched::watched;
 use crate::model::{
     Block, DropReason, Queue, SampleKind, Tally, Transaction, TransactionStatus, UnixMicros,
 };
@@ -37,6 +38,7 @@ pub struct Stored {
     /// The relay's own share of the newest calls, sorted.
     overhead: Vec<Duration>,
     last_block: Option<Block>,
+    watched: Duration,
 }
 
 /// Transactions by what became of them.
@@ -47,8 +49,14 @@ struct Fates {
     complete: bool,
 }
 
-/// Reads everything the overview needs. Blocks.
-pub fn read(samples: &dyn Samples, range: Range) -> Result<Stored, Unreadable> {
+/// Reads everything the overview needs, at the moment `now` of a program that runs since `began`.
+/// Blocks.
+pub fn read(
+    samples: &dyn Samples,
+    range: Range,
+    began: UnixMicros,
+    now: UnixMicros,
+) -> Result<Stored, Unreadable> {
     let whole = |measure| -> Result<Option<Summary>, Unreadable> {
         let query = SeriesQuery { measure, key: None, range, points: 1 };
         Ok(merged(samples.series(&query)?.points.iter().map(|point| point.summary)))
@@ -72,6 +80,7 @@ pub fn read(samples: &dyn Samples, range: Range) -> Result<Stored, Unreadable> {
         transactions: fates(samples, range)?,
         overhead,
         last_block: samples.blocks(range, Paging { limit: 1, before: None })?.items.pop(),
+        watched: watched(samples, range, began, now)?,
     })
 }
 
@@ -150,7 +159,7 @@ pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
     let load = |summary: &Option<Summary>| {
         summary.as_ref().map(|summary| {
             let mut value = json::summary(summary, "us");
-            value["per_second"] = (count(summary.count) / seconds).into();
+            value["per_second"] = (count(summary.count) / stored.watched.as_secs_f64()).into();
             value
         })
     };
@@ -176,6 +185,7 @@ pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "from_ms": json::millis(range.from),
         "until_ms": json::millis(range.until),
+        "watched_ms": json::micros(stored.watched) / 1_000,
         "verdict": {
             "level": verdict.level.as_str(),
             "text": verdict.text(),

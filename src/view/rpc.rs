@@ -60,7 +60,9 @@ async fn overview(params: &Params<'_>, state: &State) -> Answer {
     let mut fields = Fields::of(params)?;
     let range = fields.range(at)?;
     fields.finish()?;
-    let stored = state.archive.read(move |samples| overview::read(samples, range)).await?;
+    let began = state.began;
+    let stored =
+        state.archive.read(move |samples| overview::read(samples, range, began, at)).await?;
     let now = state.live.now();
     let health = state.archive.health().await;
     let moment = overview::Moment {

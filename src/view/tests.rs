@@ -257,6 +257,51 @@ async fn the_overview_tells_what_was_recorded_and_judges_it() {
     assert_eq!(told["endpoints"]["rpc"], "http://127.0.0.1:8546");
 }
 
+/// The seconds that a rate was divided by, recounted from the answer.
+fn divided_by(load: &Value) -> f64 {
+    load["count"].as_f64().unwrap() / load["per_second"].as_f64().unwrap()
+}
+
+#[tokio::test]
+async fn a_rate_counts_only_the_time_since_the_start() {
+    let begun = std::time::Instant::now();
+    let mut view = Served::start(None).await;
+    let calls: Vec<_> = (0..100).map(|_| call("eth_call", Outcome::Success, 100)).collect();
+    view.feed(&calls);
+    // A sample's time is told to ten seconds, and a second is the least.
+    let longest = || begun.elapsed().as_secs_f64() + 10.0;
+    let told = view.ask("dappscope_overview", json!({ "last": "15m" })).await.unwrap();
+    let seconds = divided_by(&told["calls"]);
+    assert!((1.0..=longest()).contains(&seconds), "{seconds} s");
+    let future = UnixMicros::now().0 / 1_000 + 3_600_000;
+    let told = view.ask("dappscope_overview", json!({ "until_ms": future, "from_ms": 0 })).await;
+    let seconds = divided_by(&told.unwrap()["calls"]);
+    assert!((1.0..=longest()).contains(&seconds), "{seconds} s");
+}
+
+#[tokio::test]
+async fn a_rate_counts_the_time_before_the_start_from_the_ranges_first_sample() {
+    let mut view = Served::start(None).await;
+    let ago = |seconds: u64, sample: Sample| match sample {
+        Sample::Call(call) => {
+            let at = UnixMicros(UnixMicros::now().0 - seconds * 1_000_000);
+            Sample::Call(RpcCall { at, ..call })
+        }
+        other => other,
+    };
+    for seconds in [400, 300, 20] {
+        view.feed(&[ago(seconds, call("eth_call", Outcome::Success, 100))]);
+    }
+    for (last, expected) in [("15m", 400.0), ("7d", 400.0), ("1m", 20.0)] {
+        let told = view.ask("dappscope_overview", json!({ "last": last })).await.unwrap();
+        let seconds = divided_by(&told["calls"]);
+        // A sample's time is told to ten seconds; the test itself may take a few.
+        assert!((expected..expected + 20.0).contains(&seconds), "{last}: {seconds} s");
+        let watched = told["watched_ms"].as_f64().unwrap() / 1_000.0;
+        assert!((watched - seconds).abs() < 0.01, "{watched} s, {seconds} s");
+    }
+}
+
 #[tokio::test]
 async fn an_empty_store_is_told_as_no_traffic() {
     let view = Served::start(None).await;
