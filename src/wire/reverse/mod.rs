@@ -26,6 +26,7 @@ mod connection;
 mod drain;
 mod framing;
 mod headers;
+mod in_flight;
 mod message;
 mod pool;
 mod record;
@@ -40,5 +41,6 @@ mod tunnel;
 mod upstream;
 mod waking;
 
+pub use in_flight::InFlight;
 pub use server::{Drained, ReverseError, bind, serve};
 pub use settings::{ReverseSettings, Upstream, UpstreamError};

@@ -11,10 +11,9 @@ use super::body::Meter;
 use super::client::Client;
 use super::connection::Marks;
 use super::framing::Followed;
+use super::shared::Shared;
 use crate::decode::routes::without_secrets;
-use crate::model::{
-    ApiExchange, End, HttpMethod, Observation, Observer, Route, Stamp, Timing, TraceContext,
-};
+use crate::model::{ApiExchange, End, HttpMethod, Observation, Route, Stamp, Timing, TraceContext};
 
 /// The longest path that is kept, in bytes.
 const LONGEST_PATH: usize = 4_096;
@@ -41,6 +40,7 @@ impl Record {
         followed: Followed,
         trace: TraceContext,
     ) -> Self {
+        client.shared.settings.in_flight.begin();
         let exchange = ApiExchange {
             connection: client.id,
             peer: client.peer,
@@ -111,7 +111,7 @@ impl Record {
             exchange.end = end;
             self.complete(&mut exchange);
             let written = self.client.written();
-            tell(exchange, written, &self.client.shared.observer);
+            tell(exchange, written, &self.client.shared);
         }
     }
 
@@ -142,17 +142,17 @@ impl Drop for Record {
 impl Finished {
     /// The response's last byte was written.
     pub(super) fn tell_written(self, client: &Client) {
-        tell(self.exchange, client.written(), &client.shared.observer);
+        tell(self.exchange, client.written(), &client.shared);
     }
 
     /// The connection ended before the response's last byte could be written.
     pub(super) fn tell_unwritten(mut self, client: &Client) {
         self.exchange.end = End::ClientGone;
-        tell(self.exchange, client.written(), &client.shared.observer);
+        tell(self.exchange, client.written(), &client.shared);
     }
 }
 
-fn tell(mut exchange: Box<ApiExchange>, written: Option<(Stamp, Stamp)>, observer: &Observer) {
+fn tell(mut exchange: Box<ApiExchange>, written: Option<(Stamp, Stamp)>, shared: &Shared) {
     let timing = &mut exchange.timing;
     if let Some((first, last)) = written {
         timing.response_forwarded = first;
@@ -173,7 +173,8 @@ fn tell(mut exchange: Box<ApiExchange>, written: Option<(Stamp, Stamp)>, observe
     timing.response_read = timing.response_read.max(timing.response_started);
     timing.response_written =
         timing.response_written.max(timing.response_forwarded).max(timing.response_read);
-    observer.tell(Observation::Request(exchange));
+    shared.settings.in_flight.end();
+    shared.observer.tell(Observation::Request(exchange));
 }
 
 fn method_label(method: &Method) -> HttpMethod {

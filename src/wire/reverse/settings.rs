@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::in_flight::InFlight;
+
 /// How the reverse proxy behaves.
 #[derive(Clone, Debug)]
 pub struct ReverseSettings {
@@ -26,6 +28,8 @@ pub struct ReverseSettings {
     pub preserve_header_case: bool,
     /// How long requests in flight may take once a shutdown was asked for.
     pub drain: Duration,
+    /// Where the requests under way are counted.
+    pub in_flight: InFlight,
 }
 
 impl ReverseSettings {
@@ -40,6 +44,7 @@ impl ReverseSettings {
             server_timing: true,
             preserve_header_case: false,
             drain: Duration::from_secs(10),
+            in_flight: InFlight::default(),
         }
     }
 }
