@@ -7,6 +7,7 @@
 
 mod access;
 mod archive;
+mod fates;
 mod json;
 mod live;
 mod overview;

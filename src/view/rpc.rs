@@ -1,10 +1,12 @@
 //! The monitor's JSON-RPC methods: whoever can call a node can call the monitor.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::server::{PendingSubscriptionSink, RpcModule, SubscriptionMessage};
+use jsonrpsee::types::error::METHOD_NOT_FOUND_CODE;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use serde_json::{Value, json};
 
@@ -22,14 +24,27 @@ const MOST: usize = 500;
 const PACE: Duration = Duration::from_millis(100);
 /// The notification's method name.
 const NOTIFICATION: &str = "dappscope_event";
+const SUBSCRIBE: &str = "dappscope_subscribe";
+const UNSUBSCRIBE: &str = "dappscope_unsubscribe";
 /// Points of a series when no number is given, and at most.
 const USUAL_POINTS: u64 = 240;
 const HIGHEST_POINTS: u64 = 4_000;
 
 type Answer = Result<Value, ErrorObjectOwned>;
 
+/// How a method is called.
+#[derive(Clone, Copy)]
+pub enum Transport {
+    /// The listener's address, to tell where a WebSocket can be opened.
+    Http(SocketAddr),
+    WebSocket,
+}
+
 /// All methods, ready to be served.
-pub fn methods(state: Arc<State>) -> Result<RpcModule<Arc<State>>, RegisterMethodError> {
+pub fn methods(
+    state: Arc<State>,
+    transport: Transport,
+) -> Result<RpcModule<Arc<State>>, RegisterMethodError> {
     let mut module = RpcModule::new(state);
     module.register_async_method("dappscope_overview", |params, state, _| async move {
         overview(&params, &state).await
@@ -46,12 +61,28 @@ pub fn methods(state: Arc<State>) -> Result<RpcModule<Arc<State>>, RegisterMetho
     module.register_async_method("dappscope_series", |params, state, _| async move {
         series(&params, &state).await
     })?;
-    module.register_subscription(
-        "dappscope_subscribe",
-        NOTIFICATION,
-        "dappscope_unsubscribe",
-        |params, pending, state, _| async move { subscribe(params, pending, &state).await },
-    )?;
+    match transport {
+        Transport::WebSocket => {
+            module.register_subscription(
+                SUBSCRIBE,
+                NOTIFICATION,
+                UNSUBSCRIBE,
+                |params, pending, state, _| async move { subscribe(params, pending, &state).await },
+            )?;
+        }
+        Transport::Http(address) => {
+            let words = format!(
+                "a subscription needs a WebSocket, and this is plain HTTP: open ws://{address}/rpc \
+                 and call it there"
+            );
+            for method in [SUBSCRIBE, UNSUBSCRIBE] {
+                let words = words.clone();
+                module.register_method(method, move |_, _, _| -> Answer {
+                    Err(ErrorObjectOwned::owned(METHOD_NOT_FOUND_CODE, words.clone(), None::<()>))
+                })?;
+            }
+        }
+    }
     Ok(module)
 }
 

@@ -264,7 +264,7 @@ fn divided_by(load: &Value) -> f64 {
 
 #[tokio::test]
 async fn a_rate_counts_only_the_time_since_the_start() {
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let mut view = Served::start(None).await;
     let calls: Vec<_> = (0..100).map(|_| call("eth_call", Outcome::Success, 100)).collect();
     view.feed(&calls);
@@ -300,6 +300,29 @@ async fn a_rate_counts_the_time_before_the_start_from_the_ranges_first_sample() 
         let watched = told["watched_ms"].as_f64().unwrap() / 1_000.0;
         assert!((watched - seconds).abs() < 0.01, "{watched} s, {seconds} s");
     }
+}
+
+#[tokio::test]
+async fn gas_and_confirmation_are_told_to_the_unit() {
+    let mut view = Served::start(None).await;
+    let samples: Vec<_> = [(84_007, 4_001), (50_021, 9_973), (100_003, 2_003)]
+        .into_iter()
+        .map(|(gas, confirmation_us)| match transaction(TransactionStatus::Success, None) {
+            Sample::Transaction(mined) => Sample::Transaction(Box::new(Transaction {
+                gas_used: Some(gas),
+                confirmation: Some(Duration::from_micros(confirmation_us)),
+                ..*mined
+            })),
+            other => other,
+        })
+        .collect();
+    view.feed(&samples);
+    let told = view.ask("dappscope_overview", json!({})).await.unwrap();
+    let gas = &told["gas"][0];
+    assert_eq!((&gas["p50_gas"], &gas["exact"]), (&json!(84_007), &json!(true)));
+    assert_eq!(gas["sum_gas"], json!(84_007.0 + 50_021.0 + 100_003.0));
+    let confirmation = &told["confirmation"];
+    assert_eq!((&confirmation["p50_us"], &confirmation["p95_us"]), (&json!(4_001), &json!(9_973)));
 }
 
 #[tokio::test]
@@ -399,6 +422,42 @@ async fn mistakes_are_answered_with_what_was_expected() {
         error.to_string().contains("one of call, request, transaction, block, host"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_subscription_over_plain_http_is_told_where_to_go() {
+    let view = Served::start(None).await;
+    for method in ["dappscope_subscribe", "dappscope_unsubscribe"] {
+        match view.ask(method, json!({})).await {
+            Err(Error::Call(error)) => {
+                let place = format!("open ws://{}/rpc", view.address);
+                assert!(error.message().contains(&place), "{error:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_health_check_tells_which_upstream_does_not_answer() {
+    let mut view = Served::start(None).await;
+    let told = async |view: &Served| -> (bool, Value) {
+        let answer = view.get("/healthz", "").await;
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        (answer.starts_with("HTTP/1.1 200"), serde_json::from_str(body).unwrap())
+    };
+    let (_, health) = told(&view).await;
+    assert_eq!(health["rpc_upstream"], "not tried yet");
+    assert_eq!(health["api_upstream"], Value::Null, "there is no API here");
+    view.event(&Event::Upstream { proxy: Proxy::Rpc, reachable: true });
+    assert_eq!(told(&view).await.1["rpc_upstream"], "answers");
+    view.event(&Event::NodeDown);
+    let (healthy, health) = told(&view).await;
+    assert!(healthy, "the monitor itself is well");
+    assert_eq!(health["status"], "ok");
+    assert_eq!(health["rpc_upstream"], "down for 0 s");
+    view.event(&Event::NodeUp { at: UnixMicros(1), chain_id: 1, client: "Hardhat".into() });
+    assert_eq!(told(&view).await.1["rpc_upstream"], "answers");
 }
 
 #[tokio::test]
