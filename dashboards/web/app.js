@@ -41,6 +41,8 @@ const span = (ms) => {
 // Read from every sample, or to 1 % from roll-ups.
 const about = (summary) => (summary && !summary.exact ? "≈ " : "");
 const time = (ms) => new Date(ms).toLocaleTimeString("en-GB");
+// Name and version; what follows them is in the tile's title.
+const client = (node) => node.client.split("/").slice(0, 2).join(" ");
 const short = (hash) => (hash ? `${hash.slice(0, 8)}…${hash.slice(-4)}` : NONE);
 const named = (item) => (item.contract ? `${item.contract}.${item.function}` : NONE);
 
@@ -68,7 +70,7 @@ function fill(id, items, row) {
 }
 
 function numbers(entries) {
-  byId("numbers").replaceChildren(...entries.map(([name, value, note]) => {
+  byId("numbers").replaceChildren(...entries.map(([name, value, note, title]) => {
     const box = document.createElement("div");
     const dt = document.createElement("dt");
     const dd = document.createElement("dd");
@@ -76,6 +78,7 @@ function numbers(entries) {
     dt.textContent = name;
     dd.textContent = value;
     small.textContent = note ?? "";
+    if (title) small.title = title;
     dd.append(small);
     box.append(dt, dd);
     return box;
@@ -133,7 +136,7 @@ function showOverview(o) {
     ["Confirmation p50", about(confirmation) + micros(confirmation?.p50_us), confirmation ? `p95 ${about(confirmation)}${micros(confirmation.p95_us)} · submitted to seen in a block` : ""],
     ["Gas", count(o.gas.length ? o.gas.reduce((sum, g) => sum + g.sum_gas, 0) : null), "used by mined transactions"],
     ["Block", block ? count(block.number) : NONE, block ? `${time(block.at_ms)} · ${percent(block.gas_used / block.gas_limit)} full` : ""],
-    ["Node", node ? (node.up ? "✓ up" : "✕ down") : NONE, node ? `${node.client} · chain ${node.chain_id ?? "?"}` : "not heard of yet"],
+    ["Node", node ? (node.up ? "✓ up" : "✕ down") : NONE, node ? `${client(node)} · chain ${node.chain_id ?? "?"}` : "not heard of yet", node?.client],
     ["Monitor’s share p50", micros(monitor.overhead?.p50_us), monitor.overhead ? `p99 ${micros(monitor.overhead.p99_us)} · of a call’s time` : ""],
     ["Samples lost", count(Object.values(monitor.dropped).reduce((a, b) => a + b, 0)), monitor.store.trouble ?? (monitor.store.recording ? "recording" : "not recording")],
   ]);
