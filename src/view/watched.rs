@@ -26,8 +26,11 @@ pub fn watched(
     let mut from = began;
     if range.from < began {
         for measure in Measure::ALL {
-            if let Some(first) = first(samples, measure, range)? {
-                from = from.min(first);
+            if let Some(step) = first(samples, measure, range)?
+                // What is in the step of the start itself is of this run.
+                && step.until <= began
+            {
+                from = from.min(step.from);
             }
         }
     }
@@ -36,24 +39,24 @@ pub fn watched(
     Ok(Duration::from_micros(until.0.saturating_sub(from.0)).max(SHORTEST))
 }
 
-/// When a measure has its first value in a range, as finely as the store tells: to ten seconds.
+/// The step in which a measure has its first value in a range, as fine as the store tells: ten seconds.
 fn first(
     samples: &dyn Samples,
     measure: Measure,
     mut range: Range,
-) -> Result<Option<UnixMicros>, Unreadable> {
+) -> Result<Option<Range>, Unreadable> {
     let mut finest = Duration::MAX;
     let mut found = None;
     loop {
         let series = samples.series(&SeriesQuery { measure, key: None, range, points: CUT })?;
         let Some(point) = series.points.first() else { return Ok(found) };
-        found = Some(point.at);
+        let step = u64::try_from(series.step.as_micros()).unwrap_or(u64::MAX);
+        let until = UnixMicros(point.at.0.saturating_add(step));
+        found = Some(Range { from: point.at, until });
         if series.step >= finest {
             return Ok(found);
         }
         finest = series.step;
-        let step = u64::try_from(series.step.as_micros()).unwrap_or(u64::MAX);
-        let until = UnixMicros(point.at.0.saturating_add(step)).min(range.until);
-        range = Range { from: point.at.max(range.from), until };
+        range = Range { from: point.at.max(range.from), until: until.min(range.until) };
     }
 }
