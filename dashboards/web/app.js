@@ -50,7 +50,9 @@ const named = (item) => (item.contract ? `${item.contract}.${item.function}` : N
 
 function cell(text, kind, title) {
   const td = document.createElement("td");
-  td.textContent = text;
+  // A long name may break after a dot, a slash or an underscore before it breaks anywhere.
+  const parts = kind === "long" ? text.split(/(?<=[._/])/) : [text];
+  td.append(...parts.flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part])));
   if (kind) td.className = kind;
   if (title) td.title = title;
   return td;
@@ -136,7 +138,7 @@ function showOverview(o) {
     ["Confirmation p50", about(confirmation) + micros(confirmation?.p50_us), confirmation ? `p95 ${about(confirmation)}${micros(confirmation.p95_us)} · submitted to seen in a block` : ""],
     ["Gas", count(o.gas.length ? o.gas.reduce((sum, g) => sum + g.sum_gas, 0) : null), "used by mined transactions"],
     ["Block", block ? count(block.number) : NONE, block ? `${time(block.at_ms)} · ${percent(block.gas_used / block.gas_limit)} full` : ""],
-    ["Node", node ? (node.up ? "✓ up" : "✕ down") : NONE, node ? `${client(node)} · chain ${node.chain_id ?? "?"}` : "not heard of yet", node?.client],
+    ["Node", node ? (node.up ? "✓ up" : "✕ down") : NONE, node?.client ? `${client(node)} · chain ${node.chain_id ?? "?"}` : "not heard of yet", node?.client],
     ["Monitor’s share p50", micros(monitor.overhead?.p50_us), monitor.overhead ? `p99 ${micros(monitor.overhead.p99_us)} · of a call’s time` : ""],
     ["Samples lost", count(Object.values(monitor.dropped).reduce((a, b) => a + b, 0)), monitor.store.trouble ?? (monitor.store.recording ? "recording" : "not recording")],
   ]);
