@@ -461,6 +461,28 @@ async fn the_health_check_tells_which_upstream_does_not_answer() {
 }
 
 #[tokio::test]
+async fn the_readme_lists_the_parameters_of_every_method() {
+    let readme = include_str!("../../README.md");
+    let everywhere = ["last", "from_ms", "until_ms", "limit", "before"];
+    let view = Served::start(None).await;
+    for method in ["overview", "calls", "transactions", "requests", "series", "subscribe"] {
+        let start = format!("| `dappscope_{method}` |");
+        let row = readme.lines().find(|line| line.starts_with(&start)).expect(method);
+        let listed = row.split('|').nth(2).unwrap();
+        let params = json!({ "nonsense": 1 });
+        let told = match method {
+            "subscribe" => soon(view.subscribe(params)).await.unwrap_err().to_string(),
+            _ => view.ask(&format!("dappscope_{method}"), params).await.unwrap_err().to_string(),
+        };
+        let (_, taken) = told.split_once("this method takes ").expect("it lists its parameters");
+        let taken = taken.split(['"', '}']).next().unwrap();
+        for name in taken.split(", ").filter(|name| !everywhere.contains(name)) {
+            assert!(listed.contains(&format!("`{name}`")), "`{name}` of {method} is not listed");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_subscriber_receives_the_kinds_it_asked_for() {
     let mut view = Served::start(None).await;
     let mut events =
