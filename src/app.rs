@@ -252,7 +252,7 @@ impl App {
 
         let (stop_page, stopping) = watch::channel(false);
         let page = View::new(view::Parts {
-            samples: Arc::new(store),
+            store,
             metrics,
             live,
             tally,

@@ -3,10 +3,9 @@
 
 use std::collections::HashMap;
 
-use super::archive::{Samples, Unreadable};
 use super::json::micros;
 use crate::model::{Transaction, TransactionStatus};
-use crate::store::{Paging, Range, Summary, TransactionFilter};
+use crate::store::{Paging, Range, Store, StoreError, Summary, TransactionFilter};
 
 /// Transactions that are read, at most; beyond that the counts say that they are not complete, and
 /// gas and times are left to the roll-ups.
@@ -33,13 +32,13 @@ struct Values {
 
 impl Fates {
     /// Blocks.
-    pub fn read(samples: &dyn Samples, range: Range) -> Result<Self, Unreadable> {
+    pub fn read(store: &Store, range: Range) -> Result<Self, StoreError> {
         let mut fates = Self::default();
         let filter = TransactionFilter::default();
         let mut counted = 0;
         let mut before = None;
         while counted < MOST {
-            let page = samples.transactions(range, &filter, Paging { limit: PAGE, before })?;
+            let page = store.transactions(range, &filter, Paging { limit: PAGE, before })?;
             page.items.iter().for_each(|transaction| fates.count(transaction));
             counted += page.items.len();
             before = page.next;

@@ -27,11 +27,12 @@ use std::time::Instant;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-pub use archive::{Health, Samples, Unreadable};
+pub use archive::Health;
 pub use live::{Live, LiveSink, Node, Now, live};
 
 use crate::metrics::Metrics;
 use crate::model::{Queue, Tally, UnixMicros};
+use crate::store::Store;
 
 /// The guard's word on a request's `Host` and `Origin`: a status and a reason when it is refused.
 /// The page's own origin is not asked about.
@@ -40,7 +41,7 @@ pub type Admit =
 
 /// What the view shows, and to whom.
 pub struct Parts {
-    pub samples: Arc<dyn Samples>,
+    pub store: Store,
     pub metrics: Arc<Metrics>,
     pub live: Live,
     pub tally: Arc<Tally>,
@@ -109,7 +110,7 @@ impl View {
         };
         let guarded = token.is_some();
         let state = State {
-            archive: archive::Archive::new(parts.samples),
+            archive: archive::Archive::new(parts.store),
             metrics: parts.metrics,
             live: parts.live,
             tally: parts.tally,

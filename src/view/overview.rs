@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::archive::{Health, Samples, Unreadable};
+use super::archive::Health;
 use super::fates::Fates;
 use super::json::{self, ratio};
 use super::live::Now;
 use super::verdict::{Facts, verdict};
 use super::watched::watched;
 use crate::model::{Block, DropReason, Queue, SampleKind, Tally, TransactionStatus, UnixMicros};
-use crate::store::{CallFilter, Measure, Paging, Range, SeriesQuery, Summary};
+use crate::store::{CallFilter, Measure, Paging, Range, SeriesQuery, Store, StoreError, Summary};
 
 /// Entries of a top list.
 const TOP: usize = 20;
@@ -38,23 +38,23 @@ pub struct Stored {
 /// Reads everything the overview needs, at the moment `now` of a program that runs since `began`.
 /// Blocks.
 pub fn read(
-    samples: &dyn Samples,
+    store: &Store,
     range: Range,
     began: UnixMicros,
     now: UnixMicros,
-) -> Result<Stored, Unreadable> {
-    let whole = |measure| -> Result<Option<Summary>, Unreadable> {
+) -> Result<Stored, StoreError> {
+    let whole = |measure| -> Result<Option<Summary>, StoreError> {
         let query = SeriesQuery { measure, key: None, range, points: 1 };
-        Ok(merged(samples.series(&query)?.points.iter().map(|point| point.summary)))
+        Ok(merged(store.series(&query)?.points.iter().map(|point| point.summary)))
     };
     let overhead = {
         let paging = Paging { limit: WEIGHED, before: None };
-        let page = samples.calls(range, &CallFilter::default(), paging)?;
+        let page = store.calls(range, &CallFilter::default(), paging)?;
         let mut shares: Vec<_> = page.items.iter().map(|call| call.overhead).collect();
         shares.sort_unstable();
         shares
     };
-    let transactions = Fates::read(samples, range)?;
+    let transactions = Fates::read(store, range)?;
     Ok(Stored {
         calls: whole(Measure::CallDuration)?,
         requests: whole(Measure::RequestDuration)?,
@@ -64,16 +64,16 @@ pub fn read(
         },
         block_interval: whole(Measure::BlockInterval)?,
         block_gas: whole(Measure::BlockGas)?,
-        methods: top(samples.summaries(Measure::CallDuration, range)?),
-        routes: top(samples.summaries(Measure::RequestDuration, range)?),
+        methods: top(store.summaries(Measure::CallDuration, range)?),
+        routes: top(store.summaries(Measure::RequestDuration, range)?),
         gas: top(match transactions.gas() {
             Some(exact) => exact,
-            None => samples.summaries(Measure::GasUsed, range)?,
+            None => store.summaries(Measure::GasUsed, range)?,
         }),
         transactions,
         overhead,
-        last_block: samples.blocks(range, Paging { limit: 1, before: None })?.items.pop(),
-        watched: watched(samples, range, began, now)?,
+        last_block: store.blocks(range, Paging { limit: 1, before: None })?.items.pop(),
+        watched: watched(store, range, began, now)?,
     })
 }
 

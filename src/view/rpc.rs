@@ -16,7 +16,9 @@ use super::live::Follower;
 use super::overview;
 use super::params::{Fields, invalid, write_cursor};
 use crate::model::{SampleKind, TransactionStatus, UnixMicros};
-use crate::store::{CallFilter, Measure, Page, RequestFilter, SeriesQuery, TransactionFilter};
+use crate::store::{
+    CallFilter, Measure, Page, RequestFilter, SeriesQuery, Store, TransactionFilter,
+};
 
 /// Samples in one notification.
 const MOST: usize = 500;
@@ -92,8 +94,7 @@ async fn overview(params: &Params<'_>, state: &State) -> Answer {
     let range = fields.range(at)?;
     fields.finish()?;
     let began = state.began;
-    let stored =
-        state.archive.read(move |samples| overview::read(samples, range, began, at)).await?;
+    let stored = state.archive.read(move |store| overview::read(store, range, began, at)).await?;
     let now = state.live.now();
     let health = state.archive.health().await;
     let moment = overview::Moment {
@@ -123,7 +124,7 @@ async fn calls(params: &Params<'_>, state: &State) -> Answer {
         trace_id: fields.trace_id("trace_id")?,
     };
     fields.finish()?;
-    let page = state.archive.read(move |samples| samples.calls(range, &filter, paging)).await?;
+    let page = state.archive.read(move |store| store.calls(range, &filter, paging)).await?;
     Ok(listed("calls", &page, as_json::call))
 }
 
@@ -141,7 +142,7 @@ async fn requests(params: &Params<'_>, state: &State) -> Answer {
         trace_id: fields.trace_id("trace_id")?,
     };
     fields.finish()?;
-    let page = state.archive.read(move |samples| samples.requests(range, &filter, paging)).await?;
+    let page = state.archive.read(move |store| store.requests(range, &filter, paging)).await?;
     Ok(listed("requests", &page, as_json::request))
 }
 
@@ -159,8 +160,7 @@ async fn transactions(params: &Params<'_>, state: &State) -> Answer {
         trace_id: fields.trace_id("trace_id")?,
     };
     fields.finish()?;
-    let read =
-        move |samples: &dyn super::archive::Samples| samples.transactions(range, &filter, paging);
+    let read = move |store: &Store| store.transactions(range, &filter, paging);
     let page = state.archive.read(read).await?;
     Ok(listed("transactions", &page, as_json::transaction))
 }
@@ -175,7 +175,7 @@ async fn series(params: &Params<'_>, state: &State) -> Answer {
     fields.finish()?;
     let points = usize::try_from(points).expect("at most 4,000");
     let query = SeriesQuery { measure, key, range, points };
-    let series = state.archive.read(move |samples| samples.series(&query)).await?;
+    let series = state.archive.read(move |store| store.series(&query)).await?;
     let mut value = as_json::series(&series, unit(measure));
     value["measure"] = measure.as_str().into();
     value["from_ms"] = as_json::millis(range.from).into();

@@ -50,7 +50,7 @@ impl Served {
         let sinks: Vec<Box<dyn Sink>> =
             vec![Box::new(writer.sink()), Box::new(metrics.sink()), Box::new(live_sink)];
         let view = View::new(Parts {
-            samples: Arc::new(store),
+            store,
             metrics: Arc::new(metrics),
             live,
             tally,
@@ -628,7 +628,7 @@ async fn an_address_on_the_network_needs_a_token() {
             active_requests: None,
         };
         View::new(Parts {
-            samples: Arc::new(store),
+            store,
             metrics: Arc::new(Metrics::new(sources).unwrap()),
             live: live().1,
             tally,

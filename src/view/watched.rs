@@ -6,9 +6,8 @@
 
 use std::time::Duration;
 
-use super::archive::{Samples, Unreadable};
 use crate::model::UnixMicros;
-use crate::store::{Measure, Range, SeriesQuery};
+use crate::store::{Measure, Range, SeriesQuery, Store, StoreError};
 
 /// A shorter time tells nothing of a rate.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -18,15 +17,15 @@ const CUT: usize = 240;
 /// The part of `range` that was watched: from the earlier of `began` (this program's start) and the
 /// first sample in the range, up to `now`. At least a second, whatever the clocks say. Blocks.
 pub fn watched(
-    samples: &dyn Samples,
+    store: &Store,
     range: Range,
     began: UnixMicros,
     now: UnixMicros,
-) -> Result<Duration, Unreadable> {
+) -> Result<Duration, StoreError> {
     let mut from = began;
     if range.from < began {
         for measure in Measure::ALL {
-            if let Some(step) = first(samples, measure, range)?
+            if let Some(step) = first(store, measure, range)?
                 // What is in the step of the start itself is of this run.
                 && step.until <= began
             {
@@ -40,15 +39,11 @@ pub fn watched(
 }
 
 /// The step in which a measure has its first value in a range, as fine as the store tells: ten seconds.
-fn first(
-    samples: &dyn Samples,
-    measure: Measure,
-    mut range: Range,
-) -> Result<Option<Range>, Unreadable> {
+fn first(store: &Store, measure: Measure, mut range: Range) -> Result<Option<Range>, StoreError> {
     let mut finest = Duration::MAX;
     let mut found = None;
     loop {
-        let series = samples.series(&SeriesQuery { measure, key: None, range, points: CUT })?;
+        let series = store.series(&SeriesQuery { measure, key: None, range, points: CUT })?;
         let Some(point) = series.points.first() else { return Ok(found) };
         let step = u64::try_from(series.step.as_micros()).unwrap_or(u64::MAX);
         let until = UnixMicros(point.at.0.saturating_add(step));
