@@ -455,7 +455,7 @@ async fn the_health_check_tells_which_upstream_does_not_answer() {
     let (healthy, health) = told(&view).await;
     assert!(healthy, "the monitor itself is well");
     assert_eq!(health["status"], "ok");
-    assert_eq!(health["rpc_upstream"], "down for 0 s");
+    assert!(health["rpc_upstream"].as_str().unwrap().starts_with("down for "), "{health}");
     view.event(&Event::NodeUp { at: UnixMicros(1), chain_id: 1, client: "Hardhat".into() });
     assert_eq!(told(&view).await.1["rpc_upstream"], "answers");
 }
