@@ -8,7 +8,7 @@ mod narrator;
 
 use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -24,14 +24,14 @@ use crate::config::{Config, LogFormat, Upstream};
 use crate::decode::contracts::Contracts;
 use crate::decode::routes::Routes;
 use crate::host::{self, HostSettings, HostWatch};
-use crate::metrics::{Metrics, Sources, StoreNumbers};
+use crate::metrics::{Metrics, Reading, Sources, StoreNumbers};
 use crate::model::{Observer, Queue, Role, Sink, Tally};
 use crate::record::Recorder;
-use crate::store::{self, Store, Writer};
+use crate::store::{self, Store, StoreError, Writer};
 use crate::view::{self, Endpoints, View, ViewError};
 use crate::wire::guard::Guard;
 use crate::wire::relay::{self, Relay, RelaySettings};
-use crate::wire::reverse::{self, Drained, ReverseSettings};
+use crate::wire::reverse::{self, Drained, InFlight, ReverseSettings};
 
 /// How long what is under way may take to finish.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -99,6 +99,24 @@ pub fn log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What the settings name and this machine does not have. No mistakes: it may come to be while the
+/// program runs.
+pub fn doubts(config: &Config) -> Vec<String> {
+    // Of the usual folders a project has one, and before it is compiled none.
+    let usual = Config::default().chain.artifacts;
+    let named = config.chain.artifacts.iter().filter(|dir| !usual.contains(dir));
+    named
+        .filter(|dir| !Path::new(dir).is_dir())
+        .map(|dir| {
+            format!(
+                "chain.artifacts: expected a directory with compiled contracts, found none at \
+                 {dir:?}; it is looked for while dappscope runs, and until then contracts and \
+                 functions have no names"
+            )
+        })
+        .collect()
+}
+
 /// Who holds a port, in words; empty where the system does not tell.
 pub fn taken_by(address: SocketAddr) -> String {
     match host::who_listens(address.port()) {
@@ -134,6 +152,9 @@ impl App {
     /// A port is taken, the data directory cannot be used or is in use: says which, and what to do.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         survive_file_limits();
+        for doubt in doubts(&config) {
+            tracing::warn!("{doubt}");
+        }
         let relay_sockets = relay::bind(config.rpc.listen, threads(&config))
             .with_context(|| taken(config.rpc.listen, "--rpc-listen"))?;
         let reverse_socket = match config.api.enabled {
@@ -159,10 +180,10 @@ impl App {
             Arc::clone(&tally),
         );
         let observer = Observer::new(&queue);
-        let (store, writer) =
-            Store::open(&config.store.dir, store_options(&config)?, Arc::clone(&tally))?;
+        let (store, writer) = open_store(&config, &tally)?;
         let routes = Routes::new(&config.api.routes);
-        let metrics = Arc::new(metrics(&tally, &queue, &store)?);
+        let in_flight = config.api.enabled.then(InFlight::default);
+        let metrics = Arc::new(metrics(&tally, &queue, &store, in_flight.clone())?);
         let (live_sink, live) = view::live();
         let sinks: Vec<Box<dyn Sink>> = vec![
             Box::new(writer.sink()),
@@ -197,7 +218,7 @@ impl App {
             .map(|socket| {
                 reverse::serve(
                     socket,
-                    reverse_settings(&config)?,
+                    reverse_settings(&config, in_flight.unwrap_or_default())?,
                     guard(
                         &config.api.allowed_hosts,
                         &config.api.allowed_origins,
@@ -231,7 +252,7 @@ impl App {
 
         let (stop_page, stopping) = watch::channel(false);
         let page = View::new(view::Parts {
-            samples: Arc::new(store),
+            store,
             metrics,
             live,
             tally,
@@ -372,6 +393,22 @@ fn admit(config: &Config) -> view::Admit {
     })
 }
 
+fn open_store(config: &Config, tally: &Arc<Tally>) -> anyhow::Result<(Store, Writer)> {
+    let opened = Store::open(&config.store.dir, store_options(config)?, Arc::clone(tally));
+    opened.map_err(|error| {
+        if let StoreError::InUse { dir, lock } = &error
+            && let Some((pid, name)) = host::who_holds(lock)
+        {
+            return anyhow::anyhow!(
+                "the store directory {} is in use by {name} (process {pid}); end that, or choose \
+                 another with --data-dir",
+                dir.display()
+            );
+        }
+        error.into()
+    })
+}
+
 fn store_options(config: &Config) -> anyhow::Result<store::Options> {
     let days = config.store.retention_days.0;
     Ok(store::Options {
@@ -391,13 +428,14 @@ fn relay_settings(config: &Config) -> anyhow::Result<RelaySettings> {
     })
 }
 
-fn reverse_settings(config: &Config) -> anyhow::Result<ReverseSettings> {
+fn reverse_settings(config: &Config, in_flight: InFlight) -> anyhow::Result<ReverseSettings> {
     let upstream = config.api.upstream.authority().parse()?;
     Ok(ReverseSettings {
         connect_timeout: Duration::from_millis(config.api.connect_timeout_ms.0),
         first_byte_timeout: Config::limit(config.api.response_timeout_ms.0),
         server_timing: config.api.server_timing,
         drain: DRAIN,
+        in_flight,
         ..ReverseSettings::new(upstream)
     })
 }
@@ -412,7 +450,12 @@ fn host_settings(config: &Config) -> HostSettings {
     HostSettings { interval: Duration::from_millis(config.host.every_ms.0), roles }
 }
 
-fn metrics(tally: &Arc<Tally>, queue: &Arc<Queue>, store: &Store) -> anyhow::Result<Metrics> {
+fn metrics(
+    tally: &Arc<Tally>,
+    queue: &Arc<Queue>,
+    store: &Store,
+    in_flight: Option<InFlight>,
+) -> anyhow::Result<Metrics> {
     let store = store.clone();
     let numbers = move || {
         let status = store.status();
@@ -427,6 +470,6 @@ fn metrics(tally: &Arc<Tally>, queue: &Arc<Queue>, store: &Store) -> anyhow::Res
         tally: Arc::clone(tally),
         queue: Arc::clone(queue),
         store: Some(Box::new(numbers)),
-        active_requests: None,
+        active_requests: in_flight.map(|it| Box::new(move || it.count()) as Reading<u64>),
     })?)
 }

@@ -1,4 +1,4 @@
-//! Commands and flags. Turns them into settings; does nothing itself.
+//! Commands and flags. Turns them into settings, and errors into words; does nothing itself.
 
 use std::path::{Path, PathBuf};
 
@@ -51,7 +51,7 @@ pub struct RunArgs {
     /// A directory with compiled contracts; may be given several times [default: artifacts, out]
     #[arg(long, value_name = "DIR")]
     artifacts: Vec<String>,
-    /// What is logged: error, warn, info, debug [default: info]
+    /// What is logged: off, error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
 }
@@ -176,6 +176,22 @@ fn given<'a, const N: usize>(flags: [Flag<'a>; N]) -> impl Iterator<Item = Overr
     })
 }
 
+/// An error and what led to it, in one line. Some messages quote their cause already; that one is not
+/// told again.
+pub fn in_words(error: &anyhow::Error) -> String {
+    let mut words = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if !words.contains(&cause) {
+            if !words.is_empty() {
+                words.push_str(": ");
+            }
+            words.push_str(&cause);
+        }
+    }
+    words
+}
+
 fn read(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the settings file {}", path.display()))
@@ -227,7 +243,43 @@ mod tests {
         assert_eq!(config.page.listen.port(), 5);
         assert_eq!(config.store.dir, PathBuf::from("d"));
         assert_eq!(config.chain.artifacts, ["a", "b"]);
-        assert_eq!(config.log.filter, "debug");
+        assert_eq!(config.log.filter.0, "debug");
+    }
+
+    fn refused(flags: &[&str]) -> String {
+        let all = ["dappscope", "--config", "/dev/null"].iter().chain(flags);
+        Cli::parse_from(all).run.settings().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_clash_names_the_flags_that_were_given() {
+        let told = refused(&["--rpc-listen", "127.0.0.1:8545"]);
+        assert!(told.contains("--rpc-listen: rpc.listen: 127.0.0.1:8545 is the same"), "{told}");
+        assert!(told.contains("rpc.upstream = http://127.0.0.1:8545 (default)"), "{told}");
+        let told =
+            refused(&["--rpc-listen", "127.0.0.1:1", "--api-upstream", "http://127.0.0.1:1"]);
+        assert!(told.contains("--api-upstream: api.upstream: http://127.0.0.1:1"), "{told}");
+        assert!(told.contains("rpc.listen = 127.0.0.1:1 (--rpc-listen)"), "{told}");
+        let told = refused(&["--listen", "127.0.0.1:5001"]);
+        assert!(told.contains("--listen: page.listen: 127.0.0.1:5001 is the same"), "{told}");
+        let told = refused(&["--listen", "0.0.0.0:3001"]);
+        assert!(told.contains("--listen: page.listen: \"0.0.0.0:3001\" can be reached"), "{told}");
+    }
+
+    #[test]
+    fn a_log_filter_that_would_mute_the_program_is_refused() {
+        let told = refused(&["--log", "wibble"]);
+        assert!(told.contains("--log: log.filter: expected off, error, warn"), "{told}");
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        use std::io::Error;
+        let cause = || Error::other("disk full");
+        let quoting = anyhow::Error::from(cause()).context("cannot write: disk full");
+        assert_eq!(in_words(&quoting), "cannot write: disk full");
+        let silent = anyhow::Error::from(cause()).context("cannot write").context("no store");
+        assert_eq!(in_words(&silent), "no store: cannot write: disk full");
     }
 
     #[test]

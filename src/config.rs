@@ -6,13 +6,14 @@
 mod keys;
 mod value;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use keys::{KEYS, Key};
-pub use value::{Bounded, LogFormat, Setting, Upstream};
+pub use value::{Bounded, LogFilter, LogFormat, Setting, Upstream};
 
 /// All settings.
 #[derive(Clone, Debug)]
@@ -95,7 +96,7 @@ pub struct Host {
 /// What the program says of itself.
 #[derive(Clone, Debug)]
 pub struct Log {
-    pub filter: String,
+    pub filter: LogFilter,
     pub format: LogFormat,
 }
 
@@ -140,7 +141,7 @@ impl Default for Config {
             },
             queue: Queue { entries: Bounded(65_536), mib: Bounded(64) },
             host: Host { every_ms: Bounded(5_000) },
-            log: Log { filter: "info".into(), format: LogFormat::Text },
+            log: Log { filter: LogFilter("info".into()), format: LogFormat::Text },
         }
     }
 }
@@ -199,27 +200,33 @@ impl Config {
     pub fn load(file: Option<(&Path, &str)>, overrides: &[Override]) -> Result<Self, Mistakes> {
         let mut config = Self::default();
         let mut mistakes = Vec::new();
+        let mut given = Given::default();
         if let Some((path, text)) = file {
-            config.apply_file(path, text, &mut mistakes);
+            config.apply_file(path, text, &mut given, &mut mistakes);
         }
-        for given in overrides {
+        for flag in overrides {
             let key = KEYS
                 .iter()
-                .find(|key| key.section == given.section && key.name == given.name)
+                .find(|key| key.section == flag.section && key.name == flag.name)
                 .expect("overrides name keys of the list; a test goes through all flags; qed");
-            if let Err(message) = (key.field)(&mut config).read(&given.value) {
-                mistakes.push(Mistake { place: given.place.into(), key: key.path(), message });
+            if let Err(message) = (key.field)(&mut config).read(&flag.value) {
+                mistakes.push(Mistake { place: flag.place.into(), key: key.path(), message });
             }
+            given.0.insert(key.path(), flag.place.to_owned());
         }
-        let file_name =
-            file.map_or_else(|| "settings".to_owned(), |(path, _)| path.display().to_string());
         if mistakes.is_empty() {
-            config.check_rules(&file_name, &mut mistakes);
+            config.check_rules(&given, &mut mistakes);
         }
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
     }
 
-    fn apply_file(&mut self, path: &Path, text: &str, mistakes: &mut Vec<Mistake>) {
+    fn apply_file(
+        &mut self,
+        path: &Path,
+        text: &str,
+        given: &mut Given,
+        mistakes: &mut Vec<Mistake>,
+    ) {
         let path = path.display();
         let spans = match toml::de::DeTable::parse(text) {
             Ok(spans) => spans,
@@ -271,6 +278,7 @@ impl Config {
                     });
                     continue;
                 };
+                given.0.insert(key.path(), place.clone());
                 let value = &values[name];
                 if let Err(message) = (key.field)(self).read(value) {
                     mistakes.push(Mistake { place, key: key.path(), message });
@@ -280,10 +288,7 @@ impl Config {
     }
 
     /// What no single key can tell.
-    fn check_rules(&self, place: &str, mistakes: &mut Vec<Mistake>) {
-        let mut mistake = |key: &str, message: String| {
-            mistakes.push(Mistake { place: place.to_owned(), key: key.to_owned(), message });
-        };
+    fn check_rules(&self, given: &Given, mistakes: &mut Vec<Mistake>) {
         let mut listeners =
             vec![("rpc.listen", self.rpc.listen), ("page.listen", self.page.listen)];
         let mut upstreams = vec![("rpc.upstream", &self.rpc.upstream)];
@@ -294,32 +299,35 @@ impl Config {
         for (i, (key, address)) in listeners.iter().enumerate() {
             for (other, taken) in &listeners[..i] {
                 if address == taken && address.port() != 0 {
-                    mistake(key, format!("{address} is also {other}: give each its own port"));
+                    mistakes.push(given.clash(
+                        [(key, address.to_string()), (other, taken.to_string())],
+                        "give each its own port",
+                    ));
                 }
             }
         }
         for (key, upstream) in upstreams {
             for (listener, address) in &listeners {
                 if upstream.is(*address) {
-                    mistake(
-                        key,
-                        format!(
-                            "{upstream} is this program's own {listener}: calls would go round \
-                             in circles; name the node's or the API's own address"
-                        ),
-                    );
+                    mistakes.push(given.clash(
+                        [(key, upstream.to_string()), (listener, address.to_string())],
+                        "calls would go round in circles; name the node's or the API's own \
+                         address, or listen on another port",
+                    ));
                 }
             }
         }
         if !self.page.listen.ip().is_loopback() && self.page.token.len() < 16 {
-            mistake(
-                "page.token",
-                format!(
-                    "page.listen = \"{}\" can be reached from other machines: set page.token to \
-                     at least 16 characters, or listen on 127.0.0.1",
+            let key = if given.0.contains_key("page.token") { "page.token" } else { "page.listen" };
+            mistakes.push(Mistake {
+                place: given.place(key).to_owned(),
+                key: key.to_owned(),
+                message: format!(
+                    "\"{}\" can be reached from other machines: set page.token to at least 16 \
+                     characters, or listen on 127.0.0.1",
                     self.page.listen
                 ),
-            );
+            });
         }
     }
 
@@ -348,6 +356,35 @@ impl Config {
     /// A setting of milliseconds as a duration; zero means "no limit".
     pub fn limit(milliseconds: u64) -> Option<Duration> {
         (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
+    }
+}
+
+/// Where each setting was given that is not at its default: key, and file and line or flag.
+#[derive(Default)]
+struct Given(BTreeMap<String, String>);
+
+impl Given {
+    fn place(&self, key: &str) -> &str {
+        self.0.get(key).map_or("default", String::as_str)
+    }
+
+    /// Two settings (key and value) that exclude each other; told of where a person gave one.
+    fn clash(&self, settings: [(&str, String); 2], advice: &str) -> Mistake {
+        let [mut one, mut other] = settings;
+        if !self.0.contains_key(one.0) {
+            std::mem::swap(&mut one, &mut other);
+        }
+        Mistake {
+            place: self.place(one.0).to_owned(),
+            key: one.0.to_owned(),
+            message: format!(
+                "{} is the same address as {} = {} ({}): {advice}",
+                one.1,
+                other.0,
+                other.1,
+                self.place(other.0)
+            ),
+        }
     }
 }
 
@@ -405,6 +442,8 @@ mod tests {
     fn a_proxy_that_points_at_itself_is_refused() {
         let error = load("[rpc]\nupstream = \"http://localhost:8546\"\n").unwrap_err().to_string();
         assert!(error.contains("in circles"), "{error}");
+        assert!(error.contains("test.toml:2: rpc.upstream: http://localhost:8546"), "{error}");
+        assert!(error.contains("rpc.listen = 127.0.0.1:8546 (default)"), "{error}");
     }
 
     #[test]

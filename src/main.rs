@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use dappscope::app::{self, App};
-use dappscope::cli::{CheckArgs, Cli, Command, DemoArgs, RunArgs};
+use dappscope::cli::{self, CheckArgs, Cli, Command, DemoArgs, RunArgs};
 use dappscope::config::{Config, LogFormat};
 use dappscope::demo;
 use tokio::sync::watch;
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dappscope: {error:#}");
+            eprintln!("dappscope: {}", cli::in_words(&error));
             ExitCode::from(2)
         }
     }
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
 
 fn run(args: &RunArgs) -> anyhow::Result<()> {
     let (config, file) = args.settings()?;
-    app::log(&config.log.filter, config.log.format)?;
+    app::log(&config.log.filter.0, config.log.format)?;
     if let Some(file) = file {
         tracing::info!("settings from {}", file.display());
     }
@@ -63,6 +63,9 @@ fn check(args: &CheckArgs) -> anyhow::Result<()> {
         None => println!("# No settings file: defaults and flags. In effect:\n"),
     }
     print!("{}", config.to_toml());
+    for doubt in app::doubts(&config) {
+        eprintln!("dappscope: warning: {doubt}");
+    }
     Ok(())
 }
 

@@ -34,7 +34,15 @@ const percent = (ratio) => {
   return `${(100 * ratio).toFixed(ratio && ratio < 0.1 ? 2 : 1)} %`;
 };
 const rate = (n) => (n === undefined ? NONE : n >= 100 ? count(Math.round(n)) : n.toFixed(n < 1 ? 2 : 1));
+const span = (ms) => {
+  const [size, unit] = [[864e5, "d"], [36e5, "h"], [6e4, "min"]].find(([size]) => ms >= 2 * size) ?? [1e3, "s"];
+  return `${Math.round(ms / size)} ${unit}`;
+};
+// Read from every sample, or to 1 % from roll-ups.
+const about = (summary) => (summary && !summary.exact ? "≈ " : "");
 const time = (ms) => new Date(ms).toLocaleTimeString("en-GB");
+// Name and version; what follows them is in the tile's title.
+const client = (node) => node.client.split("/").slice(0, 2).join(" ");
 const short = (hash) => (hash ? `${hash.slice(0, 8)}…${hash.slice(-4)}` : NONE);
 const named = (item) => (item.contract ? `${item.contract}.${item.function}` : NONE);
 
@@ -42,7 +50,9 @@ const named = (item) => (item.contract ? `${item.contract}.${item.function}` : N
 
 function cell(text, kind, title) {
   const td = document.createElement("td");
-  td.textContent = text;
+  // A long name may break after a dot, a slash or an underscore before it breaks anywhere.
+  const parts = kind === "long" ? text.split(/(?<=[._/])/) : [text];
+  td.append(...parts.flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part])));
   if (kind) td.className = kind;
   if (title) td.title = title;
   return td;
@@ -62,7 +72,7 @@ function fill(id, items, row) {
 }
 
 function numbers(entries) {
-  byId("numbers").replaceChildren(...entries.map(([name, value, note]) => {
+  byId("numbers").replaceChildren(...entries.map(([name, value, note, title]) => {
     const box = document.createElement("div");
     const dt = document.createElement("dt");
     const dd = document.createElement("dd");
@@ -70,6 +80,7 @@ function numbers(entries) {
     dt.textContent = name;
     dd.textContent = value;
     small.textContent = note ?? "";
+    if (title) small.title = title;
     dd.append(small);
     box.append(dt, dd);
     return box;
@@ -118,25 +129,25 @@ function showOverview(o) {
   ].filter(Boolean).join(" ");
   const { calls, requests, transactions: t, confirmation, block, node, monitor } = o;
   numbers([
-    ["RPC calls", rate(calls?.per_second) + (calls ? " /s" : ""), calls ? `${count(calls.count)} in the range` : ""],
+    ["RPC calls", rate(calls?.per_second) + (calls ? " /s" : ""), calls ? `${count(calls.count)} in ${span(o.watched_ms)}` : ""],
     ["RPC calls failed", percent(calls?.error_ratio), calls ? `${count(calls.errors)} of ${count(calls.count)}` : ""],
     ["RPC p50", micros(calls?.p50_us), calls ? `p95 ${micros(calls.p95_us)} · p99 ${micros(calls.p99_us)}` : ""],
-    ["API requests", rate(requests?.per_second) + (requests ? " /s" : ""), requests ? `${percent(requests.error_ratio)} failed` : ""],
+    ["API requests", rate(requests?.per_second) + (requests ? " /s" : ""), requests ? `${count(requests.count)} in ${span(o.watched_ms)} · ${percent(requests.error_ratio)} failed` : ""],
     ["API p50", micros(requests?.p50_us), requests ? `p95 ${micros(requests.p95_us)} · p99 ${micros(requests.p99_us)}` : ""],
     ["Transactions", count(t.success + t.reverted), `${count(t.reverted)} reverted · ${count(t.rejected)} rejected · ${count(t.pending)} pending`],
-    ["Confirmed in", micros(confirmation?.p50_us), confirmation ? `p95 ${micros(confirmation.p95_us)}` : ""],
+    ["Confirmation p50", about(confirmation) + micros(confirmation?.p50_us), confirmation ? `p95 ${about(confirmation)}${micros(confirmation.p95_us)} · submitted to seen in a block` : ""],
     ["Gas", count(o.gas.length ? o.gas.reduce((sum, g) => sum + g.sum_gas, 0) : null), "used by mined transactions"],
     ["Block", block ? count(block.number) : NONE, block ? `${time(block.at_ms)} · ${percent(block.gas_used / block.gas_limit)} full` : ""],
-    ["Node", node ? (node.up ? "✓ up" : "✕ down") : NONE, node ? `${node.client} · chain ${node.chain_id ?? "?"}` : "not heard of yet"],
-    ["Monitor’s own share", micros(monitor.overhead?.p50_us), monitor.overhead ? `p99 ${micros(monitor.overhead.p99_us)} a call` : ""],
+    ["Node", node ? (node.up ? "✓ up" : "✕ down") : NONE, node?.client ? `${client(node)} · chain ${node.chain_id ?? "?"}` : "not heard of yet", node?.client],
+    ["Monitor’s share p50", micros(monitor.overhead?.p50_us), monitor.overhead ? `p99 ${micros(monitor.overhead.p99_us)} · of a call’s time` : ""],
     ["Samples lost", count(Object.values(monitor.dropped).reduce((a, b) => a + b, 0)), monitor.store.trouble ?? (monitor.store.recording ? "recording" : "not recording")],
   ]);
   const failed = (x) => cell(count(x.errors), x.errors ? "n bad" : "n");
   fill("methods", o.methods, (m) => [cell(m.method, "long"), cell(count(m.count), "n"), failed(m), cell(micros(m.p50_us), "n"), cell(micros(m.p99_us), "n")]);
   fill("routes", o.routes, (r) => [cell(`${r.method} ${r.route}`, "long"), cell(count(r.count), "n"), failed(r), cell(micros(r.p50_us), "n"), cell(micros(r.p99_us), "n")]);
-  fill("gas", o.gas, (g) => [cell(named(g), "long"), cell(count(g.count), "n"), failed(g), cell(count(g.p50_gas), "n"), cell(count(g.max_gas), "n")]);
+  fill("gas", o.gas, (g) => [cell(named(g), "long"), cell(count(g.count), "n"), failed(g), cell(about(g) + count(g.p50_gas), "n"), cell(count(g.max_gas), "n")]);
   fill("processes", o.machine?.processes ?? [], (p) => [cell(p.process), cell(String(p.pid), "n"), cell(`${p.cpu_seconds.toFixed(1)} s`, "n"), cell(bytes(p.resident_bytes), "n"), cell(count(p.threads), "n")]);
-  byId("footer").textContent = `dappscope ${o.version} · up ${count(o.uptime_s)} s · store ${bytes(monitor.store.bytes)} · queue ${count(monitor.queue_depth)} of ${count(monitor.queue_capacity)} · also /metrics, /healthz and JSON-RPC on /rpc`;
+  byId("footer").textContent = `dappscope ${o.version} · up ${count(o.uptime_s)} s · store ${bytes(monitor.store.bytes)} · queue ${count(monitor.queue_depth)} of ${count(monitor.queue_capacity)} · times by percentile and values marked ≈ are exact to 1 % · also /metrics, /healthz and JSON-RPC on /rpc`;
 }
 
 function showSeries(series) {

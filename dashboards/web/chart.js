@@ -32,7 +32,7 @@ const Chart = (() => {
       svg.append(element("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: at, y2: at }));
       svg.append(element("text", { x: LEFT - 6, y: at + 4, "text-anchor": "end" }, label.value(top * share)));
     }
-    for (const share of [0, 0.25, 0.5, 0.75, 1]) {
+    for (const share of WIDTH < 520 ? [0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1]) {
       const ms = from + (until - from) * share;
       const anchor = share === 0 ? "start" : share === 1 ? "end" : "middle";
       svg.append(element("text", { x: x(ms), y: HEIGHT - 4, "text-anchor": anchor }, label.time(ms)));

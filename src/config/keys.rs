@@ -101,7 +101,7 @@ pub const KEYS: &[Key] = &[
         "How often CPU, memory, disks, networks and processes are read, in milliseconds."),
 
     key("log", "filter", |c| &mut c.log.filter,
-        "What is logged: error, warn, info, debug, or by module, \"info,dappscope::wire=debug\"."),
+        "What is logged: off, error, warn, info, debug or trace, or by module, \"info,dappscope::wire=debug\"."),
     key("log", "format", |c| &mut c.log.format,
         "\"text\" for people, \"json\" for log collectors."),
 ];

@@ -116,6 +116,39 @@ impl<const MIN: u64, const MAX: u64> Setting for Bounded<MIN, MAX> {
     }
 }
 
+/// What is logged: levels, for all or by module, as `tracing`'s filters take them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFilter(pub String);
+
+impl LogFilter {
+    /// Whether `filter` names levels only. A bare word that is no level would be taken for a module
+    /// whose every line is wanted, and no other's: `wibble` would mute the program.
+    fn is_valid(filter: &str) -> bool {
+        let named = filter.split(',').all(|directive| {
+            let level = directive.rsplit('=').next().unwrap_or(directive);
+            !level.is_empty() && level.parse::<tracing::level_filters::LevelFilter>().is_ok()
+        });
+        named && tracing_subscriber::EnvFilter::try_new(filter).is_ok()
+    }
+}
+
+impl Setting for LogFilter {
+    fn read(&mut self, value: &Value) -> Result<(), String> {
+        const FORM: &str = "off, error, warn, info, debug or trace, alone or for a module, divided \
+                            by commas: \"info\" or \"info,dappscope::wire=debug\"";
+        let filter = text(value, FORM)?;
+        if !Self::is_valid(filter) {
+            return expected(FORM, value);
+        }
+        self.0 = filter.to_owned();
+        Ok(())
+    }
+
+    fn show(&self) -> Value {
+        Value::String(self.0.clone())
+    }
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -242,6 +275,18 @@ mod tests {
             "ws://a:1",
         ] {
             assert!(upstream(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_log_filter_names_levels() {
+        let read = |text: &str| LogFilter("info".to_owned()).read(&Value::String(text.to_owned()));
+        for good in ["info", "off", "WARN", "info,dappscope::wire=debug", "warn,dappscope=trace"] {
+            assert_eq!(read(good), Ok(()), "{good}");
+        }
+        for bad in ["", "wibble", "info,wibble", "dappscope=loud", "dappscope=", "info,", "=="] {
+            let told = read(bad).unwrap_err();
+            assert!(told.contains("off, error, warn, info, debug or trace"), "{bad}: {told}");
         }
     }
 

@@ -1,14 +1,24 @@
-//! Who listens on a port: the join from a port to a process, by the socket's inode.
+//! Who listens on a port, and who has a file open: the join to a process, by what its descriptors
+//! lead to.
 //!
 //! Linux only (`/proc`); elsewhere nobody is ever found.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The process that listens on a TCP port of this machine, by pid and name. None when nobody does,
 /// when the process belongs to another user, and on systems other than Linux.
 pub fn who_listens(port: u16) -> Option<(u32, String)> {
-    let pid = listening_pid(port)?;
+    named(listening_pid(port)?)
+}
+
+/// The process that has a file of this machine open, by pid and name; none where [`who_listens`]
+/// would find none. Of several the one started last.
+pub fn who_holds(file: &Path) -> Option<(u32, String)> {
+    named(holder_of(&[file.canonicalize().ok()?])?)
+}
+
+fn named(pid: u32) -> Option<(u32, String)> {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     Some((pid, name.trim().to_owned()))
 }
@@ -16,20 +26,25 @@ pub fn who_listens(port: u16) -> Option<(u32, String)> {
 /// The pid of [`who_listens`]. Where several processes hold the socket (a reloader and its child, a
 /// master and its workers) it is the one started last, which is the one that does the work.
 pub fn listening_pid(port: u16) -> Option<u32> {
-    let sockets: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
+    let sockets: Vec<PathBuf> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
         .flat_map(|table| listening_inodes(&table, port))
-        .map(|inode| format!("socket:[{inode}]"))
+        .map(|inode| PathBuf::from(format!("socket:[{inode}]")))
         .collect();
-    if sockets.is_empty() {
+    holder_of(&sockets)
+}
+
+/// The process started last among those with a descriptor that leads to one of `targets`.
+fn holder_of(targets: &[PathBuf]) -> Option<u32> {
+    if targets.is_empty() {
         return None;
     }
     fs::read_dir("/proc")
         .ok()?
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| holds_any(*pid, &sockets))
+        .filter(|pid| holds_any(*pid, targets))
         .max_by_key(|pid| (start_ticks(*pid), *pid))
 }
 
@@ -53,12 +68,11 @@ fn listening_inodes(table: &str, port: u16) -> Vec<u64> {
         .collect()
 }
 
-fn holds_any(pid: u32, sockets: &[String]) -> bool {
+fn holds_any(pid: u32, targets: &[PathBuf]) -> bool {
     let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    files.flatten().any(|file| {
-        fs::read_link(file.path())
-            .is_ok_and(|target| sockets.iter().any(|socket| Path::new(socket) == target))
-    })
+    files
+        .flatten()
+        .any(|file| fs::read_link(file.path()).is_ok_and(|target| targets.contains(&target)))
 }
 
 /// When a process was started, in clock ticks since boot.
@@ -96,6 +110,16 @@ mod tests {
         assert_eq!(listening_inodes(TABLE, 80), [9]);
         assert!(listening_inodes(TABLE, 81).is_empty());
         assert!(listening_inodes("sl\ngarbage\n0: :: x", 80).is_empty());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn this_process_is_found_by_the_file_it_has_open() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_owned();
+        assert_eq!(who_holds(&path).unwrap().0, std::process::id());
+        let (_, path) = file.into_parts();
+        assert_eq!(who_holds(&path), None);
     }
 
     #[test]

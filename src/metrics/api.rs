@@ -1,12 +1,12 @@
 //! HTTP API families, by OpenTelemetry's names.
 
-use prometheus::local::LocalHistogram;
 use prometheus::{Error, HistogramVec, Registry};
 
 use super::buckets::{LATENCY, SIZE};
+use super::exchanges::Exchanges;
 use super::family;
-use super::series::{Flush, LabelKey, Place, Table};
-use crate::model::HttpRequest;
+use super::series::LabelKey;
+use crate::model::{HttpRequest, OTHER};
 
 /// Statuses that HTTP knows; what is outside them (an upstream may send 999) shares one label.
 const STATUSES: std::ops::RangeInclusive<u16> = 100..=599;
@@ -49,65 +49,39 @@ impl Api {
     }
 }
 
-/// Requests by route and status, at hand.
+/// Requests by route and status, and sizes by route, at hand.
 pub struct Requests {
     families: Api,
-    durations: Table<(LabelKey, LabelKey, u16), Timed>,
-    sizes: Table<(LabelKey, LabelKey), Sizes>,
-}
-
-struct Timed {
-    duration: LocalHistogram,
-    sizes: Place,
-}
-
-struct Sizes {
-    request: LocalHistogram,
-    response: LocalHistogram,
-}
-
-impl Flush for Timed {
-    fn flush(&mut self) {
-        self.duration.flush();
-    }
-}
-
-impl Flush for Sizes {
-    fn flush(&mut self) {
-        self.request.flush();
-        self.response.flush();
-    }
+    series: Exchanges<(LabelKey, LabelKey, u16), (LabelKey, LabelKey)>,
 }
 
 impl Requests {
     pub fn new(families: Api) -> Self {
-        Self { families, durations: Table::new(), sizes: Table::new() }
+        Self { families, series: Exchanges::new() }
     }
 
     pub fn record(&mut self, request: &HttpRequest) {
-        let Self { families, durations, sizes } = self;
-        let status = if STATUSES.contains(&request.status) { request.status } else { 0 };
+        let Self { families, series } = self;
+        let status = STATUSES.contains(&request.status).then_some(request.status);
         let route = (LabelKey::from(request.method), LabelKey::from(request.route));
-        let timed = durations.touch((route.0, route.1, status), || {
-            let (method, path) = (request.method.as_str(), request.route.as_str());
-            let status =
-                if status == 0 { crate::model::OTHER.to_owned() } else { status.to_string() };
-            Timed {
-                duration: families.duration.with_label_values(&[method, path, &status]).local(),
-                sizes: sizes.place(route, || Sizes {
-                    request: families.request_size.with_label_values(&[method, path]).local(),
-                    response: families.response_size.with_label_values(&[method, path]).local(),
-                }),
-            }
-        });
-        timed.duration.observe(request.total.as_secs_f64());
-        let sizes = sizes.at(timed.sizes);
+        let (method, path) = (request.method.as_str(), request.route.as_str());
+        let (duration, sizes) = series.touch(
+            ((route.0, route.1, status.unwrap_or(0)), route),
+            || {
+                let status = status.map_or_else(|| OTHER.to_owned(), |status| status.to_string());
+                families.duration.with_label_values(&[method, path, &status])
+            },
+            || {
+                [&families.request_size, &families.response_size]
+                    .map(|family| family.with_label_values(&[method, path]))
+            },
+        );
+        duration.observe(request.total.as_secs_f64());
         sizes.request.observe(family::as_value(request.request_bytes));
         sizes.response.observe(family::as_value(request.response_bytes));
     }
 
     pub fn flush(&mut self) {
-        self.durations.flush();
-        self.sizes.flush();
+        self.series.flush();
     }
 }

@@ -5,7 +5,7 @@ use prometheus::{Error, Gauge, HistogramVec, IntCounterVec, IntGauge, Registry};
 
 use super::buckets::{CONFIRMATION, GAS, LATENCY};
 use super::family;
-use super::series::{Flush, LabelKey, Table};
+use super::series::{LabelKey, Table};
 use crate::model::{RpcCall, Transaction, TransactionKind};
 
 /// The families.
@@ -146,15 +146,7 @@ impl Access {
 /// Contract calls by function, at hand.
 pub struct ContractCalls {
     families: Contracts,
-    durations: Table<(LabelKey, LabelKey, Access), Duration>,
-}
-
-struct Duration(LocalHistogram);
-
-impl Flush for Duration {
-    fn flush(&mut self) {
-        self.0.flush();
-    }
+    durations: Table<(LabelKey, LabelKey, Access), LocalHistogram>,
 }
 
 impl ContractCalls {
@@ -168,9 +160,9 @@ impl ContractCalls {
         let key = (LabelKey::from(target.contract), LabelKey::from(target.function), access);
         let duration = self.durations.touch(key, || {
             let labels = [target.contract.as_str(), target.function.as_str(), access.as_str()];
-            Duration(self.families.call_duration.with_label_values(&labels).local())
+            self.families.call_duration.with_label_values(&labels).local()
         });
-        duration.0.observe(call.total.as_secs_f64());
+        duration.observe(call.total.as_secs_f64());
     }
 
     pub fn flush(&mut self) {

@@ -10,6 +10,7 @@ mod buckets;
 mod chain;
 mod contracts;
 mod error_type;
+mod exchanges;
 mod family;
 mod machine;
 mod own;

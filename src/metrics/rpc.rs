@@ -1,12 +1,12 @@
 //! JSON-RPC families: every item of a batch and every WebSocket request counts as one call.
 
-use prometheus::local::LocalHistogram;
 use prometheus::{Error, Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::buckets::{COUNT, LATENCY, SIZE};
 use super::error_type::{ErrorType, ErrorTypes};
+use super::exchanges::Exchanges;
 use super::family;
-use super::series::{Flush, LabelKey, Place, Table};
+use super::series::LabelKey;
 use crate::model::{RpcCall, Transport};
 
 /// The families.
@@ -95,60 +95,31 @@ impl Rpc {
 pub struct Calls {
     families: Rpc,
     errors: ErrorTypes,
-    durations: Table<(LabelKey, ErrorType, Transport), Timed>,
-    sizes: Table<LabelKey, Sizes>,
-}
-
-struct Timed {
-    duration: LocalHistogram,
-    sizes: Place,
-}
-
-struct Sizes {
-    request: LocalHistogram,
-    response: LocalHistogram,
-}
-
-impl Flush for Timed {
-    fn flush(&mut self) {
-        self.duration.flush();
-    }
-}
-
-impl Flush for Sizes {
-    fn flush(&mut self) {
-        self.request.flush();
-        self.response.flush();
-    }
+    series: Exchanges<(LabelKey, ErrorType, Transport), LabelKey>,
 }
 
 impl Calls {
     pub fn new(families: Rpc) -> Self {
-        Self {
-            families,
-            errors: ErrorTypes::default(),
-            durations: Table::new(),
-            sizes: Table::new(),
-        }
+        Self { families, errors: ErrorTypes::default(), series: Exchanges::new() }
     }
 
     pub fn record(&mut self, call: &RpcCall) {
-        let Self { families, errors, durations, sizes } = self;
+        let Self { families, errors, series } = self;
         let method = LabelKey::from(call.method);
+        let name = call.method.as_str();
         let error = errors.of(call.outcome);
-        let timed = durations.touch((method, error, call.transport), || {
-            let name = call.method.as_str();
-            let labels = [name, errors.text(error), call.transport.as_str()];
-            Timed {
-                duration: families.duration.with_label_values(&labels).local(),
-                sizes: sizes.place(method, || Sizes {
-                    request: families.request_size.with_label_values(&[name]).local(),
-                    response: families.response_size.with_label_values(&[name]).local(),
-                }),
-            }
-        });
-        timed.duration.observe(call.total.as_secs_f64());
-        let sizes = sizes.at(timed.sizes);
+        let (duration, sizes) = series.touch(
+            ((method, error, call.transport), method),
+            || {
+                let labels = [name, errors.text(error), call.transport.as_str()];
+                families.duration.with_label_values(&labels)
+            },
+            || {
+                [&families.request_size, &families.response_size]
+                    .map(|family| family.with_label_values(&[name]))
+            },
+        );
+        duration.observe(call.total.as_secs_f64());
         sizes.request.observe(family::as_value(call.request_bytes));
         // A call without an answer has no answer of size zero.
         if call.response_bytes > 0 {
@@ -157,7 +128,6 @@ impl Calls {
     }
 
     pub fn flush(&mut self) {
-        self.durations.flush();
-        self.sizes.flush();
+        self.series.flush();
     }
 }

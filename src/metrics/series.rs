@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
+use prometheus::local::LocalHistogram;
+
 use crate::model::Label;
 
 /// A label as a key: where its text lies. Equal texts at two places merely open a second way to the
@@ -57,6 +59,12 @@ pub type QuickMap<K, V> = HashMap<K, V, BuildHasherDefault<QuickHasher>>;
 /// What gathers values and hands them over.
 pub trait Flush {
     fn flush(&mut self);
+}
+
+impl Flush for LocalHistogram {
+    fn flush(&mut self) {
+        Self::flush(self);
+    }
 }
 
 /// A series' place in its [`Table`].

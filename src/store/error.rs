@@ -15,7 +15,7 @@ pub enum StoreError {
         "the store directory {} is in use by another process; stop it or choose another directory",
         dir.display()
     )]
-    InUse { dir: PathBuf },
+    InUse { dir: PathBuf, lock: PathBuf },
     #[error("cannot {action} {}: {source}", path.display())]
     Directory { action: &'static str, path: PathBuf, source: io::Error },
     #[error("the database {}: {fault}", path.display())]

@@ -62,7 +62,9 @@ impl Files {
         let lock = opening.open(&path).map_err(|source| error("open", &path, source))?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { dir: dir.to_owned() }),
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::InUse { dir: dir.to_owned(), lock: path });
+            }
             Err(TryLockError::Error(source)) => return Err(error("lock", &path, source)),
         }
         Ok(Self {

@@ -47,14 +47,32 @@ pub struct Node {
 pub struct Now {
     /// None before the watcher has told anything.
     pub node: Option<Node>,
-    /// Whether the node and the API could be reached by the proxies, none before the first try.
-    pub rpc_reachable: Option<bool>,
-    pub api_reachable: Option<bool>,
+    /// Whether the node answers, by what the watcher or the relay told last; none before either did.
+    pub rpc: Option<Reach>,
+    /// Whether the API could be reached when the reverse proxy last tried; none before it did.
+    pub api: Option<Reach>,
     pub block: Option<Block>,
     pub reading: Option<HostReading>,
     /// Transactions submitted and not mined, and how long the oldest has waited.
     pub pending: u64,
     pub oldest_pending: Option<Duration>,
+}
+
+/// Whether an upstream answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    pub up: bool,
+    /// When this was first told.
+    pub since: Instant,
+}
+
+impl Reach {
+    /// Takes over what was told; the moment stays when it is nothing new.
+    fn told(known: &mut Option<Self>, up: bool) {
+        if known.is_none_or(|known| known.up != up) {
+            *known = Some(Self { up, since: Instant::now() });
+        }
+    }
 }
 
 /// What both ends share. Batches are sent and subscribed to under its lock, so that a subscriber
@@ -171,8 +189,12 @@ impl Sink for LiveSink {
                 node.up = true;
                 node.chain_id = Some(*chain_id);
                 node.client = client.clone();
+                Reach::told(&mut now.rpc, true);
             }
-            Event::NodeDown => now.node.get_or_insert_with(Node::unknown).up = false,
+            Event::NodeDown => {
+                now.node.get_or_insert_with(Node::unknown).up = false;
+                Reach::told(&mut now.rpc, false);
+            }
             Event::NodeRestarted => {
                 let node = now.node.get_or_insert_with(Node::unknown);
                 node.restarts += 1;
@@ -180,10 +202,10 @@ impl Sink for LiveSink {
                 now.block = None;
             }
             Event::Upstream { proxy: Proxy::Rpc, reachable } => {
-                now.rpc_reachable = Some(*reachable);
+                Reach::told(&mut now.rpc, *reachable);
             }
             Event::Upstream { proxy: Proxy::Api, reachable } => {
-                now.api_reachable = Some(*reachable);
+                Reach::told(&mut now.api, *reachable);
             }
             Event::Pending { transactions, oldest } => {
                 now.pending = *transactions;

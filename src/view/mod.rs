@@ -7,6 +7,7 @@
 
 mod access;
 mod archive;
+mod fates;
 mod json;
 mod live;
 mod overview;
@@ -17,6 +18,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod watched;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,11 +27,12 @@ use std::time::Instant;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-pub use archive::{Health, Samples, Unreadable};
+pub use archive::Health;
 pub use live::{Live, LiveSink, Node, Now, live};
 
 use crate::metrics::Metrics;
-use crate::model::{Queue, Tally};
+use crate::model::{Queue, Tally, UnixMicros};
+use crate::store::Store;
 
 /// The guard's word on a request's `Host` and `Origin`: a status and a reason when it is refused.
 /// The page's own origin is not asked about.
@@ -38,7 +41,7 @@ pub type Admit =
 
 /// What the view shows, and to whom.
 pub struct Parts {
-    pub samples: Arc<dyn Samples>,
+    pub store: Store,
     pub metrics: Arc<Metrics>,
     pub live: Live,
     pub tally: Arc<Tally>,
@@ -93,6 +96,8 @@ struct State {
     queue: Arc<Queue>,
     endpoints: Endpoints,
     started: Instant,
+    /// The same moment by the wall clock, as the samples' times are.
+    began: UnixMicros,
 }
 
 impl View {
@@ -105,13 +110,14 @@ impl View {
         };
         let guarded = token.is_some();
         let state = State {
-            archive: archive::Archive::new(parts.samples),
+            archive: archive::Archive::new(parts.store),
             metrics: parts.metrics,
             live: parts.live,
             tally: parts.tally,
             queue: parts.queue,
             endpoints: parts.endpoints,
             started: Instant::now(),
+            began: UnixMicros::now(),
         };
         Ok(Self {
             state: Arc::new(state),

@@ -1,27 +1,22 @@
 //! The overview: am I OK, in words, and the numbers that the words rest on.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::archive::{Health, Samples, Unreadable};
+use super::archive::Health;
+use super::fates::Fates;
 use super::json::{self, ratio};
 use super::live::Now;
 use super::verdict::{Facts, verdict};
-use crate::model::{
-    Block, DropReason, Queue, SampleKind, Tally, Transaction, TransactionStatus, UnixMicros,
-};
-use crate::store::{CallFilter, Measure, Paging, Range, SeriesQuery, Summary, TransactionFilter};
+use super::watched::watched;
+use crate::model::{Block, DropReason, Queue, SampleKind, Tally, TransactionStatus, UnixMicros};
+use crate::store::{CallFilter, Measure, Paging, Range, SeriesQuery, Store, StoreError, Summary};
 
 /// Entries of a top list.
 const TOP: usize = 20;
-/// Transactions that are counted by status, at most; beyond that the counts say that they are not
-/// complete.
-const COUNTED: usize = 10_000;
 /// Calls of which the relay's own share is told.
 const WEIGHED: usize = 1_000;
-const PAGE: usize = 1_000;
 
 /// What the store tells about a range.
 pub struct Stored {
@@ -37,41 +32,48 @@ pub struct Stored {
     /// The relay's own share of the newest calls, sorted.
     overhead: Vec<Duration>,
     last_block: Option<Block>,
+    watched: Duration,
 }
 
-/// Transactions by what became of them.
-#[derive(Default)]
-struct Fates {
-    by_status: [u64; TransactionStatus::ALL.len()],
-    reasons: Vec<(String, u64)>,
-    complete: bool,
-}
-
-/// Reads everything the overview needs. Blocks.
-pub fn read(samples: &dyn Samples, range: Range) -> Result<Stored, Unreadable> {
-    let whole = |measure| -> Result<Option<Summary>, Unreadable> {
+/// Reads everything the overview needs, at the moment `now` of a program that runs since `began`.
+/// Blocks.
+pub fn read(
+    store: &Store,
+    range: Range,
+    began: UnixMicros,
+    now: UnixMicros,
+) -> Result<Stored, StoreError> {
+    let whole = |measure| -> Result<Option<Summary>, StoreError> {
         let query = SeriesQuery { measure, key: None, range, points: 1 };
-        Ok(merged(samples.series(&query)?.points.iter().map(|point| point.summary)))
+        Ok(merged(store.series(&query)?.points.iter().map(|point| point.summary)))
     };
     let overhead = {
         let paging = Paging { limit: WEIGHED, before: None };
-        let page = samples.calls(range, &CallFilter::default(), paging)?;
+        let page = store.calls(range, &CallFilter::default(), paging)?;
         let mut shares: Vec<_> = page.items.iter().map(|call| call.overhead).collect();
         shares.sort_unstable();
         shares
     };
+    let transactions = Fates::read(store, range)?;
     Ok(Stored {
         calls: whole(Measure::CallDuration)?,
         requests: whole(Measure::RequestDuration)?,
-        confirmation: whole(Measure::Confirmation)?,
+        confirmation: match transactions.complete {
+            true => transactions.confirmation(),
+            false => whole(Measure::Confirmation)?,
+        },
         block_interval: whole(Measure::BlockInterval)?,
         block_gas: whole(Measure::BlockGas)?,
-        methods: top(samples.summaries(Measure::CallDuration, range)?),
-        routes: top(samples.summaries(Measure::RequestDuration, range)?),
-        gas: top(samples.summaries(Measure::GasUsed, range)?),
-        transactions: fates(samples, range)?,
+        methods: top(store.summaries(Measure::CallDuration, range)?),
+        routes: top(store.summaries(Measure::RequestDuration, range)?),
+        gas: top(match transactions.gas() {
+            Some(exact) => exact,
+            None => store.summaries(Measure::GasUsed, range)?,
+        }),
+        transactions,
         overhead,
-        last_block: samples.blocks(range, Paging { limit: 1, before: None })?.items.pop(),
+        last_block: store.blocks(range, Paging { limit: 1, before: None })?.items.pop(),
+        watched: watched(store, range, began, now)?,
     })
 }
 
@@ -97,43 +99,6 @@ fn merged(summaries: impl Iterator<Item = Summary>) -> Option<Summary> {
     })
 }
 
-fn fates(samples: &dyn Samples, range: Range) -> Result<Fates, Unreadable> {
-    let mut fates = Fates { complete: true, ..Fates::default() };
-    let mut reasons: HashMap<&'static str, u64> = HashMap::new();
-    let mut count = |transaction: &Transaction| {
-        fates.by_status[transaction.status as usize] += 1;
-        if let Some(reason) = transaction.reason {
-            *reasons.entry(reason.as_str()).or_default() += 1;
-        }
-    };
-    let filter = TransactionFilter::default();
-    let mut counted = 0;
-    let mut before = None;
-    loop {
-        let page = samples.transactions(range, &filter, Paging { limit: PAGE, before })?;
-        page.items.iter().for_each(&mut count);
-        counted += page.items.len();
-        before = page.next;
-        if before.is_none() {
-            break;
-        }
-        if counted >= COUNTED {
-            fates.complete = false;
-            break;
-        }
-    }
-    fates.reasons = reasons.into_iter().map(|(reason, n)| (reason.to_owned(), n)).collect();
-    fates.reasons.sort_unstable_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
-    fates.reasons.truncate(TOP);
-    Ok(fates)
-}
-
-impl Fates {
-    const fn of(&self, status: TransactionStatus) -> u64 {
-        self.by_status[status as usize]
-    }
-}
-
 /// What is known of this very moment.
 pub struct Moment<'a> {
     pub at: UnixMicros,
@@ -150,7 +115,7 @@ pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
     let load = |summary: &Option<Summary>| {
         summary.as_ref().map(|summary| {
             let mut value = json::summary(summary, "us");
-            value["per_second"] = (count(summary.count) / seconds).into();
+            value["per_second"] = (count(summary.count) / stored.watched.as_secs_f64()).into();
             value
         })
     };
@@ -176,6 +141,7 @@ pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "from_ms": json::millis(range.from),
         "until_ms": json::millis(range.until),
+        "watched_ms": json::micros(stored.watched) / 1_000,
         "verdict": {
             "level": verdict.level.as_str(),
             "text": verdict.text(),
@@ -203,7 +169,7 @@ pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
             "complete": transactions.complete,
             "pending": now.pending,
             "oldest_pending_us": now.oldest_pending.map(json::micros),
-            "reasons": transactions.reasons.iter()
+            "reasons": transactions.reasons(TOP).into_iter()
                 .map(|(reason, count)| json!({ "reason": reason, "count": count }))
                 .collect::<Vec<_>>(),
         },
@@ -212,9 +178,14 @@ pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
             let mut value = json::summary(summary, "gas");
             value["contract"] = contract.into();
             value["function"] = function.into();
+            value["exact"] = transactions.complete.into();
             value
         }).collect::<Vec<_>>(),
-        "confirmation": stored.confirmation.map(|summary| json::summary(&summary, "us")),
+        "confirmation": stored.confirmation.map(|summary| {
+            let mut value = json::summary(&summary, "us");
+            value["exact"] = transactions.complete.into();
+            value
+        }),
         "block": block.map(json::block),
         "block_age_us": block.map(|block| at.0.saturating_sub(block.at.0)),
         "blocks": {
@@ -228,7 +199,10 @@ pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
             "since_ms": node.since.map(json::millis),
             "restarts": node.restarts,
         })),
-        "upstreams": { "rpc": now.rpc_reachable, "api": now.api_reachable },
+        "upstreams": {
+            "rpc": now.rpc.map(|reach| reach.up),
+            "api": now.api.map(|reach| reach.up),
+        },
         "machine": now.reading.as_ref().map(json::reading),
         "monitor": {
             "seen": by_kind(|kind| tally.seen(kind)),

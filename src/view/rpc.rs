@@ -1,10 +1,12 @@
 //! The monitor's JSON-RPC methods: whoever can call a node can call the monitor.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::server::{PendingSubscriptionSink, RpcModule, SubscriptionMessage};
+use jsonrpsee::types::error::METHOD_NOT_FOUND_CODE;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use serde_json::{Value, json};
 
@@ -14,7 +16,9 @@ use super::live::Follower;
 use super::overview;
 use super::params::{Fields, invalid, write_cursor};
 use crate::model::{SampleKind, TransactionStatus, UnixMicros};
-use crate::store::{CallFilter, Measure, Page, RequestFilter, SeriesQuery, TransactionFilter};
+use crate::store::{
+    CallFilter, Measure, Page, RequestFilter, SeriesQuery, Store, TransactionFilter,
+};
 
 /// Samples in one notification.
 const MOST: usize = 500;
@@ -22,14 +26,27 @@ const MOST: usize = 500;
 const PACE: Duration = Duration::from_millis(100);
 /// The notification's method name.
 const NOTIFICATION: &str = "dappscope_event";
+const SUBSCRIBE: &str = "dappscope_subscribe";
+const UNSUBSCRIBE: &str = "dappscope_unsubscribe";
 /// Points of a series when no number is given, and at most.
 const USUAL_POINTS: u64 = 240;
 const HIGHEST_POINTS: u64 = 4_000;
 
 type Answer = Result<Value, ErrorObjectOwned>;
 
+/// How a method is called.
+#[derive(Clone, Copy)]
+pub enum Transport {
+    /// The listener's address, to tell where a WebSocket can be opened.
+    Http(SocketAddr),
+    WebSocket,
+}
+
 /// All methods, ready to be served.
-pub fn methods(state: Arc<State>) -> Result<RpcModule<Arc<State>>, RegisterMethodError> {
+pub fn methods(
+    state: Arc<State>,
+    transport: Transport,
+) -> Result<RpcModule<Arc<State>>, RegisterMethodError> {
     let mut module = RpcModule::new(state);
     module.register_async_method("dappscope_overview", |params, state, _| async move {
         overview(&params, &state).await
@@ -46,12 +63,28 @@ pub fn methods(state: Arc<State>) -> Result<RpcModule<Arc<State>>, RegisterMetho
     module.register_async_method("dappscope_series", |params, state, _| async move {
         series(&params, &state).await
     })?;
-    module.register_subscription(
-        "dappscope_subscribe",
-        NOTIFICATION,
-        "dappscope_unsubscribe",
-        |params, pending, state, _| async move { subscribe(params, pending, &state).await },
-    )?;
+    match transport {
+        Transport::WebSocket => {
+            module.register_subscription(
+                SUBSCRIBE,
+                NOTIFICATION,
+                UNSUBSCRIBE,
+                |params, pending, state, _| async move { subscribe(params, pending, &state).await },
+            )?;
+        }
+        Transport::Http(address) => {
+            let words = format!(
+                "a subscription needs a WebSocket, and this is plain HTTP: open ws://{address}/rpc \
+                 and call it there"
+            );
+            for method in [SUBSCRIBE, UNSUBSCRIBE] {
+                let words = words.clone();
+                module.register_method(method, move |_, _, _| -> Answer {
+                    Err(ErrorObjectOwned::owned(METHOD_NOT_FOUND_CODE, words.clone(), None::<()>))
+                })?;
+            }
+        }
+    }
     Ok(module)
 }
 
@@ -60,7 +93,8 @@ async fn overview(params: &Params<'_>, state: &State) -> Answer {
     let mut fields = Fields::of(params)?;
     let range = fields.range(at)?;
     fields.finish()?;
-    let stored = state.archive.read(move |samples| overview::read(samples, range)).await?;
+    let began = state.began;
+    let stored = state.archive.read(move |store| overview::read(store, range, began, at)).await?;
     let now = state.live.now();
     let health = state.archive.health().await;
     let moment = overview::Moment {
@@ -90,7 +124,7 @@ async fn calls(params: &Params<'_>, state: &State) -> Answer {
         trace_id: fields.trace_id("trace_id")?,
     };
     fields.finish()?;
-    let page = state.archive.read(move |samples| samples.calls(range, &filter, paging)).await?;
+    let page = state.archive.read(move |store| store.calls(range, &filter, paging)).await?;
     Ok(listed("calls", &page, as_json::call))
 }
 
@@ -108,7 +142,7 @@ async fn requests(params: &Params<'_>, state: &State) -> Answer {
         trace_id: fields.trace_id("trace_id")?,
     };
     fields.finish()?;
-    let page = state.archive.read(move |samples| samples.requests(range, &filter, paging)).await?;
+    let page = state.archive.read(move |store| store.requests(range, &filter, paging)).await?;
     Ok(listed("requests", &page, as_json::request))
 }
 
@@ -126,8 +160,7 @@ async fn transactions(params: &Params<'_>, state: &State) -> Answer {
         trace_id: fields.trace_id("trace_id")?,
     };
     fields.finish()?;
-    let read =
-        move |samples: &dyn super::archive::Samples| samples.transactions(range, &filter, paging);
+    let read = move |store: &Store| store.transactions(range, &filter, paging);
     let page = state.archive.read(read).await?;
     Ok(listed("transactions", &page, as_json::transaction))
 }
@@ -142,7 +175,7 @@ async fn series(params: &Params<'_>, state: &State) -> Answer {
     fields.finish()?;
     let points = usize::try_from(points).expect("at most 4,000");
     let query = SeriesQuery { measure, key, range, points };
-    let series = state.archive.read(move |samples| samples.series(&query)).await?;
+    let series = state.archive.read(move |store| store.series(&query)).await?;
     let mut value = as_json::series(&series, unit(measure));
     value["measure"] = measure.as_str().into();
     value["from_ms"] = as_json::millis(range.from).into();

@@ -21,7 +21,9 @@ use tokio::task::JoinSet;
 use tower::Service as _;
 
 use super::access::{Access, Entrance, Refused};
+use super::live::Reach;
 use super::page::{ASSETS, Asset, protect};
+use super::verdict::in_words as time_in_words;
 use super::{State, ViewError, rpc};
 use crate::metrics;
 
@@ -48,7 +50,10 @@ struct Shared {
     state: Arc<State>,
     access: Access,
     rpc: Rpc,
-    methods: Methods,
+    /// What is answered over HTTP: a subscription needs a WebSocket.
+    plain: Methods,
+    /// What is answered on a WebSocket.
+    lasting: Methods,
     stop: StopHandle,
 }
 
@@ -59,7 +64,10 @@ pub async fn serve(
     access: Access,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), ViewError> {
-    let methods = rpc::methods(Arc::clone(&state)).map_err(ViewError::Methods)?;
+    let address = listener.local_addr()?;
+    let methods = |kind| rpc::methods(Arc::clone(&state), kind).map_err(ViewError::Methods);
+    let (plain, lasting) =
+        (methods(rpc::Transport::Http(address))?, methods(rpc::Transport::WebSocket)?);
     let config = ServerConfig::builder()
         .max_request_body_size(LARGEST_REQUEST)
         .max_response_body_size(LARGEST_RESPONSE)
@@ -70,10 +78,11 @@ pub async fn serve(
         .build();
     let (stop, stopper) = stop_channel();
     let shared = Arc::new(Shared {
-        state,
+        state: Arc::clone(&state),
         access,
         rpc: Server::builder().set_config(config).to_service_builder(),
-        methods: methods.into(),
+        plain: plain.into(),
+        lasting: lasting.into(),
         stop,
     });
     let room = Arc::new(Semaphore::new(CONNECTIONS));
@@ -198,10 +207,12 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Htt
 
 /// Hands a JSON-RPC request or a WebSocket upgrade to jsonrpsee.
 async fn call(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<HttpBody> {
-    if request.method() != Method::POST && !ws::is_upgrade_request(&request) {
-        return not_allowed("POST, or GET to open a WebSocket");
-    }
-    let mut service = shared.rpc.clone().build(shared.methods.clone(), shared.stop.clone());
+    let methods = match ws::is_upgrade_request(&request) {
+        true => &shared.lasting,
+        false if request.method() == Method::POST => &shared.plain,
+        false => return not_allowed("POST, or GET to open a WebSocket"),
+    };
+    let mut service = shared.rpc.clone().build(methods.clone(), shared.stop.clone());
     match service.call(request).await {
         Ok(response) => response,
         Err(error) => in_words(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
@@ -217,7 +228,8 @@ async fn scrape(shared: &Arc<Shared>) -> Response<HttpBody> {
     }
 }
 
-/// 200 while the monitor works; the dapp's own health does not matter here.
+/// 200 while the monitor works. Whether node and API answer is told, as far as it is known, and
+/// changes nothing: they are not asked now.
 async fn health(shared: &Arc<Shared>) -> Response<HttpBody> {
     let state = &shared.state;
     let now = state.live.now();
@@ -227,8 +239,8 @@ async fn health(shared: &Arc<Shared>) -> Response<HttpBody> {
         "status": status,
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_s": state.started.elapsed().as_secs(),
-        "upstreams": { "rpc": now.rpc_reachable, "api": now.api_reachable },
-        "node_up": now.node.map(|node| node.up),
+        "rpc_upstream": upstream_in_words(now.rpc),
+        "api_upstream": state.endpoints.api.as_ref().map(|_| upstream_in_words(now.api)),
         "store": { "recording": store.recording, "trouble": store.trouble },
     });
     let mut response = with_type("application/json", HttpBody::from(body.to_string()));
@@ -236,6 +248,17 @@ async fn health(shared: &Arc<Shared>) -> Response<HttpBody> {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
     response
+}
+
+/// What is known of an upstream.
+fn upstream_in_words(known: Option<Reach>) -> String {
+    match known {
+        None => "not tried yet".to_owned(),
+        Some(Reach { up: true, .. }) => "answers".to_owned(),
+        Some(Reach { up: false, since }) => {
+            format!("down for {}", time_in_words(since.elapsed().as_secs_f64()))
+        }
+    }
 }
 
 fn serve_asset(asset: &Asset) -> Response<HttpBody> {

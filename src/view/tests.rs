@@ -50,7 +50,7 @@ impl Served {
         let sinks: Vec<Box<dyn Sink>> =
             vec![Box::new(writer.sink()), Box::new(metrics.sink()), Box::new(live_sink)];
         let view = View::new(Parts {
-            samples: Arc::new(store),
+            store,
             metrics: Arc::new(metrics),
             live,
             tally,
@@ -257,6 +257,74 @@ async fn the_overview_tells_what_was_recorded_and_judges_it() {
     assert_eq!(told["endpoints"]["rpc"], "http://127.0.0.1:8546");
 }
 
+/// The seconds that a rate was divided by, recounted from the answer.
+fn divided_by(load: &Value) -> f64 {
+    load["count"].as_f64().unwrap() / load["per_second"].as_f64().unwrap()
+}
+
+#[tokio::test]
+async fn a_rate_counts_only_the_time_since_the_start() {
+    let begun = Instant::now();
+    let mut view = Served::start(None).await;
+    let calls: Vec<_> = (0..100).map(|_| call("eth_call", Outcome::Success, 100)).collect();
+    view.feed(&calls);
+    // A sample's time is told to ten seconds, and a second is the least.
+    let longest = || begun.elapsed().as_secs_f64() + 10.0;
+    let told = view.ask("dappscope_overview", json!({ "last": "15m" })).await.unwrap();
+    let seconds = divided_by(&told["calls"]);
+    assert!((1.0..=longest()).contains(&seconds), "{seconds} s");
+    let future = UnixMicros::now().0 / 1_000 + 3_600_000;
+    let told = view.ask("dappscope_overview", json!({ "until_ms": future, "from_ms": 0 })).await;
+    let seconds = divided_by(&told.unwrap()["calls"]);
+    assert!((1.0..=longest()).contains(&seconds), "{seconds} s");
+}
+
+#[tokio::test]
+async fn a_rate_counts_the_time_before_the_start_from_the_ranges_first_sample() {
+    let mut view = Served::start(None).await;
+    let ago = |seconds: u64, sample: Sample| match sample {
+        Sample::Call(call) => {
+            let at = UnixMicros(UnixMicros::now().0 - seconds * 1_000_000);
+            Sample::Call(RpcCall { at, ..call })
+        }
+        other => other,
+    };
+    for seconds in [400, 300, 20] {
+        view.feed(&[ago(seconds, call("eth_call", Outcome::Success, 100))]);
+    }
+    for (last, expected) in [("15m", 400.0), ("7d", 400.0), ("1m", 20.0)] {
+        let told = view.ask("dappscope_overview", json!({ "last": last })).await.unwrap();
+        let seconds = divided_by(&told["calls"]);
+        // A sample's time is told to ten seconds; the test itself may take a few.
+        assert!((expected..expected + 20.0).contains(&seconds), "{last}: {seconds} s");
+        let watched = told["watched_ms"].as_f64().unwrap() / 1_000.0;
+        assert!((watched - seconds).abs() < 0.01, "{watched} s, {seconds} s");
+    }
+}
+
+#[tokio::test]
+async fn gas_and_confirmation_are_told_to_the_unit() {
+    let mut view = Served::start(None).await;
+    let samples: Vec<_> = [(84_007, 4_001), (50_021, 9_973), (100_003, 2_003)]
+        .into_iter()
+        .map(|(gas, confirmation_us)| match transaction(TransactionStatus::Success, None) {
+            Sample::Transaction(mined) => Sample::Transaction(Box::new(Transaction {
+                gas_used: Some(gas),
+                confirmation: Some(Duration::from_micros(confirmation_us)),
+                ..*mined
+            })),
+            other => other,
+        })
+        .collect();
+    view.feed(&samples);
+    let told = view.ask("dappscope_overview", json!({})).await.unwrap();
+    let gas = &told["gas"][0];
+    assert_eq!((&gas["p50_gas"], &gas["exact"]), (&json!(84_007), &json!(true)));
+    assert_eq!(gas["sum_gas"], json!(84_007.0 + 50_021.0 + 100_003.0));
+    let confirmation = &told["confirmation"];
+    assert_eq!((&confirmation["p50_us"], &confirmation["p95_us"]), (&json!(4_001), &json!(9_973)));
+}
+
 #[tokio::test]
 async fn an_empty_store_is_told_as_no_traffic() {
     let view = Served::start(None).await;
@@ -354,6 +422,64 @@ async fn mistakes_are_answered_with_what_was_expected() {
         error.to_string().contains("one of call, request, transaction, block, host"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_subscription_over_plain_http_is_told_where_to_go() {
+    let view = Served::start(None).await;
+    for method in ["dappscope_subscribe", "dappscope_unsubscribe"] {
+        match view.ask(method, json!({})).await {
+            Err(Error::Call(error)) => {
+                let place = format!("open ws://{}/rpc", view.address);
+                assert!(error.message().contains(&place), "{error:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_health_check_tells_which_upstream_does_not_answer() {
+    let mut view = Served::start(None).await;
+    let told = async |view: &Served| -> (bool, Value) {
+        let answer = view.get("/healthz", "").await;
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        (answer.starts_with("HTTP/1.1 200"), serde_json::from_str(body).unwrap())
+    };
+    let (_, health) = told(&view).await;
+    assert_eq!(health["rpc_upstream"], "not tried yet");
+    assert_eq!(health["api_upstream"], Value::Null, "there is no API here");
+    view.event(&Event::Upstream { proxy: Proxy::Rpc, reachable: true });
+    assert_eq!(told(&view).await.1["rpc_upstream"], "answers");
+    view.event(&Event::NodeDown);
+    let (healthy, health) = told(&view).await;
+    assert!(healthy, "the monitor itself is well");
+    assert_eq!(health["status"], "ok");
+    assert!(health["rpc_upstream"].as_str().unwrap().starts_with("down for "), "{health}");
+    view.event(&Event::NodeUp { at: UnixMicros(1), chain_id: 1, client: "Hardhat".into() });
+    assert_eq!(told(&view).await.1["rpc_upstream"], "answers");
+}
+
+#[tokio::test]
+async fn the_readme_lists_the_parameters_of_every_method() {
+    let readme = include_str!("../../README.md");
+    let everywhere = ["last", "from_ms", "until_ms", "limit", "before"];
+    let view = Served::start(None).await;
+    for method in ["overview", "calls", "transactions", "requests", "series", "subscribe"] {
+        let start = format!("| `dappscope_{method}` |");
+        let row = readme.lines().find(|line| line.starts_with(&start)).expect(method);
+        let listed = row.split('|').nth(2).unwrap();
+        let params = json!({ "nonsense": 1 });
+        let told = match method {
+            "subscribe" => soon(view.subscribe(params)).await.unwrap_err().to_string(),
+            _ => view.ask(&format!("dappscope_{method}"), params).await.unwrap_err().to_string(),
+        };
+        let (_, taken) = told.split_once("this method takes ").expect("it lists its parameters");
+        let taken = taken.split(['"', '}']).next().unwrap();
+        for name in taken.split(", ").filter(|name| !everywhere.contains(name)) {
+            assert!(listed.contains(&format!("`{name}`")), "`{name}` of {method} is not listed");
+        }
+    }
 }
 
 #[tokio::test]
@@ -502,7 +628,7 @@ async fn an_address_on_the_network_needs_a_token() {
             active_requests: None,
         };
         View::new(Parts {
-            samples: Arc::new(store),
+            store,
             metrics: Arc::new(Metrics::new(sources).unwrap()),
             live: live().1,
             tally,

@@ -105,10 +105,10 @@ pub fn verdict(facts: &Facts<'_>) -> Verdict {
 
 fn reachability(facts: &Facts<'_>, found: &mut Vec<(Level, String)>) {
     let node_down = facts.now.node.as_ref().is_some_and(|node| !node.up);
-    if node_down || facts.now.rpc_reachable == Some(false) {
+    if node_down || facts.now.rpc.is_some_and(|reach| !reach.up) {
         found.push((Level::Critical, "the node does not answer".to_owned()));
     }
-    if facts.now.api_reachable == Some(false) {
+    if facts.now.api.is_some_and(|reach| !reach.up) {
         found.push((Level::Critical, "the API does not answer".to_owned()));
     }
     if let Some(waiting) = facts.now.oldest_pending.filter(|waiting| *waiting > STUCK) {
@@ -174,7 +174,8 @@ fn passed(facts: &Facts<'_>) -> Vec<String> {
     passed
 }
 
-fn in_words(seconds: f64) -> String {
+/// A time in words: `95 s`, `12 min`, `3 h`, `4 days`.
+pub fn in_words(seconds: f64) -> String {
     match seconds {
         s if s < 120.0 => format!("{s:.0} s"),
         s if s < 7_200.0 => format!("{:.0} min", s / 60.0),

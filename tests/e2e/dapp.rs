@@ -187,6 +187,7 @@ fn a_real_prometheus_answers_a_query_for_every_family() {
     dapp.scope.settled();
     let prometheus = Prometheus::start(&[dapp.scope.page]);
     until("it to be scraped", || (prometheus.query("up==1").len() == 1).then_some(()));
+    assert!(prometheus.query("up==0").is_empty(), "the committed file names nothing that is down");
     // Families whose series come to be only by things that did not happen here.
     let quiet = [
         "dappscope_parse_failures_total",

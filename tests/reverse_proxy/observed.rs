@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dappscope::model::{ConnectionEvent, End, Observation};
+use dappscope::wire::reverse::InFlight;
 
 use crate::support::{Api, Peer, Proxy, get, ok, post};
 
@@ -41,6 +42,24 @@ fn an_exchange_is_told_with_its_route_sizes_and_times() {
     assert!(t.first_byte() >= ms(30) && t.first_byte() < ms(45), "{:?}", t.first_byte());
     assert!(t.upstream() >= ms(50) && t.upstream() < ms(80), "{:?}", t.upstream());
     assert!(t.total() >= t.upstream() && t.overhead() < ms(10), "{:?}", t.overhead());
+}
+
+#[test]
+fn a_request_is_in_flight_until_its_response_has_ended() {
+    let in_flight = InFlight::default();
+    let seen = in_flight.clone();
+    let api = Api::answering(move |_| ok(&seen.count().to_string()));
+    let proxy = Proxy::with(api.address, |settings| settings.in_flight = in_flight.clone());
+    assert_eq!(in_flight.count(), 0);
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        assert_eq!(client.send(get("/")).text(), "1");
+        proxy.await_request();
+        assert_eq!(in_flight.count(), 0);
+    }
+    // A client that leaves without its answer is not counted for ever.
+    drop(client);
+    assert_eq!(in_flight.count(), 0);
 }
 
 #[test]

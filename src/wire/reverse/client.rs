@@ -163,7 +163,7 @@ impl Client {
     fn flushed(&self) {
         if let Some(finished) = self.finished.take() {
             self.busy.set(false);
-            finished.tell_written(self.written(), &self.shared.observer);
+            finished.tell_written(self.written(), &self.shared);
         }
     }
 }
@@ -171,7 +171,7 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         if let Some(finished) = self.finished.take() {
-            finished.tell_unwritten(self.written(), &self.shared.observer);
+            finished.tell_unwritten(self.written(), &self.shared);
         }
         let event = ConnectionEvent::Closed {
             proxy: Proxy::Api,

@@ -1,6 +1,7 @@
 //! The end of an exchange's record: its last moments filled in, told to the observer.
 
-use crate::model::{ApiExchange, End, Observation, Observer, Stamp};
+use super::shared::Shared;
+use crate::model::{ApiExchange, End, Observation, Stamp};
 
 /// An exchange whose response was handed over; its last bytes may still have to be written.
 pub(super) struct Finished {
@@ -13,14 +14,14 @@ impl Finished {
     }
 
     /// The response's last byte was written; `written` holds its first and last write.
-    pub(super) fn tell_written(self, written: Option<(Stamp, Stamp)>, observer: &Observer) {
-        tell(self.exchange, written, observer);
+    pub(super) fn tell_written(self, written: Option<(Stamp, Stamp)>, shared: &Shared) {
+        tell(self.exchange, written, shared);
     }
 
     /// The connection ended before the response's last byte could be written.
-    pub(super) fn tell_unwritten(mut self, written: Option<(Stamp, Stamp)>, observer: &Observer) {
+    pub(super) fn tell_unwritten(mut self, written: Option<(Stamp, Stamp)>, shared: &Shared) {
         self.exchange.end = End::ClientGone;
-        tell(self.exchange, written, observer);
+        tell(self.exchange, written, shared);
     }
 }
 
@@ -28,7 +29,7 @@ impl Finished {
 pub(super) fn tell(
     mut exchange: Box<ApiExchange>,
     written: Option<(Stamp, Stamp)>,
-    observer: &Observer,
+    shared: &Shared,
 ) {
     let timing = &mut exchange.timing;
     if let Some((first, last)) = written {
@@ -50,5 +51,6 @@ pub(super) fn tell(
     timing.response_read = timing.response_read.max(timing.response_started);
     timing.response_written =
         timing.response_written.max(timing.response_forwarded).max(timing.response_read);
-    observer.tell(Observation::Request(exchange));
+    shared.settings.in_flight.end();
+    shared.observer.tell(Observation::Request(exchange));
 }

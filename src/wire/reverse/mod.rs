@@ -29,6 +29,7 @@ mod finished;
 mod framing;
 mod headers;
 mod ids;
+mod in_flight;
 mod message;
 mod pool;
 mod record;
@@ -44,5 +45,6 @@ mod upload;
 mod upstream;
 mod waking;
 
+pub use in_flight::InFlight;
 pub use server::{Drained, ReverseError, bind, serve};
 pub use settings::ReverseSettings;

@@ -35,6 +35,7 @@ impl Record {
         followed: Followed,
         trace: TraceContext,
     ) -> Self {
+        client.shared.settings.in_flight.begin();
         let exchange = ApiExchange {
             connection: client.id,
             peer: client.peer,
@@ -107,7 +108,7 @@ impl Record {
             self.complete(&mut exchange);
             self.client.break_off();
             let written = self.client.written();
-            tell(exchange, written, &self.client.shared.observer);
+            tell(exchange, written, &self.client.shared);
         }
     }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http::uri::Authority;
 
+use super::in_flight::InFlight;
+
 /// Header fields that a head may have, either way; beyond, a request is answered with 431 and a
 /// response with 502. hyper's own limit of 100 is less than some servers take.
 pub(super) const MOST_HEADERS: usize = 256;
@@ -34,6 +36,8 @@ pub struct ReverseSettings {
     pub preserve_header_case: bool,
     /// How long requests in flight may take once a shutdown was asked for.
     pub drain: Duration,
+    /// Where the requests under way are counted.
+    pub in_flight: InFlight,
 }
 
 impl ReverseSettings {
@@ -49,6 +53,7 @@ impl ReverseSettings {
             server_timing: true,
             preserve_header_case: false,
             drain: Duration::from_secs(10),
+            in_flight: InFlight::default(),
         }
     }
 }
