@@ -7,7 +7,8 @@ mod support_relay;
 use dappscope::decode::follower::Follower;
 use dappscope::decode::http1::Requests;
 use dappscope::model::{
-    ConnectionEvent, ConnectionId, Direction, End, Exchange, Observation, SocketMessage, Stamp,
+    ConnectionEvent, ConnectionId, Direction, End, Exchange, Observation, Opaque, SocketMessage,
+    Stamp,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -41,10 +42,11 @@ impl Wire {
         let tell = &mut |observation| told.push(observation);
         self.held.extend_from_slice(bytes);
         let pass = match self.follower.from_client(&self.held, read, |_| true, tell) {
-            Requests::HeadAt(at) => at,
-            Requests::Followed | Requests::Lost(_) => self.held.len(),
-            Requests::UnreadableAt { at, .. } | Requests::RefusedAt(at) => {
+            Requests::HeadAt(at) | Requests::UndecidedAt(at) => at,
+            Requests::Followed => self.held.len(),
+            Requests::UnreadableAt(at, _) | Requests::RefusedAt(at) => {
                 assert!(at <= self.held.len());
+                self.follower.pass_unread(Opaque::RequestNotHttp, read, tell);
                 self.held.len()
             }
         };
@@ -60,6 +62,9 @@ impl Wire {
         self.follower.from_upstream(bytes, read, tell);
         self.passed.1 += bytes.len() as u64;
         self.follower.to_client(self.passed.1, written, tell);
+        if !self.held.is_empty() && !self.follower.is_undecided() {
+            self.ask(b"");
+        }
     }
 
     fn exchanges(&self) -> Vec<Exchange> {

@@ -69,6 +69,11 @@ impl Follower {
         self.conversation.is_answered()
     }
 
+    /// Whether it depends on a response still to come what the client's next bytes are.
+    pub fn is_undecided(&self) -> bool {
+        matches!(self.mode, Mode::Http) && self.conversation.is_undecided()
+    }
+
     /// Whether it has become a WebSocket, followed or not.
     pub fn was_upgraded(&self) -> bool {
         self.upgraded
@@ -92,7 +97,7 @@ impl Follower {
             }
             Mode::Http => {
                 let followed = self.conversation.request(bytes, read, admit);
-                if let Requests::Lost(why) = followed {
+                if let Some(why) = self.conversation.unobserved() {
                     self.tell_opaque(why, read, tell);
                 }
                 followed
@@ -100,9 +105,10 @@ impl Follower {
         }
     }
 
-    /// What was unreadable is passed on after all.
-    pub fn pass_unreadable(&mut self, at: Stamp, tell: &mut impl FnMut(Observation)) {
-        self.tell_opaque(Opaque::RequestNotHttp, at, tell);
+    /// What was unreadable is passed on after all, and all that comes after it.
+    pub fn pass_unread(&mut self, why: Opaque, at: Stamp, tell: &mut impl FnMut(Observation)) {
+        self.conversation.pass_unread();
+        self.tell_opaque(why, at, tell);
     }
 
     /// All bytes from the client up to position `upto` were written to the upstream at `at`.
@@ -126,11 +132,8 @@ impl Follower {
             }
             Mode::Http => match self.conversation.response(bytes, read) {
                 Responses::Followed => {}
-                Responses::Lost(why) => {
-                    self.tell_opaque(why, read, tell);
-                    self.mode = Mode::Opaque;
-                }
-                Responses::WebSocket { from, deflate, early } => {
+                Responses::Lost(why) => self.tell_opaque(why, read, tell),
+                Responses::WebSocket { from, deflate } => {
                     let upgraded = ConnectionEvent::Upgraded { connection: self.connection };
                     tell(Observation::Connection(self.connection, read, upgraded));
                     let (asked, answered) = self.conversation.positions();
@@ -146,14 +149,13 @@ impl Follower {
                         unwritten: VecDeque::new(),
                     };
                     let mut socket = Box::new(Socket {
-                        client: side(Direction::Request, asked - early.len() as u64),
+                        client: side(Direction::Request, asked),
                         server: side(Direction::Response, answered),
                     });
-                    let client = socket.client.follow(&early, read);
                     let server = socket.server.follow(&bytes[from..], read);
                     self.mode = Mode::Socket(socket);
                     self.upgraded = true;
-                    if client.and(server).is_err() {
+                    if server.is_err() {
                         self.lose(Opaque::SocketFraming, read, tell);
                     }
                 }

@@ -201,8 +201,10 @@ impl Connection {
             if let Some(over) = self.is_over() {
                 return Poll::Ready(over);
             }
-            // The upstream has closed; a client that neither closes nor sends is not waited for.
-            if self.down.state == State::Ended {
+            // The upstream has closed; a client that neither closes nor sends is not waited for. Or
+            // the client has, and what it sent waits for an answer that does not come.
+            let unanswered = self.up.state == State::Ending && self.gate.is_waiting();
+            if self.down.state == State::Ended || unanswered {
                 let pause = self.shared.settings.half_closed_timeout;
                 let lingering =
                     lingering.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
@@ -258,7 +260,13 @@ impl Connection {
                 Poll::Pending => Step::Stuck,
             };
         }
+        if self.gate.is_waiting() && !self.follower.is_undecided() {
+            return self.pass(upstream, context, &[]);
+        }
         if self.up.state == State::Ending {
+            if self.gate.is_waiting() && !self.shared.guard.is_open() {
+                return Step::Stuck;
+            }
             return match Pin::new(upstream).poll_shutdown(context) {
                 Poll::Ready(_) => {
                     self.up.state = State::Ended;
@@ -267,7 +275,7 @@ impl Connection {
                 Poll::Pending => Step::Stuck,
             };
         }
-        if self.gate.refusal.is_some() {
+        if self.gate.refusal.is_some() || self.gate.is_full() {
             return Step::Stuck;
         }
         SCRATCH.with_borrow_mut(|scratch| match read(&mut self.client, context, scratch) {
@@ -281,19 +289,21 @@ impl Connection {
                 self.up.state = State::Ending;
                 Step::Moved
             }
-            Poll::Ready(Ok(bytes)) => {
-                let (gate, shared, now) = (&mut self.gate, &self.shared, Stamp::now());
-                let pass = gate.pass(bytes, now, self.id, &mut self.follower, shared);
-                let written = self.up.write(upstream, context, &pass);
-                match written {
-                    Ok(()) => {
-                        self.requests_written();
-                        Step::Moved
-                    }
-                    Err(_) => self.upstream_takes_no_more(),
-                }
-            }
+            Poll::Ready(Ok(bytes)) => self.pass(upstream, context, bytes),
         })
+    }
+
+    /// Passes on what may pass of `bytes` and of what was held back before them.
+    fn pass(&mut self, upstream: &mut TcpStream, context: &mut Context<'_>, bytes: &[u8]) -> Step {
+        let (gate, shared, now) = (&mut self.gate, &self.shared, Stamp::now());
+        let pass = gate.pass(bytes, now, self.id, &mut self.follower, shared);
+        match self.up.write(upstream, context, &pass) {
+            Ok(()) => {
+                self.requests_written();
+                Step::Moved
+            }
+            Err(_) => self.upstream_takes_no_more(),
+        }
     }
 
     /// A step from the upstream to the client.
