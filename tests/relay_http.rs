@@ -6,7 +6,7 @@ mod support_relay;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use dappscope::model::{ConnectionEvent, End, Inspection, Opaque};
+use dappscope::model::{ConnectionEvent, End, Inspection, Opaque, Stamp};
 use dappscope::wire::relay::RelaySettings;
 use support_relay::*;
 
@@ -469,6 +469,27 @@ fn the_nodes_time_is_the_nodes_and_the_relays_share_is_small() {
     assert!(timing.upstream() >= pause, "{timing:?}");
     assert!(timing.total() >= timing.upstream(), "{timing:?}");
     assert!(timing.overhead() < Duration::from_millis(20), "{timing:?}");
+}
+
+#[test]
+fn a_request_is_told_to_have_left_before_the_node_has_it() {
+    let (told, arrivals) = std::sync::mpsc::channel();
+    let address = upstream(move |mut connection| {
+        for _ in 0..300 {
+            read_exactly(&mut connection, CALL.len());
+            told.send(Stamp::now()).unwrap();
+            connection.write_all(ANSWER).unwrap();
+        }
+    });
+    let mut relay = Running::new(address);
+    let mut client = relay.connect();
+    for _ in 0..300 {
+        client.write_all(CALL).unwrap();
+        read_exactly(&mut client, ANSWER.len());
+    }
+    for (exchange, arrived) in relay.exchanges(300).iter().zip(arrivals) {
+        assert!(exchange.timing.request_written <= arrived, "{:?}, {arrived:?}", exchange.timing);
+    }
 }
 
 #[test]

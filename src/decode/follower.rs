@@ -111,7 +111,7 @@ impl Follower {
         self.tell_opaque(why, at, tell);
     }
 
-    /// All bytes from the client up to position `upto` were written to the upstream at `at`.
+    /// All bytes from the client up to position `upto` were written to the upstream, from `at` on.
     pub fn to_upstream(&mut self, upto: u64, at: Stamp, tell: &mut impl FnMut(Observation)) {
         self.conversation
             .requests_written(upto, at, &mut |exchange| tell(Observation::Exchange(exchange)));

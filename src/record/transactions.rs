@@ -49,7 +49,7 @@ const MOST_ASKED: usize = 10_000;
 pub struct SubmissionCall {
     /// When its first byte arrived.
     pub at: UnixMicros,
-    /// When its last byte had left for the node.
+    /// When its last byte left for the node: no later than the node could read it.
     pub left: Stamp,
     /// First request byte in to last response byte out.
     pub total: Duration,

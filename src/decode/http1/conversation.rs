@@ -275,7 +275,7 @@ impl Conversation {
         Responses::Followed
     }
 
-    /// The client's bytes up to position `upto` were written to the upstream at `at`.
+    /// The client's bytes up to position `upto` were written to the upstream, from `at` on.
     pub fn requests_written(&mut self, upto: u64, at: Stamp, done: &mut impl FnMut(Box<Exchange>)) {
         self.exchanges.requests_written(upto, at, done);
     }

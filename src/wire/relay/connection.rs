@@ -249,10 +249,10 @@ impl Connection {
             return Step::Stuck;
         }
         if !self.up.is_clear() {
-            let before = self.up.written;
+            let (before, at) = (self.up.written, Stamp::now());
             let flushed = self.up.flush(upstream, context);
             if self.up.written != before {
-                self.requests_written();
+                self.requests_written(at);
             }
             return match flushed {
                 Poll::Ready(Ok(())) => Step::Moved,
@@ -297,9 +297,10 @@ impl Connection {
     fn pass(&mut self, upstream: &mut TcpStream, context: &mut Context<'_>, bytes: &[u8]) -> Step {
         let (gate, shared, now) = (&mut self.gate, &self.shared, Stamp::now());
         let pass = gate.pass(bytes, now, self.id, &mut self.follower, shared);
+        let at = Stamp::now();
         match self.up.write(upstream, context, &pass) {
             Ok(()) => {
-                self.requests_written();
+                self.requests_written(at);
                 Step::Moved
             }
             Err(_) => self.upstream_takes_no_more(),
@@ -367,9 +368,10 @@ impl Connection {
         })
     }
 
-    fn requests_written(&mut self) {
+    /// `at` is from before the writing: while that returns, a node that mines at once is done.
+    fn requests_written(&mut self, at: Stamp) {
         let observer = &self.shared.observer;
-        self.follower.to_upstream(self.up.written, Stamp::now(), &mut |told| observer.tell(told));
+        self.follower.to_upstream(self.up.written, at, &mut |told| observer.tell(told));
     }
 
     fn responses_written(&mut self, at: Stamp) {
