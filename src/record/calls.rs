@@ -57,7 +57,7 @@ pub(super) struct Passage {
     pub(super) connection: ConnectionId,
     /// The request's first byte was read.
     pub(super) started: Stamp,
-    /// The request's last byte was written to the node.
+    /// The request's last byte was about to be written to the node.
     pub(super) written: Stamp,
     pub(super) total: Duration,
     pub(super) upstream: Duration,
@@ -142,9 +142,12 @@ impl Desk {
         {
             self.outbox.event(&Event::Duplicate(asked.method));
         }
-        if matches!(asked.class, Class::Send | Class::Change) {
+        if matches!(asked.class, Class::Send | Class::Change | Class::Replace) {
             // With automine the block is there with the answer, long before it is told.
             self.repeats.forget();
+        }
+        if asked.class == Class::Replace {
+            self.ledger.doubt();
         }
         let transaction = match asked.sending {
             Some(sending) => self.ledger.sent(*sending, at, passage, ending, &mut self.outbox),
