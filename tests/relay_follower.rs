@@ -148,7 +148,7 @@ proptest! {
             wire.answer(answer);
         }
         let Wire { mut follower, mut told, .. } = wire;
-        follower.finish(End::ClientGone, &mut |observation| told.push(observation));
+        follower.finish(End::ClientGone, Stamp::now(), &mut |observation| told.push(observation));
         prop_assert!(told.len() <= requests.len() + 1);
     }
 }

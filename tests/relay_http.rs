@@ -6,7 +6,7 @@ mod support_relay;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use dappscope::model::{ConnectionEvent, End, Inspection, Opaque, Stamp};
+use dappscope::model::{Closer, ConnectionEvent, End, Inspection, Opaque, Stamp};
 use dappscope::wire::relay::RelaySettings;
 use support_relay::*;
 
@@ -107,6 +107,29 @@ fn a_node_that_is_down_is_told_in_words_and_found_again_without_a_restart() {
     node.write_all(ANSWER).unwrap();
     assert_eq!(read_exactly(&mut client, ANSWER.len()), ANSWER);
     relay.event(|event| matches!(event, ConnectionEvent::Upstream { reachable: true, .. }));
+}
+
+#[test]
+fn a_request_that_comes_in_two_packets_to_a_node_that_is_down_is_told_whole() {
+    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = reserved.local_addr().unwrap();
+    drop(reserved);
+    let mut relay = Running::guarded(address);
+    let mut client = relay.connect();
+    let (head, body) = CALL.split_at(CALL.len() - 45);
+    client.write_all(head).unwrap();
+    // The relay knows by now that nobody is there.
+    relay.event(|event| matches!(event, ConnectionEvent::Upstream { reachable: false, .. }));
+    client.write_all(body).unwrap();
+    let told = String::from_utf8(read_all(&mut client)).unwrap();
+    let (_, said) = told.split_once("\r\n\r\n").unwrap();
+    assert!(said.contains("\"id\":1,"), "{said}");
+    drop(client);
+    let exchange = relay.exchanges(1).remove(0);
+    assert_eq!((exchange.status, exchange.end), (502, End::Unreachable));
+    assert_eq!(exchange.request.whole(), Some(body));
+    assert_eq!(exchange.response.total, said.len() as u64);
+    relay.event(|event| matches!(event, ConnectionEvent::Closed { by: Closer::Proxy, .. }));
 }
 
 #[test]
@@ -547,8 +570,15 @@ fn a_client_that_leaves_and_a_node_that_leaves_are_told_apart() {
     let mut relay = Running::new(address);
     let mut client = relay.connect();
     client.write_all(CALL).unwrap();
+    let waits = Duration::from_millis(50);
+    std::thread::sleep(waits);
     drop(client);
-    assert_eq!(relay.exchanges(1)[0].end, End::ClientGone);
+    let exchange = relay.exchanges(1).remove(0);
+    assert_eq!(exchange.end, End::ClientGone);
+    let timing = exchange.timing;
+    assert!(timing.total() >= waits && timing.upstream() >= waits, "{timing:?}");
+    assert!(timing.overhead() < waits, "{timing:?}");
+    relay.event(|event| matches!(event, ConnectionEvent::Closed { by: Closer::Client, .. }));
 
     let address = upstream(|mut connection| drop(read_exactly(&mut connection, CALL.len())));
     let mut relay = Running::new(address);
@@ -558,6 +588,7 @@ fn a_client_that_leaves_and_a_node_that_leaves_are_told_apart() {
     drop(client);
     let exchange = relay.exchanges(1).remove(0);
     assert_eq!((exchange.end, exchange.status), (End::UpstreamGone, 0));
+    relay.event(|event| matches!(event, ConnectionEvent::Closed { by: Closer::Upstream, .. }));
 }
 
 #[test]

@@ -69,6 +69,11 @@ impl Follower {
         self.conversation.is_answered()
     }
 
+    /// Whether more is to come of a request whose head was followed.
+    pub fn is_asking(&self) -> bool {
+        matches!(self.mode, Mode::Http) && self.conversation.is_asking()
+    }
+
     /// Whether it depends on a response still to come what the client's next bytes are.
     pub fn is_undecided(&self) -> bool {
         matches!(self.mode, Mode::Http) && self.conversation.is_undecided()
@@ -178,16 +183,22 @@ impl Follower {
         self.conversation.upstream_closed(at);
     }
 
-    /// The proxy itself answered the one request there is with `status`, at `at`.
-    pub fn unreachable(&mut self, status: u16, at: Stamp, tell: &mut impl FnMut(Observation)) {
-        self.conversation.answered_by_proxy(status, at, &mut |exchange| {
+    /// The proxy itself answered the one request there is with `status` and `size` bytes, at `at`.
+    pub fn unreachable(
+        &mut self,
+        status: u16,
+        size: u64,
+        at: Stamp,
+        tell: &mut impl FnMut(Observation),
+    ) {
+        self.conversation.answered_by_proxy(status, size, at, &mut |exchange| {
             tell(Observation::Exchange(exchange));
         });
     }
 
-    /// The connection is over: what is still under way ended with `end`.
-    pub fn finish(&mut self, end: End, tell: &mut impl FnMut(Observation)) {
-        self.conversation.finish(end, &mut |exchange| tell(Observation::Exchange(exchange)));
+    /// The connection is over: what is still under way ended with `end`, at `at`.
+    pub fn finish(&mut self, end: End, at: Stamp, tell: &mut impl FnMut(Observation)) {
+        self.conversation.finish(end, at, &mut |exchange| tell(Observation::Exchange(exchange)));
     }
 
     /// Stops following, in both directions.

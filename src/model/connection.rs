@@ -70,6 +70,15 @@ pub enum Inspection {
     Encoded,
 }
 
+/// Who ended a connection first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Closer {
+    Client,
+    Upstream,
+    /// The proxy: a refusal, an upstream that could not be reached, a time limit, the shutdown.
+    Proxy,
+}
+
 /// What happened to a connection.
 #[derive(Clone, Debug)]
 pub enum ConnectionEvent {
@@ -85,6 +94,7 @@ pub enum ConnectionEvent {
     Closed {
         proxy: Proxy,
         connection: ConnectionId,
+        by: Closer,
         /// Whether it had become a WebSocket.
         upgraded: bool,
         /// Bytes from the client to the upstream.

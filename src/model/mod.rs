@@ -24,7 +24,7 @@ mod transaction;
 pub use block::Block;
 pub use call::{BatchPlace, ContractCall, Outcome, RpcCall, Transport};
 pub use chain::{ChainEvent, ChainQuestion, ContractCode, MinedBlock, MinedTransaction};
-pub use connection::{ConnectionEvent, ConnectionId, Inspection, Opaque, Proxy};
+pub use connection::{Closer, ConnectionEvent, ConnectionId, Inspection, Opaque, Proxy};
 pub use event::Event;
 pub use exchange::{ApiExchange, Captured, End, Exchange, Timing};
 pub use host::{HostReading, ProcessReading, Volume};

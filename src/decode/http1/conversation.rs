@@ -119,6 +119,11 @@ impl Conversation {
             && matches!(self.asking, Asking::Head { started: None, .. })
     }
 
+    /// Whether more is to come of a request whose head was followed.
+    pub fn is_asking(&self) -> bool {
+        matches!(self.asking, Asking::Body(..))
+    }
+
     /// Whether it depends on a response still to come what the client's next bytes are.
     pub fn is_undecided(&self) -> bool {
         matches!(self.asking, Asking::Undecided)
@@ -307,8 +312,8 @@ impl Conversation {
         }
     }
 
-    /// The connection is over: every exchange still under way ended with `end`.
-    pub fn finish(&mut self, end: End, done: &mut impl FnMut(Box<Exchange>)) {
+    /// The connection is over: every exchange still under way ended with `end`, at `at`.
+    pub fn finish(&mut self, end: End, at: Stamp, done: &mut impl FnMut(Box<Exchange>)) {
         let asking = std::mem::replace(&mut self.asking, Asking::Passing);
         if let (Asking::Body(body, _), None, Some(last)) =
             (asking, self.unobserved, self.exchanges.last())
@@ -319,22 +324,24 @@ impl Conversation {
         if let (Answering::Body(body), Some(pending)) = (answering, self.exchanges.awaiting()) {
             pending.set_response(body.finish());
         }
-        self.exchanges.finish(end, done);
+        self.exchanges.finish(end, at, done);
     }
 
     /// The proxy itself answered, at `at`, the one request there is, because the upstream could not
-    /// be reached.
+    /// be reached: with `status` and a body of `size` bytes, which is not kept.
     pub fn answered_by_proxy(
         &mut self,
         status: u16,
+        size: u64,
         at: Stamp,
         done: &mut impl FnMut(Box<Exchange>),
     ) {
         if let Some(first) = self.exchanges.first() {
             first.exchange.status = status;
+            first.exchange.response.total = size;
             first.exchange.timing.response_written = at;
         }
-        self.finish(End::Unreachable, done);
+        self.finish(End::Unreachable, at, done);
     }
 
     fn begin(&mut self, head: &RequestHead<'_>, started: Stamp) {

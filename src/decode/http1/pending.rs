@@ -59,8 +59,9 @@ impl Pending {
         self.rations[1] = ration;
     }
 
-    /// The exchange, with the stamps that were never reached set to the last that was.
-    fn told(mut self) -> Box<Exchange> {
+    /// The exchange. Stamps that were never reached are set to the last that was, or of one that was
+    /// cut off, to when: what was waited for until then was waited for.
+    fn told(mut self, cut_off: Option<Stamp>) -> Box<Exchange> {
         let timing = &mut self.exchange.timing;
         let mut last = timing.request_started;
         for stamp in [
@@ -72,7 +73,7 @@ impl Pending {
             &mut timing.response_written,
         ] {
             if *stamp == Stamp::default() {
-                *stamp = last;
+                *stamp = cut_off.map_or(last, |at| at.max(last));
             }
             last = *stamp;
         }
@@ -171,11 +172,12 @@ impl Outstanding {
         self.clamp();
     }
 
-    /// Everything still under way ended with `end`.
-    pub fn finish(&mut self, end: End, done: &mut impl FnMut(Box<Exchange>)) {
+    /// Everything still under way ended with `end`, at `at`.
+    pub fn finish(&mut self, end: End, at: Stamp, done: &mut impl FnMut(Box<Exchange>)) {
         for mut pending in std::mem::take(&mut self.queue) {
             pending.exchange.end = if pending.written { End::Complete } else { end };
-            done(pending.told());
+            let is_cut_off = matches!(pending.exchange.end, End::ClientGone | End::UpstreamGone);
+            done(pending.told(is_cut_off.then_some(at)));
         }
         self.clamp();
     }
@@ -187,7 +189,7 @@ impl Outstanding {
         {
             self.unwritten -= 1;
             self.unanswered -= 1;
-            done(front.told());
+            done(front.told(None));
         }
     }
 

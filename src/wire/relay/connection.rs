@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -20,10 +21,13 @@ use super::answer::{self, Answer};
 use super::gate::Gate;
 use super::lane::{Lane, State};
 use crate::decode::follower::Follower;
-use crate::model::{ConnectionEvent, ConnectionId, End, Observation, Proxy, Stamp};
+use crate::model::{Closer, ConnectionEvent, ConnectionId, End, Observation, Proxy, Stamp};
 
 /// Read at once. One buffer for each thread, used within one step only: an idle connection has none.
 const CHUNK: usize = 64 * 1024;
+/// How long the rest of a request is waited for before it is told that the node cannot be reached.
+/// Clients send a body right after its head; one that waits for `100 Continue` is not to wait long.
+const BODY_WITHIN: Duration = Duration::from_millis(250);
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into_boxed_slice());
@@ -40,8 +44,8 @@ pub(super) struct Connection {
     /// From the upstream to the client.
     down: Lane,
     gate: Gate,
-    /// Who ended the connection, once somebody did.
-    first_gone: Option<End>,
+    /// Who ended the connection, and when, once somebody did.
+    first_gone: Option<(Closer, Stamp)>,
 }
 
 /// What a step of one direction came to.
@@ -120,21 +124,10 @@ impl Connection {
             if self.shared.is_draining() {
                 return Poll::Ready(Some(Over::Closed));
             }
-            let ended =
-                SCRATCH.with_borrow_mut(|scratch| match read(&mut self.client, context, scratch) {
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(Err(_) | Ok([])) => Poll::Ready(true),
-                    Poll::Ready(Ok(bytes)) => {
-                        let (gate, shared, now) = (&mut self.gate, &self.shared, Stamp::now());
-                        let pass = gate.pass(bytes, now, self.id, &mut self.follower, shared);
-                        self.up.queue(&pass);
-                        Poll::Ready(false)
-                    }
-                });
-            match ended {
+            match self.poll_queue(context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(false) => {}
-                Poll::Ready(true) => return Poll::Ready(Some(Over::Closed)),
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => return Poll::Ready(Some(Over::Closed)),
             }
             if !self.up.is_clear() {
                 return Poll::Ready(None);
@@ -145,9 +138,43 @@ impl Connection {
         }
     }
 
+    /// Reads once, and queues what may pass. Answers whether the client is still there.
+    fn poll_queue(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        SCRATCH.with_borrow_mut(|scratch| match read(&mut self.client, context, scratch) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(_) | Ok([])) => {
+                self.gone(Closer::Client);
+                Poll::Ready(false)
+            }
+            Poll::Ready(Ok(bytes)) => {
+                let (gate, shared, now) = (&mut self.gate, &self.shared, Stamp::now());
+                let pass = gate.pass(bytes, now, self.id, &mut self.follower, shared);
+                self.up.queue(&pass);
+                Poll::Ready(true)
+            }
+        })
+    }
+
+    /// Reads what is still to come of the first request, or the beginning of what is much: the
+    /// request's id and method stand there.
+    fn poll_first_body(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while self.follower.is_asking()
+            && self.gate.refusal.is_none()
+            && self.up.pending().len() < CHUNK
+        {
+            match self.poll_queue(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => break,
+            }
+        }
+        Poll::Ready(())
+    }
+
     /// Connects to the upstream, or tells the client why that is not possible.
     async fn connect(&mut self) -> Option<TcpStream> {
-        let settings = &self.shared.settings;
+        let shared = Arc::clone(&self.shared);
+        let settings = &shared.settings;
         let connecting = timeout(settings.connect_timeout, TcpStream::connect(&settings.upstream));
         let reason = match connecting.await {
             Ok(Ok(upstream)) => {
@@ -159,11 +186,13 @@ impl Connection {
             Err(_) => format!("no answer within {:?}", settings.connect_timeout),
         };
         self.shared.note_upstream(self.id, false);
+        let _ = timeout(BODY_WITHIN, poll_fn(|context| self.poll_first_body(context))).await;
         let upstream = &settings.upstream;
         let answer = answer::unreachable(upstream, &reason, self.up.pending(), self.gate.preflight);
         answer::give(&mut self.client, &answer).await;
-        let observer = &self.shared.observer;
-        self.follower.unreachable(answer.status, Stamp::now(), &mut |told| observer.tell(told));
+        let (observer, now) = (&shared.observer, Stamp::now());
+        let Answer { status, size, .. } = answer;
+        self.follower.unreachable(status, size, now, &mut |told| observer.tell(told));
         answer::drain(&mut self.client).await;
         None
     }
@@ -281,11 +310,11 @@ impl Connection {
         SCRATCH.with_borrow_mut(|scratch| match read(&mut self.client, context, scratch) {
             Poll::Pending => Step::Stuck,
             Poll::Ready(Err(_)) => {
-                self.first_gone.get_or_insert(End::ClientGone);
+                self.gone(Closer::Client);
                 Step::Over(Over::ClientReset)
             }
             Poll::Ready(Ok([])) => {
-                self.first_gone.get_or_insert(End::ClientGone);
+                self.gone(Closer::Client);
                 self.up.state = State::Ending;
                 Step::Moved
             }
@@ -340,7 +369,7 @@ impl Connection {
         SCRATCH.with_borrow_mut(|scratch| match read(upstream, context, scratch) {
             Poll::Pending => Step::Stuck,
             Poll::Ready(Err(_)) => {
-                self.first_gone.get_or_insert(End::UpstreamGone);
+                self.gone(Closer::Upstream);
                 self.down.state = State::Resetting;
                 Step::Moved
             }
@@ -348,7 +377,7 @@ impl Connection {
                 let at = Stamp::now();
                 self.follower.upstream_closed(at);
                 self.responses_written(at);
-                self.first_gone.get_or_insert(End::UpstreamGone);
+                self.gone(Closer::Upstream);
                 self.down.state = State::Ending;
                 Step::Moved
             }
@@ -379,16 +408,20 @@ impl Connection {
         self.follower.to_client(self.down.written, at, &mut |told| observer.tell(told));
     }
 
+    fn gone(&mut self, who: Closer) {
+        self.first_gone.get_or_insert_with(|| (who, Stamp::now()));
+    }
+
     /// The upstream may have answered before it closed: that is still passed on.
     fn upstream_takes_no_more(&mut self) -> Step {
-        self.first_gone.get_or_insert(End::UpstreamGone);
+        self.gone(Closer::Upstream);
         self.up.die();
         Step::Moved
     }
 
     /// The client may have sent something before it left: that is still passed on.
     fn client_takes_no_more(&mut self) -> Step {
-        self.first_gone.get_or_insert(End::ClientGone);
+        self.gone(Closer::Client);
         self.down.die();
         Step::Moved
     }
@@ -398,18 +431,24 @@ impl Drop for Connection {
     /// Tells what was under way, however the connection came to its end.
     fn drop(&mut self) {
         let observer = &self.shared.observer;
-        // Cut off at shutdown, neither side left: to the client that is a server gone away.
-        let end = self.first_gone.unwrap_or(End::UpstreamGone);
+        let now = Stamp::now();
+        let (by, at) = self.first_gone.unwrap_or((Closer::Proxy, now));
+        let end = match by {
+            Closer::Client => End::ClientGone,
+            // Cut off at shutdown, neither side left: to the client that is a server gone away.
+            Closer::Upstream | Closer::Proxy => End::UpstreamGone,
+        };
         let upgraded = self.follower.was_upgraded();
-        self.follower.finish(end, &mut |told| observer.tell(told));
+        self.follower.finish(end, at, &mut |told| observer.tell(told));
         let closed = ConnectionEvent::Closed {
             proxy: Proxy::Rpc,
             connection: self.id,
+            by,
             upgraded,
             sent: self.up.written,
             received: self.down.written,
         };
-        observer.tell(Observation::Connection(self.id, Stamp::now(), closed));
+        observer.tell(Observation::Connection(self.id, now, closed));
     }
 }
 
@@ -433,7 +472,7 @@ fn read<'a>(
 
 /// Closing this socket will reset its connection: the other side did the same.
 fn reset(socket: &TcpStream) {
-    let _ = socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
+    let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
 fn in_words(error: &io::Error) -> String {

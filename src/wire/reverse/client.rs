@@ -20,7 +20,7 @@ use super::record::Finished;
 use super::shared::Shared;
 use super::tunnel::Tunnel;
 use super::waking::Waking;
-use crate::model::{ConnectionEvent, ConnectionId, Proxy, Stamp};
+use crate::model::{Closer, ConnectionEvent, ConnectionId, Proxy, Stamp};
 
 /// What is known of a client connection.
 pub(super) struct Client {
@@ -157,6 +157,7 @@ impl Drop for Client {
         let event = ConnectionEvent::Closed {
             proxy: Proxy::Api,
             connection: self.id,
+            by: if self.ended.get() { Closer::Client } else { Closer::Proxy },
             upgraded: self.upgraded.get(),
             sent: self.sent.get(),
             received: self.received.get(),
