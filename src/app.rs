@@ -25,7 +25,7 @@ use crate::decode::contracts::Contracts;
 use crate::decode::routes::Routes;
 use crate::host::{self, HostSettings, HostWatch};
 use crate::metrics::{Metrics, Sources, StoreNumbers};
-use crate::model::{Observer, Queue, Role, Sink, Tally};
+use crate::model::{Observer, Queue, Role, Sink, Tally, Underway};
 use crate::record::Recorder;
 use crate::store::{self, Store, Writer};
 use crate::view::{self, Endpoints, View, ViewError};
@@ -162,7 +162,8 @@ impl App {
         let (store, writer) =
             Store::open(&config.store.dir, store_options(&config)?, Arc::clone(&tally))?;
         let routes = Routes::new(&config.api.routes);
-        let metrics = Arc::new(metrics(&tally, &queue, &store)?);
+        let active = Underway::default();
+        let metrics = Arc::new(metrics(&tally, &queue, &store, &active)?);
         let (live_sink, live) = view::live();
         let sinks: Vec<Box<dyn Sink>> = vec![
             Box::new(writer.sink()),
@@ -184,7 +185,7 @@ impl App {
         let (stop_proxies, stopping) = watch::channel(false);
         let relay = relay::serve(
             relay_sockets,
-            relay_settings(&config)?,
+            RelaySettings { active, ..relay_settings(&config)? },
             guard(
                 &config.rpc.allowed_hosts,
                 &config.rpc.allowed_origins,
@@ -412,7 +413,13 @@ fn host_settings(config: &Config) -> HostSettings {
     HostSettings { interval: Duration::from_millis(config.host.every_ms.0), roles }
 }
 
-fn metrics(tally: &Arc<Tally>, queue: &Arc<Queue>, store: &Store) -> anyhow::Result<Metrics> {
+fn metrics(
+    tally: &Arc<Tally>,
+    queue: &Arc<Queue>,
+    store: &Store,
+    active: &Underway,
+) -> anyhow::Result<Metrics> {
+    let active = active.clone();
     let store = store.clone();
     let numbers = move || {
         let status = store.status();
@@ -427,6 +434,7 @@ fn metrics(tally: &Arc<Tally>, queue: &Arc<Queue>, store: &Store) -> anyhow::Res
         tally: Arc::clone(tally),
         queue: Arc::clone(queue),
         store: Some(Box::new(numbers)),
+        active_calls: Box::new(move || active.count()),
         active_requests: None,
     })?)
 }

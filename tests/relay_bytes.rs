@@ -126,6 +126,13 @@ proptest! {
         let (up, down) = (traffic.up.len() as u64, traffic.down.len() as u64);
         relay.event(|event| matches!(event, ConnectionEvent::Closed { sent, received, .. }
             if (*sent, *received) == (up, down)));
+        let told = relay.observed().iter().fold((0, 0), |(up, down), o| match o {
+            Observation::Connection(_, _, ConnectionEvent::Passed { sent, received, .. }) => {
+                (up + sent, down + received)
+            }
+            _ => (up, down),
+        });
+        prop_assert_eq!(told, (up, down), "each byte is told once");
     }
 
     #[test]

@@ -269,6 +269,21 @@ fn an_answer_before_the_requests_end_is_told_when_the_request_has_ended() {
 }
 
 #[test]
+fn a_call_is_active_until_its_answer_was_passed_on() {
+    let limits = limits();
+    let active = limits.active.clone();
+    let follower = Follower::new(ConnectionId(7), "127.0.0.1:1".parse().unwrap(), limits);
+    let mut wire = Wire { follower, ..Wire::new() };
+    let post = GET.replace("GET", "POST");
+    wire.ask([GET, &post, &post].concat().as_bytes());
+    assert_eq!(active.count(), 2, "the GET is no call");
+    wire.answer([OK, OK].concat().as_bytes());
+    assert_eq!(active.count(), 1);
+    drop(wire);
+    assert_eq!(active.count(), 0);
+}
+
+#[test]
 fn the_length_that_a_head_or_a_304_tells_is_not_waited_for() {
     let head = "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n";
     let big = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";

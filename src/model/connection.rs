@@ -90,7 +90,15 @@ pub enum ConnectionEvent {
     Opaque { connection: ConnectionId, why: Opaque },
     /// The guard refused a request, with what it answered.
     Refused { proxy: Proxy, status: u16, reason: &'static str },
-    /// Gone, with the bytes that passed.
+    /// Bytes that passed since this was told last.
+    Passed {
+        proxy: Proxy,
+        /// From the client to the upstream.
+        sent: u64,
+        /// From the upstream to the client.
+        received: u64,
+    },
+    /// Gone, with all the bytes that passed; each was told by [`Self::Passed`] already.
     Closed {
         proxy: Proxy,
         connection: ConnectionId,

@@ -20,6 +20,7 @@ mod tally;
 mod time;
 mod trace;
 mod transaction;
+mod underway;
 
 pub use block::Block;
 pub use call::{BatchPlace, ContractCall, Outcome, RpcCall, Transport};
@@ -40,3 +41,4 @@ pub use tally::{DropReason, Tally};
 pub use time::{Clock, Stamp, UnixMicros};
 pub use trace::TraceContext;
 pub use transaction::{Transaction, TransactionKind, TransactionStatus};
+pub use underway::{Token, Underway};

@@ -122,14 +122,17 @@ impl Recording {
             ConnectionEvent::Refused { proxy, status, reason } => {
                 Event::Refused { proxy, status, reason }
             }
-            ConnectionEvent::Closed { proxy, by, upgraded, sent, received, .. } => {
+            ConnectionEvent::Passed { proxy, sent, received } => {
+                Event::BytesPassed { proxy, sent, received }
+            }
+            ConnectionEvent::Closed { proxy, by, upgraded, .. } => {
                 let outcome = match by {
                     Closer::Client => Outcome::ClientGone,
                     // To those who wait for an answer, a proxy that shuts down is the node's end.
                     Closer::Upstream | Closer::Proxy => Outcome::UpstreamGone,
                 };
                 self.sockets.forget(&mut self.desk, id, at, outcome);
-                Event::ConnectionClosed { proxy, upgraded, sent, received }
+                Event::ConnectionClosed { proxy, upgraded }
             }
             ConnectionEvent::Upstream { proxy, reachable } => Event::Upstream { proxy, reachable },
         };

@@ -17,7 +17,9 @@ use super::followed::{LONGEST_HEAD, Requests, Responses, Unreadable};
 use super::head::{self, Framing, Parsed, RequestHead, ResponseHead, Upgrade, holds_end};
 use super::pending::{Outstanding, Pending};
 use crate::decode::capture::{Budget, Ration};
-use crate::model::{Captured, ConnectionId, End, Exchange, HttpMethod, Opaque, Stamp, Timing};
+use crate::model::{
+    Captured, ConnectionId, End, Exchange, HttpMethod, Opaque, Stamp, Timing, Underway,
+};
 
 /// How much of a `User-Agent` is kept, in bytes.
 const LONGEST_USER_AGENT: usize = 256;
@@ -31,6 +33,8 @@ pub struct Limits {
     pub budget: Budget,
     /// Requests awaiting their response.
     pub pipeline: usize,
+    /// Counts the requests that may be calls, `POST`s, until their response was passed on.
+    pub active: Underway,
 }
 
 /// One connection's requests and responses.
@@ -366,7 +370,8 @@ impl Conversation {
             user_agent: self.user_agent.clone(),
         });
         let is_head = head.method == "HEAD";
-        self.exchanges.push(Pending::new(exchange, is_head, head.upgrade));
+        let active = (head.method == "POST").then(|| self.limits.active.enter());
+        self.exchanges.push(Pending::new(exchange, is_head, head.upgrade, active));
         let body = Body::new(head.framing, head.encoded, self.limits.capture);
         self.asking = Asking::Body(body, head.upgrade);
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::head::Upgrade;
 use crate::decode::capture::Ration;
-use crate::model::{Captured, End, Exchange, Stamp};
+use crate::model::{Captured, End, Exchange, Stamp, Token};
 
 /// An exchange under way. Positions are in bytes from the beginning of its direction.
 pub(super) struct Pending {
@@ -19,6 +19,8 @@ pub(super) struct Pending {
     written: bool,
     /// What the captured bodies take of the budget.
     rations: [Option<Ration>; 2],
+    /// Held as long as this is pending.
+    _active: Option<Token>,
 }
 
 /// Exchanges under way.
@@ -32,7 +34,12 @@ pub(super) struct Outstanding {
 }
 
 impl Pending {
-    pub fn new(exchange: Box<Exchange>, is_head: bool, upgrade: Upgrade) -> Self {
+    pub fn new(
+        exchange: Box<Exchange>,
+        is_head: bool,
+        upgrade: Upgrade,
+        active: Option<Token>,
+    ) -> Self {
         Self {
             exchange,
             is_head,
@@ -42,6 +49,7 @@ impl Pending {
             response_end: None,
             written: false,
             rations: [None, None],
+            _active: active,
         }
     }
 

@@ -22,6 +22,7 @@ use super::gate::Gate;
 use super::lane::{Lane, State};
 use crate::decode::follower::Follower;
 use crate::model::{Closer, ConnectionEvent, ConnectionId, End, Observation, Proxy, Stamp};
+use crate::wire::meter::Meter;
 
 /// Read at once. One buffer for each thread, used within one step only: an idle connection has none.
 const CHUNK: usize = 64 * 1024;
@@ -44,6 +45,7 @@ pub(super) struct Connection {
     /// From the upstream to the client.
     down: Lane,
     gate: Gate,
+    meter: Meter,
     /// Who ended the connection, and when, once somebody did.
     first_gone: Option<(Closer, Stamp)>,
 }
@@ -70,8 +72,8 @@ enum Over {
 impl Connection {
     pub fn new(shared: Arc<Shared>, client: TcpStream, peer: SocketAddr) -> Self {
         let id = ConnectionId::next();
-        let opened = ConnectionEvent::Opened { proxy: Proxy::Rpc };
-        shared.observer.tell(Observation::Connection(id, Stamp::now(), opened));
+        let (now, opened) = (Stamp::now(), ConnectionEvent::Opened { proxy: Proxy::Rpc });
+        shared.observer.tell(Observation::Connection(id, now, opened));
         let follower = Follower::new(id, peer, shared.limits.clone());
         Self {
             shared,
@@ -81,6 +83,7 @@ impl Connection {
             up: Lane::default(),
             down: Lane::default(),
             gate: Gate::default(),
+            meter: Meter::new(Proxy::Rpc, now),
             first_gone: None,
         }
     }
@@ -401,11 +404,19 @@ impl Connection {
     fn requests_written(&mut self, at: Stamp) {
         let observer = &self.shared.observer;
         self.follower.to_upstream(self.up.written, at, &mut |told| observer.tell(told));
+        self.tell_bytes(at);
     }
 
     fn responses_written(&mut self, at: Stamp) {
         let observer = &self.shared.observer;
         self.follower.to_client(self.down.written, at, &mut |told| observer.tell(told));
+        self.tell_bytes(at);
+    }
+
+    fn tell_bytes(&mut self, at: Stamp) {
+        if let Some(passed) = self.meter.passed(self.up.written, self.down.written, at) {
+            self.shared.observer.tell(Observation::Connection(self.id, at, passed));
+        }
     }
 
     fn gone(&mut self, who: Closer) {
@@ -440,6 +451,9 @@ impl Drop for Connection {
         };
         let upgraded = self.follower.was_upgraded();
         self.follower.finish(end, at, &mut |told| observer.tell(told));
+        if let Some(passed) = self.meter.rest(self.up.written, self.down.written) {
+            observer.tell(Observation::Connection(self.id, now, passed));
+        }
         let closed = ConnectionEvent::Closed {
             proxy: Proxy::Rpc,
             connection: self.id,
