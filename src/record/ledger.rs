@@ -12,9 +12,10 @@ use alloy::primitives::{Address, B256};
 use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
 
-use super::calls::{Ending, Passage};
+use super::fate::{SubmissionCall, SubmissionOutcome};
 use super::outbox::Outbox;
-use super::transactions::{GRACE, SubmissionCall, SubmissionOutcome, Transactions};
+use super::passage::{Ending, Passage};
+use super::transactions::{GRACE, Transactions};
 use crate::decode::artifact::Artifact;
 use crate::decode::contracts::Contracts;
 use crate::decode::jsonrpc::Answer;
