@@ -9,7 +9,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dappscope::decode::capture::Budget;
 use dappscope::decode::follower::Follower;
 use dappscope::decode::http1::{self, Limits};
-use dappscope::model::{ConnectionId, Observation, Stamp};
+use dappscope::model::{ConnectionId, Observation, Stamp, Underway};
 
 const BODY: &str = r#"{"jsonrpc":"2.0","id":1,"method":"eth_call","params":[{"to":"0x5fbdb2315678afecb367f032d93f642f64180aa3","data":"0x70a08231000000000000000000000000f39fd6e51aad88f6f4ce6ab8827279cfffb92266"},"latest"]}"#;
 const UPGRADE: &[u8] =
@@ -49,7 +49,12 @@ struct Wire {
 
 impl Wire {
     fn new() -> Self {
-        let limits = Limits { capture: 1 << 20, budget: Budget::new(64 << 20), pipeline: 1_024 };
+        let limits = Limits {
+            capture: 1 << 20,
+            budget: Budget::new(64 << 20),
+            pipeline: 1_024,
+            active: Underway::default(),
+        };
         let peer = "127.0.0.1:1".parse().unwrap();
         Self { follower: Follower::new(ConnectionId(1), peer, limits), up: 0, down: 0 }
     }

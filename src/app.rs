@@ -25,13 +25,13 @@ use crate::decode::contracts::Contracts;
 use crate::decode::routes::Routes;
 use crate::host::{self, HostSettings, HostWatch};
 use crate::metrics::{Metrics, Reading, Sources, StoreNumbers};
-use crate::model::{Observer, Queue, Role, Sink, Tally};
+use crate::model::{Observer, Queue, Role, Sink, Tally, Underway};
 use crate::record::Recorder;
 use crate::store::{self, Store, StoreError, Writer};
 use crate::view::{self, Endpoints, View, ViewError};
 use crate::wire::guard::Guard;
 use crate::wire::relay::{self, Relay, RelaySettings};
-use crate::wire::reverse::{self, Drained, InFlight, ReverseSettings};
+use crate::wire::reverse::{self, Drained, ReverseSettings};
 
 /// How long what is under way may take to finish.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -182,8 +182,9 @@ impl App {
         let observer = Observer::new(&queue);
         let (store, writer) = open_store(&config, &tally)?;
         let routes = Routes::new(&config.api.routes);
-        let in_flight = config.api.enabled.then(InFlight::default);
-        let metrics = Arc::new(metrics(&tally, &queue, &store, in_flight.clone())?);
+        let calls = Underway::default();
+        let requests = config.api.enabled.then(Underway::default);
+        let metrics = Arc::new(metrics(&tally, &queue, &store, &calls, requests.as_ref())?);
         let (live_sink, live) = view::live();
         let sinks: Vec<Box<dyn Sink>> = vec![
             Box::new(writer.sink()),
@@ -205,7 +206,7 @@ impl App {
         let (stop_proxies, stopping) = watch::channel(false);
         let relay = relay::serve(
             relay_sockets,
-            relay_settings(&config)?,
+            RelaySettings { active: calls, ..relay_settings(&config)? },
             guard(
                 &config.rpc.allowed_hosts,
                 &config.rpc.allowed_origins,
@@ -218,7 +219,7 @@ impl App {
             .map(|socket| {
                 reverse::serve(
                     socket,
-                    reverse_settings(&config, in_flight.unwrap_or_default())?,
+                    reverse_settings(&config, requests.unwrap_or_default())?,
                     guard(
                         &config.api.allowed_hosts,
                         &config.api.allowed_origins,
@@ -428,14 +429,14 @@ fn relay_settings(config: &Config) -> anyhow::Result<RelaySettings> {
     })
 }
 
-fn reverse_settings(config: &Config, in_flight: InFlight) -> anyhow::Result<ReverseSettings> {
+fn reverse_settings(config: &Config, active: Underway) -> anyhow::Result<ReverseSettings> {
     let upstream = config.api.upstream.authority().parse()?;
     Ok(ReverseSettings {
         connect_timeout: Duration::from_millis(config.api.connect_timeout_ms.0),
         first_byte_timeout: Config::limit(config.api.response_timeout_ms.0),
         server_timing: config.api.server_timing,
         drain: DRAIN,
-        in_flight,
+        active,
         ..ReverseSettings::new(upstream)
     })
 }
@@ -454,8 +455,13 @@ fn metrics(
     tally: &Arc<Tally>,
     queue: &Arc<Queue>,
     store: &Store,
-    in_flight: Option<InFlight>,
+    calls: &Underway,
+    requests: Option<&Underway>,
 ) -> anyhow::Result<Metrics> {
+    let reading = |of: &Underway| {
+        let of = of.clone();
+        Box::new(move || of.count()) as Reading<u64>
+    };
     let store = store.clone();
     let numbers = move || {
         let status = store.status();
@@ -470,6 +476,7 @@ fn metrics(
         tally: Arc::clone(tally),
         queue: Arc::clone(queue),
         store: Some(Box::new(numbers)),
-        active_requests: in_flight.map(|it| Box::new(move || it.count()) as Reading<u64>),
+        active_calls: reading(calls),
+        active_requests: requests.map(reading),
     })?)
 }

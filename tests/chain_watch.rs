@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256, Bytes, U256};
 use dappscope::chain::{WatchSettings, watch};
-use dappscope::model::{ChainEvent, MinedBlock, Observation, Observer, Queue, Tally};
+use dappscope::model::{
+    ChainEvent, ChainQuestion, MinedBlock, Observation, Observer, Queue, Tally,
+};
 use jsonrpsee::RpcModule;
 use jsonrpsee::server::{Server, ServerHandle};
 use jsonrpsee::types::ErrorObjectOwned;
@@ -227,7 +229,7 @@ impl FakeNode {
 /// The watcher, and what it tells.
 struct Watching {
     queue: Arc<Queue>,
-    wanted: mpsc::Sender<Address>,
+    wanted: mpsc::Sender<ChainQuestion>,
     stop: watch_channel::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -512,6 +514,40 @@ async fn a_subscription_that_died_without_a_word_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_chain_that_was_replaced_without_a_word_is_noticed_at_once_by_who_is_told_to_look() {
+    let node = FakeNode::start(Chain::new(1)).await;
+    // Longer than a test waits: nothing is noticed by itself.
+    let settings =
+        WatchSettings { silence: PATIENCE * 2, ..WatchSettings::new(node.address.to_string()) };
+    let watching = Watching::start_with(settings);
+    watching.up().await;
+    for n in 1..=3 {
+        node.mine(&[n * 2]);
+        watching.block().await;
+    }
+    // Set back: the same chain, which mines the same block again and has its time.
+    node.chain.lock().unwrap().blocks.truncate(3);
+    let looks = node.calls("hardhat_metadata");
+    watching.wanted.send(ChainQuestion::Look).await.unwrap();
+    while node.calls("hardhat_metadata") == looks {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    node.mine(&[6]);
+    let block = watching.block().await;
+    assert_eq!((block.number, block.live), (3, true));
+    // Another chain, on the same socket.
+    node.fall_silent();
+    *node.chain.lock().unwrap() = Chain::new(2);
+    watching.wanted.send(ChainQuestion::Look).await.unwrap();
+    watching.restarted().await;
+    watching.up().await;
+    node.mine(&[8]);
+    let block = watching.block().await;
+    assert_eq!((block.number, block.live), (1, true));
+    watching.finish().await;
+}
+
+#[tokio::test]
 async fn a_reset_that_makes_the_same_first_blocks_again_is_noticed() {
     let node = FakeNode::start(Chain::new(1)).await;
     let settings = WatchSettings {
@@ -596,8 +632,8 @@ async fn a_node_without_subscriptions_is_polled() {
 async fn code_is_told_to_those_who_ask_and_an_account_has_none() {
     let node = FakeNode::start(Chain::new(1)).await;
     let watching = Watching::start(node.address);
-    watching.wanted.send(Address::repeat_byte(9)).await.unwrap();
-    watching.wanted.send(Address::ZERO).await.unwrap();
+    watching.wanted.send(ChainQuestion::Code(Address::repeat_byte(9))).await.unwrap();
+    watching.wanted.send(ChainQuestion::Code(Address::ZERO)).await.unwrap();
     watching.up().await;
     for (address, length) in [(Address::repeat_byte(9), 2), (Address::ZERO, 0)] {
         let ChainEvent::Code(code) = watching.next().await else { panic!("expected code") };

@@ -1,11 +1,12 @@
 //! Whatever is sent arrives, in both directions, unaltered: legal traffic, illegal traffic and
-//! noise, cut anywhere, with either side ending first.
+//! noise, cut anywhere, with either side ending first. Behind a guard, legal traffic still does, and
+//! of everything else no byte arrives that was not sent, or that was sent later than one that did not.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support_relay;
 
-use std::io::Write;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 
 use dappscope::model::{ConnectionEvent, Direction, Observation};
 use proptest::collection::vec;
@@ -22,9 +23,18 @@ struct Traffic {
     down_sizes: Vec<usize>,
     /// Whether the upstream waits for the client's end before it says anything.
     polite: bool,
+    kind: Kind,
 }
 
-fn bytes() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Http,
+    /// An upgrade, and the frames after it.
+    Socket,
+    Illegal,
+}
+
+fn bytes() -> impl Strategy<Value = (Vec<u8>, Vec<u8>, Kind)> {
     let noise = || vec(any::<u8>(), 1..3_000);
     let http = || {
         vec(case(), 1..5).prop_map(|cases| {
@@ -51,18 +61,24 @@ fn bytes() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
     );
     let big = (noise(), 1_usize..40, 1_usize..40)
         .prop_map(|(noise, up, down)| (noise.repeat(up * 10), noise.repeat(down * 10)));
-    prop_oneof![http(), socket, damaged, (noise(), noise()), big]
+    let illegal = prop_oneof![damaged, (noise(), noise()), big];
+    prop_oneof![
+        1 => http().prop_map(|(up, down)| (up, down, Kind::Http)),
+        1 => socket.prop_map(|(up, down)| (up, down, Kind::Socket)),
+        3 => illegal.prop_map(|(up, down)| (up, down, Kind::Illegal)),
+    ]
 }
 
 fn traffic() -> impl Strategy<Value = Traffic> {
     let sizes = || prop_oneof![vec(1_usize..40, 1..5), vec(1_000_usize..90_000, 1..3)];
     (bytes(), sizes(), sizes(), any::<bool>()).prop_map(
-        |((up, down), up_sizes, down_sizes, polite)| Traffic {
+        |((up, down, kind), up_sizes, down_sizes, polite)| Traffic {
             up,
             down,
             up_sizes,
             down_sizes,
             polite,
+            kind,
         },
     )
 }
@@ -110,6 +126,64 @@ proptest! {
         let (up, down) = (traffic.up.len() as u64, traffic.down.len() as u64);
         relay.event(|event| matches!(event, ConnectionEvent::Closed { sent, received, .. }
             if (*sent, *received) == (up, down)));
+        let told = relay.observed().iter().fold((0, 0), |(up, down), o| match o {
+            Observation::Connection(_, _, ConnectionEvent::Passed { sent, received, .. }) => {
+                (up + sent, down + received)
+            }
+            _ => (up, down),
+        });
+        prop_assert_eq!(told, (up, down), "each byte is told once");
+    }
+
+    #[test]
+    fn behind_a_guard_what_is_legal_arrives_and_of_the_rest_a_beginning(traffic in traffic()) {
+        let (address, taken) = one_connection();
+        let relay = Running::guarded(address);
+        let mut client = relay.connect();
+        let legal = traffic.kind != Kind::Illegal;
+        let answering = traffic.clone();
+        let upstream = std::thread::spawn(move || {
+            let mut upstream = taken.join().unwrap();
+            // An upgrade is agreed upon only when it was asked for, and frames come only then.
+            let asked = if answering.kind == Kind::Socket { UPGRADE.len() } else { 0 };
+            let mut arrived = read_exactly(&mut upstream, asked);
+            // A refusal waits for the answers to what was asked before.
+            let wait = answering.polite && answering.kind == Kind::Http;
+            if wait {
+                let _ = upstream.read_to_end(&mut arrived);
+            }
+            let mut sender = upstream.try_clone().unwrap();
+            let sending = std::thread::spawn(move || {
+                let sent = pieces(&answering.down, &answering.down_sizes)
+                    .try_for_each(|piece| sender.write_all(piece));
+                let _ = sent.and_then(|()| sender.shutdown(Shutdown::Write));
+            });
+            if !wait {
+                let _ = upstream.read_to_end(&mut arrived);
+            }
+            sending.join().unwrap();
+            arrived
+        });
+        let (mut sender, asking) = (client.try_clone().unwrap(), traffic.clone());
+        let sending = std::thread::spawn(move || {
+            let sent = pieces(&asking.up, &asking.up_sizes)
+                .try_for_each(|piece| sender.write_all(piece));
+            let _ = sent.and_then(|()| sender.shutdown(Shutdown::Write));
+        });
+        let mut answered = Vec::new();
+        let ended = client.read_to_end(&mut answered);
+        sending.join().unwrap();
+        drop(client);
+        if legal {
+            prop_assert!(ended.is_ok(), "{ended:?}");
+            prop_assert!(answered == traffic.down, "{} of {}", answered.len(), traffic.down.len());
+        } else {
+            // Where nothing passes, nobody connects: this wakes the one who waits for it.
+            let _ = TcpStream::connect(address);
+        }
+        let arrived = upstream.join().unwrap();
+        prop_assert!(traffic.up.starts_with(&arrived), "{} bytes up", arrived.len());
+        prop_assert!(!legal || arrived == traffic.up, "{} of {}", arrived.len(), traffic.up.len());
     }
 }
 

@@ -7,7 +7,8 @@ mod support_relay;
 use dappscope::decode::follower::Follower;
 use dappscope::decode::http1::Requests;
 use dappscope::model::{
-    ConnectionEvent, ConnectionId, Direction, End, Exchange, Observation, SocketMessage, Stamp,
+    ConnectionEvent, ConnectionId, Direction, End, Exchange, Observation, Opaque, SocketMessage,
+    Stamp,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -41,10 +42,11 @@ impl Wire {
         let tell = &mut |observation| told.push(observation);
         self.held.extend_from_slice(bytes);
         let pass = match self.follower.from_client(&self.held, read, |_| true, tell) {
-            Requests::HeadAt(at) => at,
-            Requests::Followed | Requests::Lost(_) => self.held.len(),
-            Requests::UnreadableAt { at, .. } | Requests::RefusedAt(at) => {
+            Requests::HeadAt(at) | Requests::UndecidedAt(at) => at,
+            Requests::Followed => self.held.len(),
+            Requests::UnreadableAt(at, _) | Requests::RefusedAt(at) => {
                 assert!(at <= self.held.len());
+                self.follower.pass_unread(Opaque::RequestNotHttp, read, tell);
                 self.held.len()
             }
         };
@@ -60,6 +62,9 @@ impl Wire {
         self.follower.from_upstream(bytes, read, tell);
         self.passed.1 += bytes.len() as u64;
         self.follower.to_client(self.passed.1, written, tell);
+        if !self.held.is_empty() && !self.follower.is_undecided() {
+            self.ask(b"");
+        }
     }
 
     fn exchanges(&self) -> Vec<Exchange> {
@@ -143,7 +148,7 @@ proptest! {
             wire.answer(answer);
         }
         let Wire { mut follower, mut told, .. } = wire;
-        follower.finish(End::ClientGone, &mut |observation| told.push(observation));
+        follower.finish(End::ClientGone, Stamp::now(), &mut |observation| told.push(observation));
         prop_assert!(told.len() <= requests.len() + 1);
     }
 }
@@ -330,6 +335,21 @@ fn an_answer_before_the_requests_end_is_told_when_the_request_has_ended() {
     wire.answer(OK.as_bytes());
     assert_eq!(wire.exchanges().len(), 2);
     assert!(wire.follower.is_idle());
+}
+
+#[test]
+fn a_call_is_active_until_its_answer_was_passed_on() {
+    let limits = limits();
+    let active = limits.active.clone();
+    let follower = Follower::new(ConnectionId(7), "127.0.0.1:1".parse().unwrap(), limits);
+    let mut wire = Wire { follower, ..Wire::new() };
+    let post = GET.replace("GET", "POST");
+    wire.ask([GET, &post, &post].concat().as_bytes());
+    assert_eq!(active.count(), 2, "the GET is no call");
+    wire.answer([OK, OK].concat().as_bytes());
+    assert_eq!(active.count(), 1);
+    drop(wire);
+    assert_eq!(active.count(), 0);
 }
 
 #[test]

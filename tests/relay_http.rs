@@ -6,7 +6,7 @@ mod support_relay;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use dappscope::model::{ConnectionEvent, End, Inspection, Opaque};
+use dappscope::model::{Closer, ConnectionEvent, End, Inspection, Opaque, Stamp};
 use dappscope::wire::relay::RelaySettings;
 use support_relay::*;
 
@@ -110,6 +110,29 @@ fn a_node_that_is_down_is_told_in_words_and_found_again_without_a_restart() {
 }
 
 #[test]
+fn a_request_that_comes_in_two_packets_to_a_node_that_is_down_is_told_whole() {
+    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = reserved.local_addr().unwrap();
+    drop(reserved);
+    let mut relay = Running::guarded(address);
+    let mut client = relay.connect();
+    let (head, body) = CALL.split_at(CALL.len() - 45);
+    client.write_all(head).unwrap();
+    // The relay knows by now that nobody is there.
+    relay.event(|event| matches!(event, ConnectionEvent::Upstream { reachable: false, .. }));
+    client.write_all(body).unwrap();
+    let told = String::from_utf8(read_all(&mut client)).unwrap();
+    let (_, said) = told.split_once("\r\n\r\n").unwrap();
+    assert!(said.contains("\"id\":1,"), "{said}");
+    drop(client);
+    let exchange = relay.exchanges(1).remove(0);
+    assert_eq!((exchange.status, exchange.end), (502, End::Unreachable));
+    assert_eq!(exchange.request.whole(), Some(body));
+    assert_eq!(exchange.response.total, said.len() as u64);
+    relay.event(|event| matches!(event, ConnectionEvent::Closed { by: Closer::Proxy, .. }));
+}
+
+#[test]
 fn a_client_that_still_sends_gets_to_read_that_the_node_is_down() {
     let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = reserved.local_addr().unwrap();
@@ -157,6 +180,21 @@ fn a_refused_request_never_reaches_the_node() {
             "GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
             "403",
         ),
+        // The node goes by the target's authority, not by `Host`.
+        ("GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n", "403"),
+        ("GET http://localhost@evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n", "403"),
+        ("CONNECT evil.example:80 HTTP/1.1\r\nHost: localhost\r\n\r\n", "403"),
+        // Where this request ends, two readers would not agree upon.
+        (
+            "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "400",
+        ),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: +0\r\n\r\n", "400"),
+        (
+            "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nContent-Length: 7\r\n\r\n",
+            "400",
+        ),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n", "400"),
     ] {
         let mut client = relay.connect();
         client.write_all(request.as_bytes()).unwrap();
@@ -183,6 +221,109 @@ fn a_refusal_waits_for_what_was_asked_before() {
     let answers = read_all(&mut client);
     assert_eq!(&answers[..ANSWER.len()], ANSWER);
     assert!(answers[ANSWER.len()..].starts_with(b"HTTP/1.1 403 "));
+}
+
+const FOREIGN: &[u8] = b"POST / HTTP/1.1\r\nHost: evil.example\r\n\r\n";
+const CONNECT: &[u8] = b"CONNECT localhost:1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+#[test]
+fn what_follows_a_broken_body_never_reaches_the_node() {
+    let (address, upstream) = one_connection();
+    let relay = Running::guarded(address);
+    let mut client = relay.connect();
+    let head = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    client.write_all(head).unwrap();
+    let mut upstream = upstream.join().unwrap();
+    assert_eq!(read_exactly(&mut upstream, head.len()), head);
+    client.write_all(&[b"no size\r\n", FOREIGN].concat()).unwrap();
+    assert_eq!(read_all(&mut upstream), b"");
+    assert!(read_all(&mut client).starts_with(b"HTTP/1.1 400 "));
+}
+
+#[test]
+fn what_follows_a_declined_upgrade_is_judged() {
+    for upgrade in [traffic::UPGRADE, CONNECT] {
+        let (address, upstream) = one_connection();
+        let mut relay = Running::guarded(address);
+        let mut client = relay.connect();
+        client.write_all(&[upgrade, CALL, FOREIGN].concat()).unwrap();
+        let mut upstream = upstream.join().unwrap();
+        assert_eq!(read_exactly(&mut upstream, upgrade.len()), upgrade);
+        let declined = b"HTTP/1.1 405 No\r\nContent-Length: 2\r\n\r\nno";
+        upstream.write_all(declined).unwrap();
+        assert_eq!(read_exactly(&mut client, declined.len()), declined);
+        assert_eq!(read_exactly(&mut upstream, CALL.len()), CALL);
+        upstream.write_all(ANSWER).unwrap();
+        assert_eq!(read_all(&mut upstream), b"");
+        let answers = read_all(&mut client);
+        assert!(answers[ANSWER.len()..].starts_with(b"HTTP/1.1 403 "));
+        assert_eq!(relay.exchanges(2)[1].status, 200);
+    }
+}
+
+#[test]
+fn what_follows_an_accepted_upgrade_passes_unjudged() {
+    let socket = (traffic::UPGRADE, traffic::UPGRADED);
+    for (ask, accept) in [socket, (CONNECT, b"HTTP/1.1 200 Connected\r\n\r\n")] {
+        let (address, upstream) = one_connection();
+        let relay = Running::guarded(address);
+        let mut client = relay.connect();
+        client.write_all(&[ask, b"\x81\x80abcd early"].concat()).unwrap();
+        end(&client);
+        let mut upstream = upstream.join().unwrap();
+        assert_eq!(read_exactly(&mut upstream, ask.len()), ask);
+        upstream.write_all(accept).unwrap();
+        assert_eq!(read_exactly(&mut client, accept.len()), accept);
+        assert_eq!(read_all(&mut upstream), b"\x81\x80abcd early");
+    }
+}
+
+#[test]
+fn an_upgrade_that_is_never_answered_is_not_waited_for_once_the_client_has_ended() {
+    let (address, upstream) = one_connection();
+    let mut settings = RelaySettings::new(address.to_string());
+    settings.half_closed_timeout = Duration::from_millis(100);
+    let relay = Running::with(settings, false);
+    let mut client = relay.connect();
+    client.write_all(&[traffic::UPGRADE, b"early"].concat()).unwrap();
+    end(&client);
+    let mut upstream = upstream.join().unwrap();
+    assert_eq!(read_all(&mut upstream), traffic::UPGRADE);
+    assert_eq!(read_all(&mut client), b"");
+}
+
+#[test]
+fn an_answer_that_is_no_http_leaves_the_guard_in_place() {
+    let twice = ANSWER.repeat(2);
+    for answer in [&b"no http at all\r\n\r\n"[..], &twice, traffic::UPGRADED] {
+        let (address, upstream) = one_connection();
+        let mut relay = Running::guarded(address);
+        let mut client = relay.connect();
+        client.write_all(CALL).unwrap();
+        let mut upstream = upstream.join().unwrap();
+        read_exactly(&mut upstream, CALL.len());
+        upstream.write_all(answer).unwrap();
+        assert_eq!(read_exactly(&mut client, answer.len()), answer);
+        relay.event(|e| matches!(e, ConnectionEvent::Opaque { why: Opaque::ResponseNotHttp, .. }));
+        client.write_all(&[CALL, FOREIGN].concat()).unwrap();
+        assert_eq!(read_all(&mut upstream), CALL);
+        assert!(read_all(&mut client).starts_with(b"HTTP/1.1 403 "));
+    }
+}
+
+#[test]
+fn a_pipeline_too_deep_to_be_observed_is_still_judged() {
+    let (address, upstream) = one_connection();
+    let mut settings = RelaySettings::new(address.to_string());
+    settings.pipeline_limit = 2;
+    let relay = Running::with(settings, false);
+    let mut client = relay.connect();
+    client.write_all(&[&CALL.repeat(5), FOREIGN].concat()).unwrap();
+    let mut upstream = upstream.join().unwrap();
+    assert_eq!(read_exactly(&mut upstream, 5 * CALL.len()), CALL.repeat(5));
+    upstream.write_all(&ANSWER.repeat(5)).unwrap();
+    assert_eq!(read_all(&mut upstream), b"");
+    assert!(read_all(&mut client).ends_with(b"}"));
 }
 
 #[test]
@@ -354,6 +495,27 @@ fn the_nodes_time_is_the_nodes_and_the_relays_share_is_small() {
 }
 
 #[test]
+fn a_request_is_told_to_have_left_before_the_node_has_it() {
+    let (told, arrivals) = std::sync::mpsc::channel();
+    let address = upstream(move |mut connection| {
+        for _ in 0..300 {
+            read_exactly(&mut connection, CALL.len());
+            told.send(Stamp::now()).unwrap();
+            connection.write_all(ANSWER).unwrap();
+        }
+    });
+    let mut relay = Running::new(address);
+    let mut client = relay.connect();
+    for _ in 0..300 {
+        client.write_all(CALL).unwrap();
+        read_exactly(&mut client, ANSWER.len());
+    }
+    for (exchange, arrived) in relay.exchanges(300).iter().zip(arrivals) {
+        assert!(exchange.timing.request_written <= arrived, "{:?}, {arrived:?}", exchange.timing);
+    }
+}
+
+#[test]
 fn a_slow_reader_bounds_the_relays_memory_and_is_not_its_overhead() {
     const SIZE: usize = 100_000_000;
     let address = upstream(|mut connection| {
@@ -408,8 +570,15 @@ fn a_client_that_leaves_and_a_node_that_leaves_are_told_apart() {
     let mut relay = Running::new(address);
     let mut client = relay.connect();
     client.write_all(CALL).unwrap();
+    let waits = Duration::from_millis(50);
+    std::thread::sleep(waits);
     drop(client);
-    assert_eq!(relay.exchanges(1)[0].end, End::ClientGone);
+    let exchange = relay.exchanges(1).remove(0);
+    assert_eq!(exchange.end, End::ClientGone);
+    let timing = exchange.timing;
+    assert!(timing.total() >= waits && timing.upstream() >= waits, "{timing:?}");
+    assert!(timing.overhead() < waits, "{timing:?}");
+    relay.event(|event| matches!(event, ConnectionEvent::Closed { by: Closer::Client, .. }));
 
     let address = upstream(|mut connection| drop(read_exactly(&mut connection, CALL.len())));
     let mut relay = Running::new(address);
@@ -419,6 +588,7 @@ fn a_client_that_leaves_and_a_node_that_leaves_are_told_apart() {
     drop(client);
     let exchange = relay.exchanges(1).remove(0);
     assert_eq!((exchange.end, exchange.status), (End::UpstreamGone, 0));
+    relay.event(|event| matches!(event, ConnectionEvent::Closed { by: Closer::Upstream, .. }));
 }
 
 #[test]

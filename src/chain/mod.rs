@@ -6,6 +6,7 @@
 //! none was announced for some seconds.
 
 pub mod artifacts;
+mod code;
 mod follow;
 mod greet;
 mod json;

@@ -2,18 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use alloy::primitives::{Address, Bytes, U64};
+use alloy::primitives::U64;
 use jsonrpsee::core::client::Subscription;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::code;
 use super::follow::{DEEPEST_REORGANISATION, Place, Told};
 use super::greet::{Greeting, Identity, greet, head, instance};
 use super::json::{FullBlock, Header};
 use super::node::{Answer, Ask, Node, NodeError, read};
 use super::receipts::{Contents, Receipts, Replay};
-use crate::model::{ChainEvent, ContractCode, MinedBlock, Observation, Observer, Stamp};
+use crate::model::{ChainEvent, ChainQuestion, MinedBlock, Observation, Observer, Stamp};
 
 /// After how long a node that is away is called again, at first and at most.
 const BACK_OFF: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(2)];
@@ -63,7 +64,7 @@ impl WatchSettings {
 pub async fn watch(
     settings: WatchSettings,
     observer: Observer,
-    mut wanted: mpsc::Receiver<Address>,
+    mut wanted: mpsc::Receiver<ChainQuestion>,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let mut watcher = Watcher::new(settings, observer);
@@ -103,6 +104,18 @@ enum End {
     Error(NodeError),
     /// The node answers, but announces nothing any more.
     Silent,
+    /// The node answers, with another chain.
+    Replaced,
+}
+
+/// What was found when nothing was announced for a while.
+enum Found {
+    /// There was nothing to announce.
+    Nothing,
+    /// A block; it may be announced in a moment.
+    Block,
+    /// Another chain.
+    Replacement,
 }
 
 impl From<NodeError> for End {
@@ -116,7 +129,7 @@ impl Watcher {
         Self { settings, observer, told: Told::default(), identity: None, up: None }
     }
 
-    async fn run(&mut self, wanted: &mut mpsc::Receiver<Address>) {
+    async fn run(&mut self, wanted: &mut mpsc::Receiver<ChainQuestion>) {
         let mut pause = BACK_OFF[0];
         loop {
             let started = Instant::now();
@@ -128,6 +141,9 @@ impl Watcher {
             match end {
                 End::Error(error) => self.down(&error),
                 End::Silent => tracing::debug!("heads come no more; subscribing anew"),
+                // What the new chain mines until it is watched has no time of its own. Nobody is
+                // called too often by this: it takes a call that replaced the chain, or a silence.
+                End::Replaced => continue,
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(BACK_OFF[1]);
@@ -137,7 +153,7 @@ impl Watcher {
     /// Follows the node for as long as one connection lasts.
     async fn connection(
         &mut self,
-        wanted: &mut mpsc::Receiver<Address>,
+        wanted: &mut mpsc::Receiver<ChainQuestion>,
     ) -> Result<std::convert::Infallible, End> {
         let node = Node::connect(&self.settings.node).await?;
         // Subscribed before the head is asked for: a block between the two is met twice, not never.
@@ -160,26 +176,26 @@ impl Watcher {
         }
         let mut poll = tokio::time::interval(self.settings.poll_every);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut group, mut addresses) = (Vec::new(), Vec::new());
-        let (mut heard, mut doubt) = (tokio::time::Instant::now(), false);
+        let (mut group, mut questions) = (Vec::new(), Vec::new());
+        let silence = self.settings.silence;
+        let (mut look, mut doubt) = (tokio::time::Instant::now() + silence, false);
         loop {
             tokio::select! {
                 count = receiver.recv_many(&mut group, GROUP), if !polling => {
                     debug_assert!(count > 0, "a sender is held here");
                     self.heads(&mut following, std::mem::take(&mut group)).await?;
-                    (heard, doubt) = (tokio::time::Instant::now(), false);
+                    (look, doubt) = (tokio::time::Instant::now() + silence, false);
                 }
-                () = tokio::time::sleep_until(heard + self.settings.silence), if !polling => {
+                () = tokio::time::sleep_until(look), if !polling => {
                     // A block that was mined just now is announced in a moment.
-                    doubt = match (self.listens(&following.node).await?, doubt) {
-                        (true, _) => false,
-                        (false, false) => true,
-                        (false, true) => return Err(End::Silent),
+                    doubt = match (self.look(&following.node).await?, doubt) {
+                        (Found::Nothing, _) => false,
+                        (Found::Block, false) => true,
+                        (Found::Block, true) => return Err(End::Silent),
+                        (Found::Replacement, _) => return Err(End::Replaced),
                     };
-                    heard = tokio::time::Instant::now();
-                    if doubt {
-                        heard -= self.settings.silence.saturating_sub(ANNOUNCED_WITHIN);
-                    }
+                    let pause = if doubt { silence.min(ANNOUNCED_WITHIN) } else { silence };
+                    look = tokio::time::Instant::now() + pause;
                 }
                 Some(ended) = reader.join_next() => {
                     let why = ended.unwrap_or_else(|error| error.to_string());
@@ -190,10 +206,12 @@ impl Watcher {
                     let seen = Seen { header, at: Stamp::now() };
                     self.heads(&mut following, vec![seen]).await?;
                 }
-                count = wanted.recv_many(&mut addresses, GROUP), if !wanted.is_closed() => {
-                    if count > 0 {
-                        self.code(&following.node, &mut addresses).await?;
+                _ = wanted.recv_many(&mut questions, GROUP), if !wanted.is_closed() => {
+                    if questions.contains(&ChainQuestion::Look) {
+                        look = tokio::time::Instant::now();
+                        poll.reset_immediately();
                     }
+                    code::tell(&following.node, &mut questions, &self.observer).await?;
                 }
             }
         }
@@ -282,27 +300,27 @@ impl Watcher {
         self.tell_heads(following, next).await
     }
 
-    /// Nothing was announced for a while: whether there was nothing to announce.
-    async fn listens(&mut self, node: &Node) -> Result<bool, NodeError> {
+    /// Looks whether the head is the one that was announced last.
+    async fn look(&mut self, node: &Node) -> Result<Found, NodeError> {
         let header = head(node).await?;
-        if self.told.place(&header) != Place::Known {
-            return Ok(false);
-        }
         // A node that was reset keeps the socket open, and can reach the same head again.
         if let Some(before) = self.identity.as_ref().and_then(|identity| identity.instance)
             && instance(node).await?.is_some_and(|instance| instance != before)
         {
-            return Ok(false);
+            return Ok(Found::Replacement);
+        }
+        if self.told.place(&header) != Place::Known {
+            return Ok(Found::Block);
         }
         if self.told.last().is_some_and(|(last, _)| header.number() < last) {
             // Set back; or reset, which makes the very same first blocks again.
             let Greeting { identity, .. } = greet(node).await?;
             if self.identity.as_ref().is_some_and(|before| identity.differs(before, 0)) {
-                return Ok(false);
+                return Ok(Found::Replacement);
             }
             self.told.cut_after(&header);
         }
-        Ok(true)
+        Ok(Found::Nothing)
     }
 
     /// The head went back: finds out whether this is another chain.
@@ -444,19 +462,6 @@ impl Watcher {
                 missing,
                 live,
             })));
-        }
-        Ok(())
-    }
-
-    /// Answers who asked for code. What the node refuses is left unanswered.
-    async fn code(&self, node: &Node, addresses: &mut Vec<Address>) -> Result<(), NodeError> {
-        let ask = |address| -> Ask { ("eth_getCode", json!([address, "latest"])) };
-        let answers = node.batch(addresses.iter().map(ask).collect()).await?;
-        for (address, answer) in addresses.drain(..).zip(answers) {
-            let code = answer.ok().and_then(|answer| read::<Bytes>("code", &answer).ok());
-            if let Some(code) = code {
-                self.tell(ChainEvent::Code(ContractCode { address, code }));
-            }
         }
         Ok(())
     }

@@ -69,6 +69,16 @@ impl Follower {
         self.conversation.is_answered()
     }
 
+    /// Whether more is to come of a request whose head was followed.
+    pub fn is_asking(&self) -> bool {
+        matches!(self.mode, Mode::Http) && self.conversation.is_asking()
+    }
+
+    /// Whether it depends on a response still to come what the client's next bytes are.
+    pub fn is_undecided(&self) -> bool {
+        matches!(self.mode, Mode::Http) && self.conversation.is_undecided()
+    }
+
     /// Whether it has become a WebSocket, followed or not.
     pub fn was_upgraded(&self) -> bool {
         self.upgraded
@@ -92,7 +102,7 @@ impl Follower {
             }
             Mode::Http => {
                 let followed = self.conversation.request(bytes, read, admit);
-                if let Requests::Lost(why) = followed {
+                if let Some(why) = self.conversation.unobserved() {
                     self.tell_opaque(why, read, tell);
                 }
                 followed
@@ -100,12 +110,13 @@ impl Follower {
         }
     }
 
-    /// What was unreadable is passed on after all.
-    pub fn pass_unreadable(&mut self, at: Stamp, tell: &mut impl FnMut(Observation)) {
-        self.tell_opaque(Opaque::RequestNotHttp, at, tell);
+    /// What was unreadable is passed on after all, and all that comes after it.
+    pub fn pass_unread(&mut self, why: Opaque, at: Stamp, tell: &mut impl FnMut(Observation)) {
+        self.conversation.pass_unread();
+        self.tell_opaque(why, at, tell);
     }
 
-    /// All bytes from the client up to position `upto` were written to the upstream at `at`.
+    /// All bytes from the client up to position `upto` were written to the upstream, from `at` on.
     pub fn to_upstream(&mut self, upto: u64, at: Stamp, tell: &mut impl FnMut(Observation)) {
         self.conversation
             .requests_written(upto, at, &mut |exchange| tell(Observation::Exchange(exchange)));
@@ -126,11 +137,8 @@ impl Follower {
             }
             Mode::Http => match self.conversation.response(bytes, read) {
                 Responses::Followed => {}
-                Responses::Lost(why) => {
-                    self.tell_opaque(why, read, tell);
-                    self.mode = Mode::Opaque;
-                }
-                Responses::WebSocket { from, deflate, early } => {
+                Responses::Lost(why) => self.tell_opaque(why, read, tell),
+                Responses::WebSocket { from, deflate } => {
                     let upgraded = ConnectionEvent::Upgraded { connection: self.connection };
                     tell(Observation::Connection(self.connection, read, upgraded));
                     let (asked, answered) = self.conversation.positions();
@@ -146,14 +154,13 @@ impl Follower {
                         unwritten: VecDeque::new(),
                     };
                     let mut socket = Box::new(Socket {
-                        client: side(Direction::Request, asked - early.len() as u64),
+                        client: side(Direction::Request, asked),
                         server: side(Direction::Response, answered),
                     });
-                    let client = socket.client.follow(&early, read);
                     let server = socket.server.follow(&bytes[from..], read);
                     self.mode = Mode::Socket(socket);
                     self.upgraded = true;
-                    if client.and(server).is_err() {
+                    if server.is_err() {
                         self.lose(Opaque::SocketFraming, read, tell);
                     }
                 }
@@ -176,16 +183,22 @@ impl Follower {
         self.conversation.upstream_closed(at);
     }
 
-    /// The proxy itself answered the one request there is with `status`, at `at`.
-    pub fn unreachable(&mut self, status: u16, at: Stamp, tell: &mut impl FnMut(Observation)) {
-        self.conversation.answered_by_proxy(status, at, &mut |exchange| {
+    /// The proxy itself answered the one request there is with `status` and `size` bytes, at `at`.
+    pub fn unreachable(
+        &mut self,
+        status: u16,
+        size: u64,
+        at: Stamp,
+        tell: &mut impl FnMut(Observation),
+    ) {
+        self.conversation.answered_by_proxy(status, size, at, &mut |exchange| {
             tell(Observation::Exchange(exchange));
         });
     }
 
-    /// The connection is over: what is still under way ended with `end`.
-    pub fn finish(&mut self, end: End, tell: &mut impl FnMut(Observation)) {
-        self.conversation.finish(end, &mut |exchange| tell(Observation::Exchange(exchange)));
+    /// The connection is over: what is still under way ended with `end`, at `at`.
+    pub fn finish(&mut self, end: End, at: Stamp, tell: &mut impl FnMut(Observation)) {
+        self.conversation.finish(end, at, &mut |exchange| tell(Observation::Exchange(exchange)));
     }
 
     /// Stops following, in both directions.

@@ -43,6 +43,8 @@ pub struct Sources {
     pub tally: Arc<Tally>,
     pub queue: Arc<Queue>,
     pub store: Option<Reading<StoreNumbers>>,
+    /// Calls over HTTP that the relay has under way.
+    pub active_calls: Reading<u64>,
     /// Requests that the reverse proxy has under way.
     pub active_requests: Option<Reading<u64>>,
 }
@@ -52,6 +54,7 @@ pub struct Metrics {
     registry: Registry,
     families: Families,
     store: Option<(store::StoreFamilies, Reading<StoreNumbers>)>,
+    active_calls: Reading<u64>,
     active_requests: Option<(GenericGauge<AtomicI64>, Reading<u64>)>,
     tally: Arc<Tally>,
     queue: Arc<Queue>,
@@ -105,6 +108,7 @@ impl Metrics {
             registry,
             families,
             store,
+            active_calls: sources.active_calls,
             active_requests,
             tally: sources.tally,
             queue: sources.queue,
@@ -125,6 +129,7 @@ impl Metrics {
             if let Some((families, reading)) = &self.store {
                 families.refresh(reading());
             }
+            self.families.rpc.take_over_active((self.active_calls)());
             if let Some((gauge, reading)) = &self.active_requests {
                 gauge.set(family::as_gauge(reading()));
             }

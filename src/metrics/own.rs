@@ -105,7 +105,7 @@ impl Own {
                 registry,
                 "dapp_network_bytes_total",
                 "Bytes that passed a proxy, headers included, by peer (rpc or api) and direction \
-                 (sent to the upstream or received from it). Counted when a connection ends.",
+                 (sent to the upstream or received from it).",
                 &["peer", "direction"],
             )?,
         })

@@ -1,5 +1,8 @@
 //! JSON-RPC families: every item of a batch and every WebSocket request counts as one call.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
 use prometheus::{Error, Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::buckets::{COUNT, LATENCY, SIZE};
@@ -16,7 +19,10 @@ pub struct Rpc {
     request_size: HistogramVec,
     response_size: HistogramVec,
     pub batch_size: Histogram,
+    /// Over both transports. WebSockets tell each beginning and end; calls over HTTP are counted
+    /// elsewhere and taken over at each scrape.
     pub active: IntGauge,
+    active_over_http: Arc<AtomicI64>,
     pub duplicates: IntCounterVec,
     pub notifications: IntCounterVec,
     pub notification_lag: Histogram,
@@ -24,6 +30,12 @@ pub struct Rpc {
 }
 
 impl Rpc {
+    /// So many calls over HTTP are under way now.
+    pub fn take_over_active(&self, over_http: u64) {
+        let now = family::as_gauge(over_http);
+        self.active.add(now - self.active_over_http.swap(now, Relaxed));
+    }
+
     pub fn register(registry: &Registry) -> Result<Self, Error> {
         Ok(Self {
             duration: family::histograms(
@@ -58,9 +70,9 @@ impl Rpc {
             active: family::integer_gauge(
                 registry,
                 "rpc_server_active_calls",
-                "Calls on WebSockets that await their answer. HTTP calls are seen only once they \
-                 have ended and are not among them.",
+                "Calls that await their answer; a batch over HTTP is one.",
             )?,
+            active_over_http: Arc::default(),
             duplicates: family::counters(
                 registry,
                 "rpc_server_duplicate_calls_total",

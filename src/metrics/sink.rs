@@ -100,11 +100,13 @@ impl Sink for MetricsSink {
                 self.rpc.connections.with_label_values(&[HTTP]).dec();
                 self.rpc.connections.with_label_values(&[WEBSOCKET]).inc();
             }
-            Event::ConnectionClosed { proxy, upgraded, sent, received } => {
+            Event::ConnectionClosed { proxy, upgraded } => {
                 if *proxy == Proxy::Rpc {
                     let transport = if *upgraded { WEBSOCKET } else { HTTP };
                     self.rpc.connections.with_label_values(&[transport]).dec();
                 }
+            }
+            Event::BytesPassed { proxy, sent, received } => {
                 for (direction, bytes) in [("sent", sent), ("received", received)] {
                     let labels = [proxy.as_str(), direction];
                     self.own.network_bytes.with_label_values(&labels).inc_by(*bytes);

@@ -95,6 +95,7 @@ fn metrics() -> Metrics {
             writes: 8,
             write_time: Duration::from_millis(40),
         })),
+        active_calls: Box::new(|| 4),
         active_requests: Some(Box::new(|| 3)),
     })
     .unwrap()
@@ -239,7 +240,9 @@ fn feed(metrics: &Metrics) {
         Event::ConnectionOpened { proxy: Proxy::Rpc },
         Event::ConnectionOpened { proxy: Proxy::Rpc },
         Event::ConnectionUpgraded,
-        Event::ConnectionClosed { proxy: Proxy::Rpc, upgraded: false, sent: 10, received: 30 },
+        Event::BytesPassed { proxy: Proxy::Rpc, sent: 4, received: 10 },
+        Event::BytesPassed { proxy: Proxy::Rpc, sent: 6, received: 20 },
+        Event::ConnectionClosed { proxy: Proxy::Rpc, upgraded: false },
         Event::Opaque(Opaque::RequestNotHttp),
         Event::Refused { proxy: Proxy::Api, status: 403, reason: "host" },
         Event::Upstream { proxy: Proxy::Rpc, reachable: true },
@@ -309,6 +312,7 @@ fn a_scrape_tells_what_was_fed() {
         "evm_base_fee_wei 875000000",
         "http_server_request_duration_seconds_count{http_request_method=\"GET\",http_response_status_code=\"200\",http_route=\"/api/nfts/{id}\"} 1",
         "http_server_active_requests 3",
+        "rpc_server_active_calls 5",
         "rpc_server_connections{transport=\"http\"} 0",
         "rpc_server_connections{transport=\"websocket\"} 1",
         "dapp_network_bytes_total{direction=\"received\",peer=\"rpc\"} 30",
@@ -367,6 +371,7 @@ fn the_accounting_is_taken_over_at_the_scrape_and_only_once() {
         queue: Queue::new(8, 8, Arc::clone(&tally)),
         tally: Arc::clone(&tally),
         store: None,
+        active_calls: Box::new(|| 0),
         active_requests: None,
     })
     .unwrap();

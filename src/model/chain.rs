@@ -20,6 +20,15 @@ pub enum ChainEvent {
     NodeRestarted,
 }
 
+/// What the recorder asks of the watcher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChainQuestion {
+    /// For the code at an address; answered with [`ChainEvent::Code`].
+    Code(Address),
+    /// To look now whether the chain is still the same: a call that may set it back has passed.
+    Look,
+}
+
 /// A block's header fields and its transactions with their receipts.
 #[derive(Clone, Debug)]
 pub struct MinedBlock {

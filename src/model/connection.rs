@@ -70,6 +70,15 @@ pub enum Inspection {
     Encoded,
 }
 
+/// Who ended a connection first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Closer {
+    Client,
+    Upstream,
+    /// The proxy: a refusal, an upstream that could not be reached, a time limit, the shutdown.
+    Proxy,
+}
+
 /// What happened to a connection.
 #[derive(Clone, Debug)]
 pub enum ConnectionEvent {
@@ -81,10 +90,19 @@ pub enum ConnectionEvent {
     Opaque { connection: ConnectionId, why: Opaque },
     /// The guard refused a request, with what it answered.
     Refused { proxy: Proxy, status: u16, reason: &'static str },
-    /// Gone, with the bytes that passed.
+    /// Bytes that passed since this was told last.
+    Passed {
+        proxy: Proxy,
+        /// From the client to the upstream.
+        sent: u64,
+        /// From the upstream to the client.
+        received: u64,
+    },
+    /// Gone, with all the bytes that passed; each was told by [`Self::Passed`] already.
     Closed {
         proxy: Proxy,
         connection: ConnectionId,
+        by: Closer,
         /// Whether it had become a WebSocket.
         upgraded: bool,
         /// Bytes from the client to the upstream.

@@ -33,6 +33,10 @@ pub enum Event {
         proxy: Proxy,
         /// Whether it had become a WebSocket.
         upgraded: bool,
+    },
+    /// Bytes passed on a connection.
+    BytesPassed {
+        proxy: Proxy,
         /// Bytes from the client to the upstream.
         sent: u64,
         /// Bytes from the upstream to the client.
@@ -66,8 +70,8 @@ pub enum Event {
     LabelOverflow {
         label: &'static str,
     },
-    /// A call on a WebSocket awaits its answer. HTTP calls are told only once they have ended, so
-    /// they are never among the active ones.
+    /// A call on a WebSocket awaits its answer. HTTP calls are told only once they have ended; those
+    /// under way are counted by [`Underway`](super::Underway).
     CallStarted,
     /// The wait of a [`Event::CallStarted`] is over, whatever came of it.
     CallEnded,

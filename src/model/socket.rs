@@ -24,7 +24,8 @@ pub struct SocketMessage {
     pub started: Stamp,
     /// Its last byte was read.
     pub read: Stamp,
-    /// Its last byte was written to the other side.
+    /// Its last byte was written to the other side: towards the client after the socket call, towards
+    /// the upstream before it, so that nothing the upstream does with it can come earlier.
     pub written: Stamp,
     /// The payload, unmasked.
     pub payload: Captured,

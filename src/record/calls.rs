@@ -3,17 +3,16 @@
 //! `http` and `sockets` find out which answer belongs to which request; what is kept of a request in
 //! between, and what is made of both, is said here once.
 
-use std::time::Duration;
-
 use super::ledger::Ledger;
 use super::methods::{Class, Methods};
 use super::outbox::Outbox;
+use super::passage::{Ending, Passage};
 use super::repeats::{Question, Repeats};
-use crate::decode::jsonrpc::{Answer, Envelope};
+use crate::decode::jsonrpc::Envelope;
 use crate::decode::submission::Submission;
 use crate::model::{
-    BatchPlace, Clock, ConnectionId, ContractCall, Event, LabelKind, Method, Outcome, RpcCall,
-    Sample, Stamp, TraceContext, Transport, kind,
+    BatchPlace, Clock, ContractCall, Event, LabelKind, Method, Outcome, RpcCall, Sample, Transport,
+    kind,
 };
 
 /// All that the makers of calls share.
@@ -48,42 +47,6 @@ impl Asked {
     /// Follows the call alone, not what it submits.
     pub(super) fn forget_submission(&mut self) {
         self.sending = None;
-    }
-}
-
-/// When and where a call passed.
-#[derive(Clone, Copy)]
-pub(super) struct Passage {
-    pub(super) connection: ConnectionId,
-    /// The request's first byte was read.
-    pub(super) started: Stamp,
-    /// The request's last byte was written to the node.
-    pub(super) written: Stamp,
-    pub(super) total: Duration,
-    pub(super) upstream: Duration,
-    pub(super) overhead: Duration,
-    pub(super) trace: Option<TraceContext>,
-}
-
-/// What came of a call.
-pub(super) struct Ending<'a> {
-    pub(super) outcome: Outcome,
-    pub(super) answer: Option<Answer<'a>>,
-    pub(super) response_bytes: u64,
-}
-
-impl<'a> Ending<'a> {
-    /// No answer was seen.
-    pub(super) const fn without(outcome: Outcome, response_bytes: u64) -> Self {
-        Self { outcome, answer: None, response_bytes }
-    }
-
-    pub(super) const fn answered(answer: Answer<'a>, response_bytes: u64) -> Self {
-        let outcome = match answer {
-            Answer::Result(_) => Outcome::Success,
-            Answer::Error { code, .. } => Outcome::Error(code),
-        };
-        Self { outcome, answer: Some(answer), response_bytes }
     }
 }
 
@@ -142,9 +105,12 @@ impl Desk {
         {
             self.outbox.event(&Event::Duplicate(asked.method));
         }
-        if matches!(asked.class, Class::Send | Class::Change) {
+        if matches!(asked.class, Class::Send | Class::Change | Class::Replace) {
             // With automine the block is there with the answer, long before it is told.
             self.repeats.forget();
+        }
+        if asked.class == Class::Replace {
+            self.ledger.doubt();
         }
         let transaction = match asked.sending {
             Some(sending) => self.ledger.sent(*sending, at, passage, ending, &mut self.outbox),

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256, Bytes, U256};
 
-use super::transactions::SubmissionCall;
 use crate::decode::contracts::Contracts;
 use crate::decode::revert::{RefusalKind, RevertInfo};
 use crate::decode::submission::Submission;
@@ -16,6 +15,30 @@ use crate::model::{
     ContractCall, MinedTransaction, Reason, Sample, Stamp, TraceContext, Transaction,
     TransactionKind, TransactionStatus, UnixMicros,
 };
+
+/// The call that submitted a transaction, and its answer.
+#[derive(Clone, Debug)]
+pub struct SubmissionCall {
+    /// When its first byte arrived.
+    pub at: UnixMicros,
+    /// When its last byte left for the node: no later than the node could read it.
+    pub left: Stamp,
+    /// First request byte in to last response byte out.
+    pub total: Duration,
+    pub outcome: SubmissionOutcome,
+    pub trace: Option<TraceContext>,
+}
+
+/// What the node answered to a submission.
+#[derive(Clone, Debug)]
+pub enum SubmissionOutcome {
+    /// With a result: the hash, where it could be read.
+    Accepted(Option<B256>),
+    /// With an error. When that names a transaction, it was mined all the same.
+    Refused(RevertInfo),
+    /// Not at all, or nothing that could be looked into.
+    Unanswered,
+}
 
 /// As much of an input as naming takes: pending transactions must stay small.
 #[derive(Clone, Copy, Default)]

@@ -14,7 +14,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::calls::{Asked, Desk, Ending, Passage};
+use super::calls::{Asked, Desk};
+use super::passage::{Ending, Passage};
 use crate::decode::jsonrpc::{self, Answer, BATCH_LIMIT, Envelope, Id, IdKey, Message, Shape};
 use crate::model::{BatchPlace, Captured, End, Event, Exchange, Inspection, Outcome, Transport};
 

@@ -1,5 +1,6 @@
-//! What calls mean on the chain: names what they touch, follows what they submit, and asks for the
-//! code of addresses that nobody can name yet.
+//! What calls mean on the chain: names what they touch, follows what they submit, and asks the chain
+//! watcher for the code of addresses that nobody can name yet, and to look when a call may have
+//! replaced the chain.
 //!
 //! Stands between the makers of calls, who know envelopes, and [`Transactions`] and [`Contracts`],
 //! who know neither calls nor sinks.
@@ -11,17 +12,18 @@ use alloy::primitives::{Address, B256};
 use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
 
-use super::calls::{Ending, Passage};
+use super::fate::{SubmissionCall, SubmissionOutcome};
 use super::outbox::Outbox;
-use super::transactions::{GRACE, SubmissionCall, SubmissionOutcome, Transactions};
+use super::passage::{Ending, Passage};
+use super::transactions::{GRACE, Transactions};
 use crate::decode::artifact::Artifact;
 use crate::decode::contracts::Contracts;
 use crate::decode::jsonrpc::Answer;
 use crate::decode::revert::RevertInfo;
 use crate::decode::submission::{Submission, call_target};
 use crate::model::{
-    Clock, ContractCall, ContractCode, Event, Method, MinedBlock, Outcome, Sample, Stamp,
-    UnixMicros,
+    ChainQuestion, Clock, ContractCall, ContractCode, Event, Method, MinedBlock, Outcome, Sample,
+    Stamp, UnixMicros,
 };
 
 /// After how long the code at an address is asked for again, when it did not come.
@@ -34,7 +36,7 @@ const PENDING_TOLD: Duration = Duration::from_secs(1);
 pub(super) struct Ledger {
     contracts: Contracts,
     transactions: Transactions,
-    wanted: Sender<Address>,
+    wanted: Sender<ChainQuestion>,
     /// When the code at an address was asked for.
     asked: HashMap<Address, Stamp>,
     now: Stamp,
@@ -53,7 +55,7 @@ struct Told {
 }
 
 impl Ledger {
-    pub(super) fn new(contracts: Contracts, wanted: Sender<Address>) -> Self {
+    pub(super) fn new(contracts: Contracts, wanted: Sender<ChainQuestion>) -> Self {
         Self {
             contracts,
             transactions: Transactions::new(),
@@ -150,6 +152,12 @@ impl Ledger {
         self.tick(self.now, outbox);
     }
 
+    /// The chain may be another one by now: has the watcher look.
+    pub(super) fn doubt(&self) {
+        // When there is no room, the watcher finds out by itself, some seconds later.
+        let _ = self.wanted.try_send(ChainQuestion::Look);
+    }
+
     /// Lets time pass, and tells what has changed since the last time.
     pub(super) fn tick(&mut self, now: Stamp, outbox: &mut Outbox) {
         self.now = now;
@@ -210,7 +218,7 @@ impl Ledger {
             self.asked.clear();
         }
         // When there is no room, the next call to this address asks again.
-        if self.wanted.try_send(address).is_ok() {
+        if self.wanted.try_send(ChainQuestion::Code(address)).is_ok() {
             self.asked.insert(address, self.now);
         }
     }

@@ -23,11 +23,13 @@ pub enum Class {
     Unsubscribe,
     /// Changes the chain beside transactions: mining, time, balances, snapshots, forks.
     Change,
+    /// Puts an earlier or another chain in the place of this one, which no node announces.
+    Replace,
     /// Anything else: signing, filters that forget what they told, accounts.
     Other,
 }
 
-use Class::{Call, Change, Other, Read, Send, Subscribe, Unsubscribe};
+use Class::{Call, Change, Other, Read, Replace, Send, Subscribe, Unsubscribe};
 
 /// The known methods.
 #[rustfmt::skip]
@@ -68,21 +70,21 @@ const KNOWN: &[(&str, Class)] = &[
     ("txpool_content", Read), ("txpool_inspect", Read), ("txpool_status", Read),
     ("hardhat_addCompilationResult", Other), ("hardhat_dropTransaction", Change),
     ("hardhat_getAutomine", Read), ("hardhat_impersonateAccount", Change),
-    ("hardhat_metadata", Read), ("hardhat_mine", Change), ("hardhat_reset", Change),
+    ("hardhat_metadata", Read), ("hardhat_mine", Change), ("hardhat_reset", Replace),
     ("hardhat_setBalance", Change), ("hardhat_setCode", Change), ("hardhat_setCoinbase", Change),
     ("hardhat_setLoggingEnabled", Other), ("hardhat_setMinGasPrice", Change),
     ("hardhat_setNextBlockBaseFeePerGas", Change), ("hardhat_setNonce", Change),
     ("hardhat_setPrevRandao", Change), ("hardhat_setStorageAt", Change),
     ("hardhat_stopImpersonatingAccount", Change),
-    ("evm_increaseTime", Change), ("evm_mine", Change), ("evm_revert", Change),
+    ("evm_increaseTime", Change), ("evm_mine", Change), ("evm_revert", Replace),
     ("evm_setAutomine", Change), ("evm_setBlockGasLimit", Change),
     ("evm_setIntervalMining", Change), ("evm_setNextBlockTimestamp", Change),
     ("evm_setTime", Change), ("evm_snapshot", Change),
     ("anvil_autoImpersonateAccount", Change), ("anvil_dropTransaction", Change),
     ("anvil_dumpState", Read), ("anvil_getAutomine", Read), ("anvil_impersonateAccount", Change),
-    ("anvil_increaseTime", Change), ("anvil_loadState", Change), ("anvil_metadata", Read),
-    ("anvil_mine", Change), ("anvil_nodeInfo", Read), ("anvil_reset", Change),
-    ("anvil_revert", Change), ("anvil_setAutomine", Change), ("anvil_setBalance", Change),
+    ("anvil_increaseTime", Change), ("anvil_loadState", Replace), ("anvil_metadata", Read),
+    ("anvil_mine", Change), ("anvil_nodeInfo", Read), ("anvil_reset", Replace),
+    ("anvil_revert", Replace), ("anvil_setAutomine", Change), ("anvil_setBalance", Change),
     ("anvil_setBlockTimestampInterval", Change), ("anvil_setCode", Change),
     ("anvil_setCoinbase", Change), ("anvil_setIntervalMining", Change),
     ("anvil_setMinGasPrice", Change), ("anvil_setNextBlockBaseFeePerGas", Change),

@@ -18,6 +18,7 @@ mod http;
 mod ledger;
 mod methods;
 mod outbox;
+mod passage;
 mod recorder;
 mod recording;
 mod repeats;

@@ -10,7 +10,6 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use alloy::primitives::Address;
 use tokio::sync::mpsc::Sender;
 
 use super::ledger::Ledger;
@@ -18,7 +17,7 @@ use super::outbox::Outbox;
 use super::recording::Recording;
 use crate::decode::artifact::Artifact;
 use crate::decode::contracts::Contracts;
-use crate::model::{Clock, Queue, Sink, Stamp, Tally};
+use crate::model::{ChainQuestion, Clock, Queue, Sink, Stamp, Tally};
 
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 const IDLE_PAUSE: Duration = Duration::from_millis(20);
@@ -61,15 +60,15 @@ impl Shared {
 
 impl Recorder {
     /// Starts the thread. What comes from `artifacts` is added to `contracts` while it runs, so that
-    /// a compiler may run too. Addresses whose code is needed to name a contract are sent to `wanted`;
-    /// the code comes back as [`ChainEvent::Code`](crate::model::ChainEvent::Code).
+    /// a compiler may run too. What only the node knows is asked through `wanted`; it comes back as
+    /// [`ChainEvent`](crate::model::ChainEvent)s.
     pub fn start(
         queue: Arc<Queue>,
         tally: Arc<Tally>,
         contracts: Contracts,
         artifacts: Receiver<Artifact>,
         sinks: Vec<Box<dyn Sink>>,
-        wanted: Sender<Address>,
+        wanted: Sender<ChainQuestion>,
     ) -> Result<Self, StartError> {
         let shared = Arc::new(Shared::default());
         let recording = Recording::new(Outbox::new(sinks, tally), Ledger::new(contracts, wanted));

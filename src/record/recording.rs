@@ -11,8 +11,8 @@ use super::repeats::Repeats;
 use super::sockets::Sockets;
 use crate::decode::artifact::Artifact;
 use crate::model::{
-    ApiExchange, ChainEvent, Clock, ConnectionEvent, ConnectionId, Event, HttpRequest, Observation,
-    Outcome, Proxy, Sample, Stamp,
+    ApiExchange, ChainEvent, Clock, Closer, ConnectionEvent, ConnectionId, Event, HttpRequest,
+    Observation, Outcome, Sample, Stamp,
 };
 
 /// How often what waits is looked at for having waited too long.
@@ -21,8 +21,6 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) struct Recording {
     desk: Desk,
     sockets: Sockets,
-    /// Whether the node was there when last heard of.
-    is_node_up: bool,
     ticked: Stamp,
 }
 
@@ -35,7 +33,7 @@ impl Recording {
             repeats: Repeats::default(),
             ledger,
         };
-        Self { desk, sockets: Sockets::default(), is_node_up: true, ticked: Stamp::default() }
+        Self { desk, sockets: Sockets::default(), ticked: Stamp::default() }
     }
 
     /// Time has passed. Called before the observations of a drain are taken.
@@ -124,19 +122,19 @@ impl Recording {
             ConnectionEvent::Refused { proxy, status, reason } => {
                 Event::Refused { proxy, status, reason }
             }
-            ConnectionEvent::Closed { proxy, upgraded, sent, received, .. } => {
-                // Nobody tells which side closed; while the node is away it was the node.
-                let outcome =
-                    if self.is_node_up { Outcome::ClientGone } else { Outcome::UpstreamGone };
+            ConnectionEvent::Passed { proxy, sent, received } => {
+                Event::BytesPassed { proxy, sent, received }
+            }
+            ConnectionEvent::Closed { proxy, by, upgraded, .. } => {
+                let outcome = match by {
+                    Closer::Client => Outcome::ClientGone,
+                    // To those who wait for an answer, a proxy that shuts down is the node's end.
+                    Closer::Upstream | Closer::Proxy => Outcome::UpstreamGone,
+                };
                 self.sockets.forget(&mut self.desk, id, at, outcome);
-                Event::ConnectionClosed { proxy, upgraded, sent, received }
+                Event::ConnectionClosed { proxy, upgraded }
             }
-            ConnectionEvent::Upstream { proxy, reachable } => {
-                if proxy == Proxy::Rpc {
-                    self.is_node_up = reachable;
-                }
-                Event::Upstream { proxy, reachable }
-            }
+            ConnectionEvent::Upstream { proxy, reachable } => Event::Upstream { proxy, reachable },
         };
         self.desk.outbox.event(&told);
     }
@@ -154,12 +152,10 @@ impl Recording {
             }
             ChainEvent::Code(code) => desk.ledger.code(&code, &mut desk.outbox),
             ChainEvent::NodeUp { chain_id, client, .. } => {
-                self.is_node_up = true;
                 let at = desk.clock.wall(Stamp::now());
                 desk.outbox.event(&Event::NodeUp { at, chain_id, client: client.into() });
             }
             ChainEvent::NodeDown { .. } => {
-                self.is_node_up = false;
                 desk.outbox.event(&Event::NodeDown);
             }
             ChainEvent::NodeRestarted => {

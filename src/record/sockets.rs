@@ -9,9 +9,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::calls::{Asked, Desk, Ending, Passage};
+use super::calls::{Asked, Desk};
 use super::heads::Heads;
 use super::methods::Class;
+use super::passage::{Ending, Passage};
 use super::waiting::{Waiting, WaitingCalls};
 use crate::decode::jsonrpc::{
     self, Answer, BATCH_LIMIT, Envelope, IdKey, Notice, Shape, subscription_id, subscription_kind,

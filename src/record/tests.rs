@@ -7,7 +7,6 @@ mod threads;
 
 use std::sync::{Arc, Mutex};
 
-use alloy::primitives::Address;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::ledger::Ledger;
@@ -67,7 +66,7 @@ impl Received {
 struct Bench {
     recording: Recording,
     received: Received,
-    wanted: Receiver<Address>,
+    wanted: Receiver<ChainQuestion>,
     tally: Arc<Tally>,
 }
 

@@ -18,14 +18,12 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
 
-use super::fate::{BlockPlace, Head, Held, Pending};
+use super::fate::{BlockPlace, Head, Held, Pending, SubmissionCall, SubmissionOutcome};
 use super::timed::Timed;
 use crate::decode::contracts::Contracts;
-use crate::decode::revert::RevertInfo;
 use crate::decode::submission::Submission;
 use crate::model::{
-    Block, Clock, MinedBlock, MinedTransaction, Sample, Stamp, TraceContext, TransactionStatus,
-    UnixMicros,
+    Block, Clock, MinedBlock, MinedTransaction, Sample, Stamp, TransactionStatus, UnixMicros,
 };
 
 /// How long a mined transaction waits for its submission's answer and for its contract's name.
@@ -43,30 +41,6 @@ const SETTLED_FOR: Duration = Duration::from_secs(60);
 /// After how long code that did not come is asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 const MOST_ASKED: usize = 10_000;
-
-/// The call that submitted a transaction, and its answer.
-#[derive(Clone, Debug)]
-pub struct SubmissionCall {
-    /// When its first byte arrived.
-    pub at: UnixMicros,
-    /// When its last byte had left for the node.
-    pub left: Stamp,
-    /// First request byte in to last response byte out.
-    pub total: Duration,
-    pub outcome: SubmissionOutcome,
-    pub trace: Option<TraceContext>,
-}
-
-/// What the node answered to a submission.
-#[derive(Clone, Debug)]
-pub enum SubmissionOutcome {
-    /// With a result: the hash, where it could be read.
-    Accepted(Option<B256>),
-    /// With an error. When that names a transaction, it was mined all the same.
-    Refused(RevertInfo),
-    /// Not at all, or nothing that could be looked into.
-    Unanswered,
-}
 
 /// Pending and recently settled transactions.
 #[derive(Default)]

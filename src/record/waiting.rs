@@ -4,8 +4,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::calls::{Asked, Passage};
+use super::calls::Asked;
 use super::http::exact_place;
+use super::passage::Passage;
 use crate::decode::jsonrpc::{Id, IdKey};
 use crate::model::{ConnectionId, SocketMessage, Stamp};
 

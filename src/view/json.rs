@@ -42,7 +42,12 @@ pub fn call(call: &RpcCall) -> Value {
         "transport": call.transport.as_str(),
         "outcome": outcome(call.outcome),
         "error_code": match call.outcome { Outcome::Error(code) => Some(code), _ => None },
-        "http_status": match call.outcome { Outcome::Http(status) => Some(status), _ => None },
+        "http_status": match call.outcome {
+            Outcome::Http(status) => Some(status),
+            // What the relay answers itself.
+            Outcome::Connect => Some(502),
+            _ => None,
+        },
         "failed": call.outcome.is_failure(),
         "connection": call.connection.0,
         "batch_index": call.batch.map(|place| place.index),

@@ -43,6 +43,7 @@ impl Served {
             tally: Arc::clone(&tally),
             queue: Arc::clone(&queue),
             store: None,
+            active_calls: Box::new(|| 0),
             active_requests: None,
         })
         .unwrap();
@@ -625,6 +626,7 @@ async fn an_address_on_the_network_needs_a_token() {
             tally: Arc::clone(&tally),
             queue: Arc::clone(&queue),
             store: None,
+            active_calls: Box::new(|| 0),
             active_requests: None,
         };
         View::new(Parts {

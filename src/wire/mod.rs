@@ -3,5 +3,6 @@
 //! Emits observations; does not decode, store or count them.
 
 pub mod guard;
+mod meter;
 pub mod relay;
 pub mod reverse;

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use dappscope::model::{ConnectionEvent, End, Observation};
-use dappscope::wire::reverse::InFlight;
+use dappscope::model::{ConnectionEvent, End, Observation, Underway};
 
 use crate::support::{Api, Peer, Proxy, get, ok, post};
 
@@ -46,10 +45,10 @@ fn an_exchange_is_told_with_its_route_sizes_and_times() {
 
 #[test]
 fn a_request_is_in_flight_until_its_response_has_ended() {
-    let in_flight = InFlight::default();
+    let in_flight = Underway::default();
     let seen = in_flight.clone();
     let api = Api::answering(move |_| ok(&seen.count().to_string()));
-    let proxy = Proxy::with(api.address, |settings| settings.in_flight = in_flight.clone());
+    let proxy = Proxy::with(api.address, |settings| settings.active = in_flight.clone());
     assert_eq!(in_flight.count(), 0);
     let mut client = proxy.client();
     for _ in 0..3 {
@@ -57,8 +56,20 @@ fn a_request_is_in_flight_until_its_response_has_ended() {
         proxy.await_request();
         assert_eq!(in_flight.count(), 0);
     }
-    // A client that leaves without its answer is not counted for ever.
+}
+
+#[test]
+fn a_client_that_leaves_without_its_answer_is_not_counted_for_ever() {
+    let api = Api::start(|mut peer: Peer| while peer.read_message().is_some() {});
+    let in_flight = Underway::default();
+    let proxy = Proxy::with(api.address, |settings| settings.active = in_flight.clone());
+    let mut client = proxy.client();
+    client.write(get("/"));
+    while in_flight.count() == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     drop(client);
+    assert_eq!(proxy.await_request().end, End::ClientGone);
     assert_eq!(in_flight.count(), 0);
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use dappscope::decode::capture::Budget;
 use dappscope::decode::http1::Limits;
-use dappscope::model::{Direction, End, Exchange, Stamp};
+use dappscope::model::{Direction, End, Exchange, Stamp, Underway};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -13,7 +13,12 @@ use proptest::sample::select;
 pub const CAPTURE: usize = 100;
 
 pub fn limits() -> Limits {
-    Limits { capture: CAPTURE, budget: Budget::new(1 << 30), pipeline: 16 }
+    Limits {
+        capture: CAPTURE,
+        budget: Budget::new(1 << 30),
+        pipeline: 16,
+        active: Underway::default(),
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -3,18 +3,24 @@
 //!
 //! Positions are counted in bytes from the beginning of each direction, so that a part is known to
 //! be written when the writer has come past its end, however reads and writes were cut.
+//!
+//! The two directions can be lost apart from each other. Where responses cannot be told any more,
+//! requests still are, unobserved: who may pass is judged at each head for as long as the connection
+//! is HTTP. It stops being HTTP only when the upstream says so, in answer to an upgrade that was
+//! asked for; until it has answered, what comes after the asking is [`Requests::UndecidedAt`].
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::body::Body;
+use super::followed::{LONGEST_HEAD, Requests, Responses, Unreadable};
 use super::head::{self, Framing, Parsed, RequestHead, ResponseHead, Upgrade, holds_end};
 use super::pending::{Outstanding, Pending};
 use crate::decode::capture::{Budget, Ration};
-use crate::model::{Captured, ConnectionId, End, Exchange, HttpMethod, Opaque, Stamp, Timing};
+use crate::model::{
+    Captured, ConnectionId, End, Exchange, HttpMethod, Opaque, Stamp, Timing, Underway,
+};
 
-/// The longest head that is followed, in bytes.
-pub const LONGEST_HEAD: usize = 64 * 1024;
 /// How much of a `User-Agent` is kept, in bytes.
 const LONGEST_USER_AGENT: usize = 256;
 
@@ -27,35 +33,8 @@ pub struct Limits {
     pub budget: Budget,
     /// Requests awaiting their response.
     pub pipeline: usize,
-}
-
-/// What became of a client's bytes. Bytes before the position may pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Requests {
-    /// All of them may pass.
-    Followed,
-    /// From here on there is a part of a head: to be offered again with what comes after it.
-    HeadAt(usize),
-    /// The head at this position was not admitted.
-    RefusedAt(usize),
-    /// What is at this position is no request head, or is longer than [`LONGEST_HEAD`].
-    UnreadableAt { at: usize, too_long: bool },
-    /// The head at this position was admitted; what comes after it cannot be followed.
-    Lost(Opaque),
-}
-
-/// What became of an upstream's bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Responses {
-    Followed,
-    /// From this position on there are WebSocket frames; `early` are the client's bytes that came
-    /// after its request.
-    WebSocket {
-        from: usize,
-        deflate: bool,
-        early: Vec<u8>,
-    },
-    Lost(Opaque),
+    /// Counts the requests that may be calls, `POST`s, until their response was passed on.
+    pub active: Underway,
 }
 
 /// One connection's requests and responses.
@@ -72,6 +51,8 @@ pub struct Conversation {
     answering: Answering,
     /// Bytes of responses that were read.
     responses_at: u64,
+    /// Why exchanges are told no more.
+    unobserved: Option<Opaque>,
 }
 
 /// Where in the requests we are.
@@ -81,11 +62,13 @@ enum Asking {
         started: Option<Stamp>,
         scanned: usize,
     },
-    Body(Body),
-    /// After a request that may turn the connection into something else: until the response
-    /// decides, what comes is kept.
-    Undecided(Vec<u8>),
-    Lost,
+    Body(Body, Upgrade),
+    /// After a request that may turn the connection into something else.
+    Undecided,
+    /// Nothing more can be told of the requests.
+    Stopped(Unreadable),
+    /// It is no HTTP any more, or nobody judges it.
+    Passing,
 }
 
 /// Where in the responses we are.
@@ -129,12 +112,36 @@ impl Conversation {
             requests_at: 0,
             answering: Answering::NEXT,
             responses_at: 0,
+            unobserved: None,
         }
     }
 
     /// Whether nothing is under way: no request, no response, no part of a head.
     pub fn is_idle(&self) -> bool {
-        self.exchanges.is_empty() && matches!(self.asking, Asking::Head { started: None, .. })
+        self.exchanges.is_empty()
+            && self.unobserved.is_none()
+            && matches!(self.asking, Asking::Head { started: None, .. })
+    }
+
+    /// Whether more is to come of a request whose head was followed.
+    pub fn is_asking(&self) -> bool {
+        matches!(self.asking, Asking::Body(..))
+    }
+
+    /// Whether it depends on a response still to come what the client's next bytes are.
+    pub fn is_undecided(&self) -> bool {
+        matches!(self.asking, Asking::Undecided)
+    }
+
+    /// Why exchanges are told no more, if they are not.
+    pub fn unobserved(&self) -> Option<Opaque> {
+        self.unobserved
+    }
+
+    /// What comes from the client passes unjudged from here on: [`Requests::Followed`] whatever it
+    /// is.
+    pub fn pass_unread(&mut self) {
+        self.asking = Asking::Passing;
     }
 
     /// Whether every request that was followed has its response, written.
@@ -146,7 +153,7 @@ impl Conversation {
         self.user_agent.as_ref()
     }
 
-    /// Bytes of requests that may have passed, and bytes of responses that were read.
+    /// Bytes of requests that were followed, and bytes of responses that were read.
     pub fn positions(&self) -> (u64, u64) {
         (self.requests_at, self.responses_at)
     }
@@ -162,22 +169,15 @@ impl Conversation {
         while at < bytes.len() {
             let rest = &bytes[at..];
             let used = match &mut self.asking {
-                Asking::Lost => rest.len(),
-                Asking::Undecided(early) => {
-                    if early.len() + rest.len() > LONGEST_HEAD {
-                        self.asking = Asking::Lost;
-                        return Requests::Lost(Opaque::UnknownUpgrade);
-                    }
-                    early.extend_from_slice(rest);
-                    rest.len()
-                }
-                Asking::Body(body) => match body.follow(rest, &self.limits.budget) {
+                Asking::Passing => rest.len(),
+                Asking::Stopped(why) => return Requests::UnreadableAt(at, *why),
+                Asking::Undecided => return Requests::UndecidedAt(at),
+                Asking::Body(body, _) => match body.follow(rest, &self.limits.budget) {
                     Ok(used) => used,
                     Err(_) => {
                         // What was asked before may still be answered.
-                        self.asking = Asking::Lost;
                         self.exchanges.forget_unfinished_request();
-                        return Requests::Lost(Opaque::RequestNotHttp);
+                        return self.stop(at, Unreadable::Framing);
                     }
                 },
                 Asking::Head { started: None, .. } if matches!(rest[0], b'\r' | b'\n') => {
@@ -194,24 +194,19 @@ impl Conversation {
                             return Requests::HeadAt(at);
                         }
                         Parsed::Whole(head, length) if length <= LONGEST_HEAD => {
+                            let started = started.unwrap_or(read);
                             if !admit(&head) {
-                                self.asking = Asking::Lost;
                                 return Requests::RefusedAt(at);
                             }
-                            let started = started.unwrap_or(read);
-                            if let Err(why) = self.begin(&head, started) {
-                                self.asking = Asking::Lost;
-                                return Requests::Lost(why);
+                            if head.framing == Framing::Ambiguous {
+                                return self.stop(at, Unreadable::Framing);
                             }
+                            self.begin(&head, started);
                             length
                         }
-                        Parsed::Invalid => {
-                            self.asking = Asking::Lost;
-                            return Requests::UnreadableAt { at, too_long: false };
-                        }
+                        Parsed::Invalid => return self.stop(at, Unreadable::NotHttp),
                         Parsed::Partial | Parsed::Whole(..) => {
-                            self.asking = Asking::Lost;
-                            return Requests::UnreadableAt { at, too_long: true };
+                            return self.stop(at, Unreadable::HeadTooLong);
                         }
                     }
                 }
@@ -261,10 +256,10 @@ impl Conversation {
                             let used = length - before;
                             match self.begin_response(&head, begun, used, read) {
                                 Responses::Followed => {}
-                                Responses::WebSocket { deflate, early, .. } => {
+                                Responses::WebSocket { deflate, .. } => {
                                     let from = at + used;
                                     self.answering = Answering::Lost;
-                                    return Responses::WebSocket { from, deflate, early };
+                                    return Responses::WebSocket { from, deflate };
                                 }
                                 lost @ Responses::Lost(_) => return lost,
                             }
@@ -289,7 +284,7 @@ impl Conversation {
         Responses::Followed
     }
 
-    /// The client's bytes up to position `upto` were written to the upstream at `at`.
+    /// The client's bytes up to position `upto` were written to the upstream, from `at` on.
     pub fn requests_written(&mut self, upto: u64, at: Stamp, done: &mut impl FnMut(Box<Exchange>)) {
         self.exchanges.requests_written(upto, at, done);
     }
@@ -315,42 +310,51 @@ impl Conversation {
             self.end_response(at);
             self.answering = Answering::Lost;
         }
+        if self.is_undecided() {
+            // Nothing will be agreed upon any more.
+            self.asking = Asking::NEXT;
+        }
     }
 
-    /// The connection is over: every exchange still under way ended with `end`.
-    pub fn finish(&mut self, end: End, done: &mut impl FnMut(Box<Exchange>)) {
-        let asking = std::mem::replace(&mut self.asking, Asking::Lost);
-        if let (Asking::Body(body), Some(last)) = (asking, self.exchanges.last()) {
+    /// The connection is over: every exchange still under way ended with `end`, at `at`.
+    pub fn finish(&mut self, end: End, at: Stamp, done: &mut impl FnMut(Box<Exchange>)) {
+        let asking = std::mem::replace(&mut self.asking, Asking::Passing);
+        if let (Asking::Body(body, _), None, Some(last)) =
+            (asking, self.unobserved, self.exchanges.last())
+        {
             last.set_request(body.finish());
         }
         let answering = std::mem::replace(&mut self.answering, Answering::Lost);
         if let (Answering::Body(body), Some(pending)) = (answering, self.exchanges.awaiting()) {
             pending.set_response(body.finish());
         }
-        self.exchanges.finish(end, done);
+        self.exchanges.finish(end, at, done);
     }
 
     /// The proxy itself answered, at `at`, the one request there is, because the upstream could not
-    /// be reached.
+    /// be reached: with `status` and a body of `size` bytes, which is not kept.
     pub fn answered_by_proxy(
         &mut self,
         status: u16,
+        size: u64,
         at: Stamp,
         done: &mut impl FnMut(Box<Exchange>),
     ) {
         if let Some(first) = self.exchanges.first() {
             first.exchange.status = status;
+            first.exchange.response.total = size;
             first.exchange.timing.response_written = at;
         }
-        self.finish(End::Unreachable, done);
+        self.finish(End::Unreachable, at, done);
     }
 
-    fn begin(&mut self, head: &RequestHead<'_>, started: Stamp) -> Result<(), Opaque> {
-        if head.framing == Framing::Ambiguous {
-            return Err(Opaque::RequestNotHttp);
-        }
+    fn begin(&mut self, head: &RequestHead<'_>, started: Stamp) {
         if self.exchanges.len() >= self.limits.pipeline {
-            return Err(Opaque::PipelineTooDeep);
+            self.unobserved.get_or_insert(Opaque::PipelineTooDeep);
+        }
+        if self.unobserved.is_some() {
+            self.asking = Asking::Body(Body::new(head.framing, head.encoded, 0), head.upgrade);
+            return;
         }
         self.note_user_agent(head.user_agent);
         let exchange = Box::new(Exchange {
@@ -366,25 +370,36 @@ impl Conversation {
             user_agent: self.user_agent.clone(),
         });
         let is_head = head.method == "HEAD";
-        self.exchanges.push(Pending::new(exchange, is_head, head.upgrade));
+        let active = (head.method == "POST").then(|| self.limits.active.enter());
+        self.exchanges.push(Pending::new(exchange, is_head, head.upgrade, active));
         let body = Body::new(head.framing, head.encoded, self.limits.capture);
-        self.asking = Asking::Body(body);
-        Ok(())
+        self.asking = Asking::Body(body, head.upgrade);
+    }
+
+    fn stop(&mut self, at: usize, why: Unreadable) -> Requests {
+        self.asking = Asking::Stopped(why);
+        Requests::UnreadableAt(at, why)
     }
 
     /// Ends the request under way if all of its body has come.
     fn end_request_body(&mut self, read: Stamp) {
-        if !matches!(&self.asking, Asking::Body(body) if body.is_done()) {
+        if !matches!(&self.asking, Asking::Body(body, _) if body.is_done()) {
             return;
         }
-        let asking = std::mem::replace(&mut self.asking, Asking::NEXT);
-        if let (Asking::Body(body), Some(pending)) = (asking, self.exchanges.last()) {
+        let Asking::Body(body, upgrade) = std::mem::replace(&mut self.asking, Asking::NEXT) else {
+            return;
+        };
+        if self.unobserved.is_some() {
+            if upgrade != Upgrade::None {
+                self.asking = Asking::Stopped(Unreadable::Upgrade);
+            }
+        } else if let Some(pending) = self.exchanges.last() {
             pending.set_request(body.finish());
             pending.exchange.timing.request_read = read;
             pending.request_end = Some(self.requests_at);
             // One that was answered before it ended is not going to be anything but HTTP.
-            if pending.upgrade != Upgrade::None && !pending.is_answered() {
-                self.asking = Asking::Undecided(Vec::new());
+            if upgrade != Upgrade::None && !pending.is_answered() {
+                self.asking = Asking::Undecided;
             }
         }
     }
@@ -412,15 +427,16 @@ impl Conversation {
         if head.status == 101 || tunnel {
             let websocket = pending.upgrade == Upgrade::WebSocket && head.websocket;
             let asked = pending.upgrade != Upgrade::None;
-            let asking = std::mem::replace(&mut self.asking, Asking::Lost);
+            let followed = websocket && self.is_undecided();
+            if asked {
+                self.asking = Asking::Passing;
+            }
             self.responses_at += used as u64;
             self.end_response(read);
-            return match asking {
-                Asking::Undecided(early) if websocket => {
-                    Responses::WebSocket { from: 0, deflate: head.deflate, early }
-                }
-                _ if asked => self.lose_responses(Opaque::UnknownUpgrade),
-                _ => self.lose_responses(Opaque::ResponseNotHttp),
+            return match (followed, asked) {
+                (true, _) => Responses::WebSocket { from: 0, deflate: head.deflate },
+                (false, true) => self.lose_responses(Opaque::UnknownUpgrade),
+                (false, false) => self.lose_responses(Opaque::ResponseNotHttp),
             };
         }
         let bodyless = pending.is_head || matches!(head.status, 204 | 304);
@@ -441,17 +457,19 @@ impl Conversation {
                 Answering::Head { .. } | Answering::Lost => Default::default(),
             };
         self.exchanges.answered(body, self.responses_at, read);
-        if let Asking::Undecided(early) = &self.asking
-            && self.exchanges.is_all_answered()
-        {
-            // No upgrade, so HTTP goes on; unless the client already spoke the other protocol.
-            self.asking = if early.is_empty() { Asking::NEXT } else { Asking::Lost };
+        if self.is_undecided() && self.exchanges.is_all_answered() {
+            // No upgrade, so HTTP goes on.
+            self.asking = Asking::NEXT;
         }
     }
 
-    /// Neither direction is followed any more; exchanges without a whole response are given up.
+    /// No response is followed any more; exchanges without a whole one are given up.
     fn lose_responses(&mut self, why: Opaque) -> Responses {
-        (self.asking, self.answering) = (Asking::Lost, Answering::Lost);
+        self.answering = Answering::Lost;
+        self.unobserved.get_or_insert(why);
+        if self.is_undecided() {
+            self.asking = Asking::Stopped(Unreadable::Upgrade);
+        }
         self.exchanges.forget_unanswered();
         Responses::Lost(why)
     }

@@ -41,6 +41,8 @@ pub enum Upgrade {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHead<'a> {
     pub method: &'a str,
+    /// The authority that the target names beside `Host`: the node goes by it where there is one.
+    pub authority: Option<&'a [u8]>,
     /// The minor version of HTTP/1.
     pub minor: u8,
     pub host: Option<&'a [u8]>,
@@ -124,11 +126,13 @@ fn whole_request<'b>(
     request: &httparse::Request<'_, 'b>,
     length: usize,
 ) -> Parsed<RequestHead<'b>> {
-    let (Some(method), Some(minor)) = (request.method, request.version) else {
+    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version)
+    else {
         return Parsed::Invalid;
     };
     let mut head = RequestHead {
         method,
+        authority: authority(target),
         minor,
         host: None,
         hosts: 0,
@@ -290,6 +294,16 @@ fn is(header: &Header<'_>, name: &str) -> bool {
     header.name.eq_ignore_ascii_case(name)
 }
 
+/// The authority in a target: in `scheme://authority/path`, and in `authority` as `CONNECT` has it.
+/// What is neither is all authority, for the guard to refuse.
+fn authority(target: &str) -> Option<&[u8]> {
+    if target.starts_with('/') || target == "*" {
+        return None;
+    }
+    let rest = target.split_once("://").map_or(target, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().map(str::as_bytes)
+}
+
 /// Whether a comma-separated list holds `token`.
 fn lists(value: &[u8], token: &[u8]) -> bool {
     value.split(|&byte| byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
@@ -396,6 +410,22 @@ mod tests {
             Upgrade::WebSocket
         );
         assert_eq!(parse("Connection: upgrade\r\nUpgrade: h2c\r\n"), Upgrade::Other);
+    }
+
+    #[test]
+    fn a_target_may_name_an_authority_beside_the_host() {
+        for (target, found) in [
+            ("/", None),
+            ("*", None),
+            ("//a.example/http://b.example", None),
+            ("http://a.example", Some("a.example")),
+            ("HTTP://a.example:80/x?y", Some("a.example:80")),
+            ("http://a@b.example?x", Some("a@b.example")),
+            ("a.example:443", Some("a.example:443")),
+            ("http:a.example", Some("http:a.example")),
+        ] {
+            assert_eq!(authority(target), found.map(str::as_bytes), "{target}");
+        }
     }
 
     #[test]

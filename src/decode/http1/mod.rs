@@ -6,9 +6,11 @@
 
 mod body;
 mod conversation;
+mod followed;
 mod head;
 mod pending;
 
 pub use body::{Body, BrokenFraming};
-pub use conversation::{Conversation, LONGEST_HEAD, Limits, Requests, Responses};
+pub use conversation::{Conversation, Limits};
+pub use followed::{LONGEST_HEAD, Requests, Responses, Unreadable};
 pub use head::{Framing, Parsed, RequestHead, ResponseHead, Upgrade, request, response};

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::head::Upgrade;
 use crate::decode::capture::Ration;
-use crate::model::{Captured, End, Exchange, Stamp};
+use crate::model::{Captured, End, Exchange, Stamp, Token};
 
 /// An exchange under way. Positions are in bytes from the beginning of its direction.
 pub(super) struct Pending {
@@ -19,6 +19,8 @@ pub(super) struct Pending {
     written: bool,
     /// What the captured bodies take of the budget.
     rations: [Option<Ration>; 2],
+    /// Held as long as this is pending.
+    _active: Option<Token>,
 }
 
 /// Exchanges under way.
@@ -32,7 +34,12 @@ pub(super) struct Outstanding {
 }
 
 impl Pending {
-    pub fn new(exchange: Box<Exchange>, is_head: bool, upgrade: Upgrade) -> Self {
+    pub fn new(
+        exchange: Box<Exchange>,
+        is_head: bool,
+        upgrade: Upgrade,
+        active: Option<Token>,
+    ) -> Self {
         Self {
             exchange,
             is_head,
@@ -42,6 +49,7 @@ impl Pending {
             response_end: None,
             written: false,
             rations: [None, None],
+            _active: active,
         }
     }
 
@@ -59,8 +67,9 @@ impl Pending {
         self.rations[1] = ration;
     }
 
-    /// The exchange, with the stamps that were never reached set to the last that was.
-    fn told(mut self) -> Box<Exchange> {
+    /// The exchange. Stamps that were never reached are set to the last that was, or of one that was
+    /// cut off, to when: what was waited for until then was waited for.
+    fn told(mut self, cut_off: Option<Stamp>) -> Box<Exchange> {
         let timing = &mut self.exchange.timing;
         let mut last = timing.request_started;
         for stamp in [
@@ -72,7 +81,7 @@ impl Pending {
             &mut timing.response_written,
         ] {
             if *stamp == Stamp::default() {
-                *stamp = last;
+                *stamp = cut_off.map_or(last, |at| at.max(last));
             }
             last = *stamp;
         }
@@ -171,11 +180,12 @@ impl Outstanding {
         self.clamp();
     }
 
-    /// Everything still under way ended with `end`.
-    pub fn finish(&mut self, end: End, done: &mut impl FnMut(Box<Exchange>)) {
+    /// Everything still under way ended with `end`, at `at`.
+    pub fn finish(&mut self, end: End, at: Stamp, done: &mut impl FnMut(Box<Exchange>)) {
         for mut pending in std::mem::take(&mut self.queue) {
             pending.exchange.end = if pending.written { End::Complete } else { end };
-            done(pending.told());
+            let is_cut_off = matches!(pending.exchange.end, End::ClientGone | End::UpstreamGone);
+            done(pending.told(is_cut_off.then_some(at)));
         }
         self.clamp();
     }
@@ -187,7 +197,7 @@ impl Outstanding {
         {
             self.unwritten -= 1;
             self.unanswered -= 1;
-            done(front.told());
+            done(front.told(None));
         }
     }
 

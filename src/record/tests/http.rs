@@ -233,7 +233,7 @@ fn a_send_becomes_a_transaction_when_its_block_is_seen() {
     let [call] = &bench.received.calls()[..] else { panic!("one call") };
     assert_eq!(call.transaction, Some(hash));
     assert_eq!(call.target.map(|t| t.contract), Some(ContractName::unknown()));
-    assert_eq!(bench.wanted.try_recv(), Ok(TOKEN));
+    assert_eq!(bench.wanted.try_recv(), Ok(ChainQuestion::Code(TOKEN)));
     bench.take(Observation::Chain(ChainEvent::Code(ContractCode {
         address: TOKEN,
         code: Bytes::from_static(&[0xfe]),
@@ -284,8 +284,20 @@ fn what_eth_call_touches_is_named_and_asked_for_once() {
     for _ in 0..3 {
         bench.take(http(exchange(&call, r#"{"id":1,"result":"0x"}"#)));
     }
-    assert_eq!(bench.wanted.try_recv(), Ok(TOKEN));
+    assert_eq!(bench.wanted.try_recv(), Ok(ChainQuestion::Code(TOKEN)));
     assert!(bench.wanted.try_recv().is_err());
     let target = bench.received.calls()[0].target.expect("a target");
     assert_eq!(target.function, FunctionName::unknown());
+}
+
+#[test]
+fn a_call_that_may_replace_the_chain_has_the_watcher_look() {
+    let mut bench = Bench::new();
+    bench.take(http(exchange(CALL, r#"{"id":1,"result":"0x1"}"#)));
+    assert!(bench.wanted.try_recv().is_err());
+    for method in ["hardhat_reset", "evm_revert"] {
+        let request = format!(r#"{{"id":1,"method":"{method}","params":[]}}"#);
+        bench.take(http(exchange(&request, r#"{"id":1,"result":true}"#)));
+        assert_eq!(bench.wanted.try_recv(), Ok(ChainQuestion::Look), "{method}");
+    }
 }

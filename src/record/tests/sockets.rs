@@ -9,7 +9,7 @@ use super::http::block;
 use super::*;
 use crate::record::sockets::{MOST_OF_ALL, MOST_OF_ONE};
 
-fn closed(connection: u64, micros: u64) -> Observation {
+fn closed(connection: u64, micros: u64, by: Closer) -> Observation {
     let connection = ConnectionId(connection);
     Observation::Connection(
         connection,
@@ -17,6 +17,7 @@ fn closed(connection: u64, micros: u64) -> Observation {
         ConnectionEvent::Closed {
             proxy: Proxy::Rpc,
             connection,
+            by,
             upgraded: true,
             sent: 1,
             received: 2,
@@ -81,14 +82,12 @@ fn a_closed_connection_ends_what_waits_on_it() {
     let mut bench = Bench::new();
     bench.take(asked(1, 1, r#"{"id":1,"method":"eth_chainId"}"#));
     bench.take(asked(2, 2, r#"{"id":1,"method":"eth_mining"}"#));
-    bench.take(closed(1, 1_001));
+    bench.take(closed(1, 1_001, Closer::Client));
     assert_eq!(bench.received.outcomes(), [("eth_chainId", Outcome::ClientGone)]);
     assert_eq!(bench.received.calls()[0].total, Duration::from_micros(1_000));
-    bench.take(Observation::Chain(ChainEvent::NodeDown { error: String::new() }));
-    bench.take(closed(2, 2_000));
+    bench.take(closed(2, 2_000, Closer::Upstream));
     assert_eq!(bench.received.outcomes()[1], ("eth_mining", Outcome::UpstreamGone));
-    let closed =
-        Event::ConnectionClosed { proxy: Proxy::Rpc, upgraded: true, sent: 1, received: 2 };
+    let closed = Event::ConnectionClosed { proxy: Proxy::Rpc, upgraded: true };
     assert_eq!(bench.received.events().last(), Some(&closed));
 }
 

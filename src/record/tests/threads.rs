@@ -86,7 +86,7 @@ fn an_artifact_that_comes_later_names_what_is_called() {
         {"type":"function","name":"totalSupply","inputs":[],"outputs":[{"name":"","type":"uint256"}],"stateMutability":"view"}]}"#;
     answered();
     recorder.flush();
-    let address = asked.try_recv().expect("the code is asked for");
+    let Ok(ChainQuestion::Code(address)) = asked.try_recv() else { panic!("code is asked for") };
     artifacts.send(Artifact::parse(artifact.as_bytes(), "Token").expect("an artifact")).unwrap();
     recorder.flush();
     let code = alloy::primitives::bytes!("6002fe");

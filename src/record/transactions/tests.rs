@@ -4,7 +4,7 @@ use alloy::primitives::{Bytes, U256, address};
 
 use super::*;
 use crate::decode::artifact::Artifact;
-use crate::decode::revert::RefusalKind;
+use crate::decode::revert::{RefusalKind, RevertInfo};
 use crate::model::{Transaction, TransactionKind};
 
 const NFT: &str = include_str!("../../../tests/fixtures/artifacts/MarketNFT.json");

@@ -41,6 +41,7 @@ impl Shared {
             capture: settings.capture_limit,
             budget: Budget::new(settings.capture_total),
             pipeline: settings.pipeline_limit,
+            active: settings.active.clone(),
         };
         Self {
             settings,

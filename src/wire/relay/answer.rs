@@ -26,6 +26,8 @@ const LONGEST_ID: usize = 128;
 pub(super) struct Answer {
     pub status: u16,
     pub bytes: Vec<u8>,
+    /// Bytes of its body, of `bytes` the last ones.
+    pub size: u64,
 }
 
 /// A request that the guard, or the relay on its behalf, did not let pass.
@@ -96,7 +98,7 @@ fn answer(status: u16, body: &str, headers: &str) -> Answer {
     };
     let text =
         format!("HTTP/1.1 {status} {phrase}\r\n{framing}{headers}Connection: close\r\n\r\n{body}");
-    Answer { status, bytes: text.into_bytes() }
+    Answer { status, bytes: text.into_bytes(), size: body.len() as u64 }
 }
 
 /// The id of the JSON-RPC request in `request`, as it was written, if all of it is there.

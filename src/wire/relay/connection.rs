@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -20,10 +21,14 @@ use super::answer::{self, Answer};
 use super::gate::Gate;
 use super::lane::{Lane, State};
 use crate::decode::follower::Follower;
-use crate::model::{ConnectionEvent, ConnectionId, End, Observation, Proxy, Stamp};
+use crate::model::{Closer, ConnectionEvent, ConnectionId, End, Observation, Proxy, Stamp};
+use crate::wire::meter::Meter;
 
 /// Read at once. One buffer for each thread, used within one step only: an idle connection has none.
 const CHUNK: usize = 64 * 1024;
+/// How long the rest of a request is waited for before it is told that the node cannot be reached.
+/// Clients send a body right after its head; one that waits for `100 Continue` is not to wait long.
+const BODY_WITHIN: Duration = Duration::from_millis(250);
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into_boxed_slice());
@@ -40,8 +45,9 @@ pub(super) struct Connection {
     /// From the upstream to the client.
     down: Lane,
     gate: Gate,
-    /// Who ended the connection, once somebody did.
-    first_gone: Option<End>,
+    meter: Meter,
+    /// Who ended the connection, and when, once somebody did.
+    first_gone: Option<(Closer, Stamp)>,
 }
 
 /// What a step of one direction came to.
@@ -66,8 +72,8 @@ enum Over {
 impl Connection {
     pub fn new(shared: Arc<Shared>, client: TcpStream, peer: SocketAddr) -> Self {
         let id = ConnectionId::next();
-        let opened = ConnectionEvent::Opened { proxy: Proxy::Rpc };
-        shared.observer.tell(Observation::Connection(id, Stamp::now(), opened));
+        let (now, opened) = (Stamp::now(), ConnectionEvent::Opened { proxy: Proxy::Rpc });
+        shared.observer.tell(Observation::Connection(id, now, opened));
         let follower = Follower::new(id, peer, shared.limits.clone());
         Self {
             shared,
@@ -77,6 +83,7 @@ impl Connection {
             up: Lane::default(),
             down: Lane::default(),
             gate: Gate::default(),
+            meter: Meter::new(Proxy::Rpc, now),
             first_gone: None,
         }
     }
@@ -120,21 +127,10 @@ impl Connection {
             if self.shared.is_draining() {
                 return Poll::Ready(Some(Over::Closed));
             }
-            let ended =
-                SCRATCH.with_borrow_mut(|scratch| match read(&mut self.client, context, scratch) {
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(Err(_) | Ok([])) => Poll::Ready(true),
-                    Poll::Ready(Ok(bytes)) => {
-                        let (gate, shared, now) = (&mut self.gate, &self.shared, Stamp::now());
-                        let pass = gate.pass(bytes, now, self.id, &mut self.follower, shared);
-                        self.up.queue(&pass);
-                        Poll::Ready(false)
-                    }
-                });
-            match ended {
+            match self.poll_queue(context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(false) => {}
-                Poll::Ready(true) => return Poll::Ready(Some(Over::Closed)),
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => return Poll::Ready(Some(Over::Closed)),
             }
             if !self.up.is_clear() {
                 return Poll::Ready(None);
@@ -145,9 +141,43 @@ impl Connection {
         }
     }
 
+    /// Reads once, and queues what may pass. Answers whether the client is still there.
+    fn poll_queue(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        SCRATCH.with_borrow_mut(|scratch| match read(&mut self.client, context, scratch) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(_) | Ok([])) => {
+                self.gone(Closer::Client);
+                Poll::Ready(false)
+            }
+            Poll::Ready(Ok(bytes)) => {
+                let (gate, shared, now) = (&mut self.gate, &self.shared, Stamp::now());
+                let pass = gate.pass(bytes, now, self.id, &mut self.follower, shared);
+                self.up.queue(&pass);
+                Poll::Ready(true)
+            }
+        })
+    }
+
+    /// Reads what is still to come of the first request, or the beginning of what is much: the
+    /// request's id and method stand there.
+    fn poll_first_body(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while self.follower.is_asking()
+            && self.gate.refusal.is_none()
+            && self.up.pending().len() < CHUNK
+        {
+            match self.poll_queue(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => break,
+            }
+        }
+        Poll::Ready(())
+    }
+
     /// Connects to the upstream, or tells the client why that is not possible.
     async fn connect(&mut self) -> Option<TcpStream> {
-        let settings = &self.shared.settings;
+        let shared = Arc::clone(&self.shared);
+        let settings = &shared.settings;
         let connecting = timeout(settings.connect_timeout, TcpStream::connect(&settings.upstream));
         let reason = match connecting.await {
             Ok(Ok(upstream)) => {
@@ -159,11 +189,13 @@ impl Connection {
             Err(_) => format!("no answer within {:?}", settings.connect_timeout),
         };
         self.shared.note_upstream(self.id, false);
+        let _ = timeout(BODY_WITHIN, poll_fn(|context| self.poll_first_body(context))).await;
         let upstream = &settings.upstream;
         let answer = answer::unreachable(upstream, &reason, self.up.pending(), self.gate.preflight);
         answer::give(&mut self.client, &answer).await;
-        let observer = &self.shared.observer;
-        self.follower.unreachable(answer.status, Stamp::now(), &mut |told| observer.tell(told));
+        let (observer, now) = (&shared.observer, Stamp::now());
+        let Answer { status, size, .. } = answer;
+        self.follower.unreachable(status, size, now, &mut |told| observer.tell(told));
         answer::drain(&mut self.client).await;
         None
     }
@@ -201,8 +233,10 @@ impl Connection {
             if let Some(over) = self.is_over() {
                 return Poll::Ready(over);
             }
-            // The upstream has closed; a client that neither closes nor sends is not waited for.
-            if self.down.state == State::Ended {
+            // The upstream has closed; a client that neither closes nor sends is not waited for. Or
+            // the client has, and what it sent waits for an answer that does not come.
+            let unanswered = self.up.state == State::Ending && self.gate.is_waiting();
+            if self.down.state == State::Ended || unanswered {
                 let pause = self.shared.settings.half_closed_timeout;
                 let lingering =
                     lingering.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
@@ -247,10 +281,10 @@ impl Connection {
             return Step::Stuck;
         }
         if !self.up.is_clear() {
-            let before = self.up.written;
+            let (before, at) = (self.up.written, Stamp::now());
             let flushed = self.up.flush(upstream, context);
             if self.up.written != before {
-                self.requests_written();
+                self.requests_written(at);
             }
             return match flushed {
                 Poll::Ready(Ok(())) => Step::Moved,
@@ -258,7 +292,13 @@ impl Connection {
                 Poll::Pending => Step::Stuck,
             };
         }
+        if self.gate.is_waiting() && !self.follower.is_undecided() {
+            return self.pass(upstream, context, &[]);
+        }
         if self.up.state == State::Ending {
+            if self.gate.is_waiting() && !self.shared.guard.is_open() {
+                return Step::Stuck;
+            }
             return match Pin::new(upstream).poll_shutdown(context) {
                 Poll::Ready(_) => {
                     self.up.state = State::Ended;
@@ -267,33 +307,36 @@ impl Connection {
                 Poll::Pending => Step::Stuck,
             };
         }
-        if self.gate.refusal.is_some() {
+        if self.gate.refusal.is_some() || self.gate.is_full() {
             return Step::Stuck;
         }
         SCRATCH.with_borrow_mut(|scratch| match read(&mut self.client, context, scratch) {
             Poll::Pending => Step::Stuck,
             Poll::Ready(Err(_)) => {
-                self.first_gone.get_or_insert(End::ClientGone);
+                self.gone(Closer::Client);
                 Step::Over(Over::ClientReset)
             }
             Poll::Ready(Ok([])) => {
-                self.first_gone.get_or_insert(End::ClientGone);
+                self.gone(Closer::Client);
                 self.up.state = State::Ending;
                 Step::Moved
             }
-            Poll::Ready(Ok(bytes)) => {
-                let (gate, shared, now) = (&mut self.gate, &self.shared, Stamp::now());
-                let pass = gate.pass(bytes, now, self.id, &mut self.follower, shared);
-                let written = self.up.write(upstream, context, &pass);
-                match written {
-                    Ok(()) => {
-                        self.requests_written();
-                        Step::Moved
-                    }
-                    Err(_) => self.upstream_takes_no_more(),
-                }
-            }
+            Poll::Ready(Ok(bytes)) => self.pass(upstream, context, bytes),
         })
+    }
+
+    /// Passes on what may pass of `bytes` and of what was held back before them.
+    fn pass(&mut self, upstream: &mut TcpStream, context: &mut Context<'_>, bytes: &[u8]) -> Step {
+        let (gate, shared, now) = (&mut self.gate, &self.shared, Stamp::now());
+        let pass = gate.pass(bytes, now, self.id, &mut self.follower, shared);
+        let at = Stamp::now();
+        match self.up.write(upstream, context, &pass) {
+            Ok(()) => {
+                self.requests_written(at);
+                Step::Moved
+            }
+            Err(_) => self.upstream_takes_no_more(),
+        }
     }
 
     /// A step from the upstream to the client.
@@ -329,7 +372,7 @@ impl Connection {
         SCRATCH.with_borrow_mut(|scratch| match read(upstream, context, scratch) {
             Poll::Pending => Step::Stuck,
             Poll::Ready(Err(_)) => {
-                self.first_gone.get_or_insert(End::UpstreamGone);
+                self.gone(Closer::Upstream);
                 self.down.state = State::Resetting;
                 Step::Moved
             }
@@ -337,7 +380,7 @@ impl Connection {
                 let at = Stamp::now();
                 self.follower.upstream_closed(at);
                 self.responses_written(at);
-                self.first_gone.get_or_insert(End::UpstreamGone);
+                self.gone(Closer::Upstream);
                 self.down.state = State::Ending;
                 Step::Moved
             }
@@ -357,26 +400,39 @@ impl Connection {
         })
     }
 
-    fn requests_written(&mut self) {
+    /// `at` is from before the writing: while that returns, a node that mines at once is done.
+    fn requests_written(&mut self, at: Stamp) {
         let observer = &self.shared.observer;
-        self.follower.to_upstream(self.up.written, Stamp::now(), &mut |told| observer.tell(told));
+        self.follower.to_upstream(self.up.written, at, &mut |told| observer.tell(told));
+        self.tell_bytes(at);
     }
 
     fn responses_written(&mut self, at: Stamp) {
         let observer = &self.shared.observer;
         self.follower.to_client(self.down.written, at, &mut |told| observer.tell(told));
+        self.tell_bytes(at);
+    }
+
+    fn tell_bytes(&mut self, at: Stamp) {
+        if let Some(passed) = self.meter.passed(self.up.written, self.down.written, at) {
+            self.shared.observer.tell(Observation::Connection(self.id, at, passed));
+        }
+    }
+
+    fn gone(&mut self, who: Closer) {
+        self.first_gone.get_or_insert_with(|| (who, Stamp::now()));
     }
 
     /// The upstream may have answered before it closed: that is still passed on.
     fn upstream_takes_no_more(&mut self) -> Step {
-        self.first_gone.get_or_insert(End::UpstreamGone);
+        self.gone(Closer::Upstream);
         self.up.die();
         Step::Moved
     }
 
     /// The client may have sent something before it left: that is still passed on.
     fn client_takes_no_more(&mut self) -> Step {
-        self.first_gone.get_or_insert(End::ClientGone);
+        self.gone(Closer::Client);
         self.down.die();
         Step::Moved
     }
@@ -386,18 +442,27 @@ impl Drop for Connection {
     /// Tells what was under way, however the connection came to its end.
     fn drop(&mut self) {
         let observer = &self.shared.observer;
-        // Cut off at shutdown, neither side left: to the client that is a server gone away.
-        let end = self.first_gone.unwrap_or(End::UpstreamGone);
+        let now = Stamp::now();
+        let (by, at) = self.first_gone.unwrap_or((Closer::Proxy, now));
+        let end = match by {
+            Closer::Client => End::ClientGone,
+            // Cut off at shutdown, neither side left: to the client that is a server gone away.
+            Closer::Upstream | Closer::Proxy => End::UpstreamGone,
+        };
         let upgraded = self.follower.was_upgraded();
-        self.follower.finish(end, &mut |told| observer.tell(told));
+        self.follower.finish(end, at, &mut |told| observer.tell(told));
+        if let Some(passed) = self.meter.rest(self.up.written, self.down.written) {
+            observer.tell(Observation::Connection(self.id, now, passed));
+        }
         let closed = ConnectionEvent::Closed {
             proxy: Proxy::Rpc,
             connection: self.id,
+            by,
             upgraded,
             sent: self.up.written,
             received: self.down.written,
         };
-        observer.tell(Observation::Connection(self.id, Stamp::now(), closed));
+        observer.tell(Observation::Connection(self.id, now, closed));
     }
 }
 
@@ -421,7 +486,7 @@ fn read<'a>(
 
 /// Closing this socket will reset its connection: the other side did the same.
 fn reset(socket: &TcpStream) {
-    let _ = socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
+    let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
 fn in_words(error: &io::Error) -> String {

@@ -22,7 +22,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
 
-use crate::model::Observer;
+use crate::model::{Observer, Underway};
 use crate::wire::guard::Guard;
 use accept::Shared;
 
@@ -48,6 +48,8 @@ pub struct RelaySettings {
     pub half_closed_timeout: Duration,
     /// How long connections may go on after the shutdown signal.
     pub drain: Duration,
+    /// Counts the calls over HTTP under way, for whoever shows it; a batch is one.
+    pub active: Underway,
 }
 
 impl RelaySettings {
@@ -62,6 +64,7 @@ impl RelaySettings {
             head_timeout: Duration::from_secs(60),
             half_closed_timeout: Duration::from_secs(60),
             drain: Duration::from_secs(10),
+            active: Underway::default(),
         }
     }
 }

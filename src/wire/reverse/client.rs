@@ -20,7 +20,8 @@ use super::framing::{Followed, Follower};
 use super::shared::Shared;
 use super::tunnel::Tunnel;
 use super::waking::Waking;
-use crate::model::{ConnectionEvent, ConnectionId, Proxy, Stamp};
+use crate::model::{Closer, ConnectionEvent, ConnectionId, Proxy, Stamp};
+use crate::wire::meter::Meter;
 
 /// What is known of a client connection.
 pub(super) struct Client {
@@ -48,6 +49,7 @@ pub(super) struct Client {
     upgraded: Cell<bool>,
     sent: Cell<u64>,
     received: Cell<u64>,
+    meter: Cell<Meter>,
 }
 
 impl Client {
@@ -72,6 +74,7 @@ impl Client {
             upgraded: Cell::new(false),
             sent: Cell::new(0),
             received: Cell::new(0),
+            meter: Cell::new(Meter::new(Proxy::Api, Stamp::now())),
         }
     }
 
@@ -145,9 +148,11 @@ impl Client {
 
     fn read(&self, bytes: &[u8]) {
         self.sent.set(self.sent.get() + bytes.len() as u64);
+        let now = Stamp::now();
         if !self.upgraded.get() {
-            self.follower.borrow_mut().read(bytes, Stamp::now());
+            self.follower.borrow_mut().read(bytes, now);
         }
+        self.tell_bytes(now);
     }
 
     fn wrote(&self, count: usize) {
@@ -157,13 +162,22 @@ impl Client {
         if self.first_write.get().is_none() {
             self.first_write.set(Some(now));
         }
+        self.tell_bytes(now);
+    }
+
+    fn tell_bytes(&self, now: Stamp) {
+        let mut meter = self.meter.get();
+        if let Some(passed) = meter.passed(self.sent.get(), self.received.get(), now) {
+            self.meter.set(meter);
+            self.shared.tell(self.id, passed);
+        }
     }
 
     /// Everything that hyper had was written.
     fn flushed(&self) {
         if let Some(finished) = self.finished.take() {
             self.busy.set(false);
-            finished.tell_written(self.written(), &self.shared);
+            finished.tell(self.written(), &self.shared.observer);
         }
     }
 }
@@ -171,11 +185,15 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         if let Some(finished) = self.finished.take() {
-            finished.tell_unwritten(self.written(), &self.shared);
+            finished.tell_unwritten(self.written(), &self.shared.observer);
+        }
+        if let Some(passed) = self.meter.get().rest(self.sent.get(), self.received.get()) {
+            self.shared.tell(self.id, passed);
         }
         let event = ConnectionEvent::Closed {
             proxy: Proxy::Api,
             connection: self.id,
+            by: if self.ended.get() { Closer::Client } else { Closer::Proxy },
             upgraded: self.upgraded.get(),
             sent: self.sent.get(),
             received: self.received.get(),

@@ -29,7 +29,6 @@ mod finished;
 mod framing;
 mod headers;
 mod ids;
-mod in_flight;
 mod message;
 mod pool;
 mod record;
@@ -45,6 +44,5 @@ mod upload;
 mod upstream;
 mod waking;
 
-pub use in_flight::InFlight;
 pub use server::{Drained, ReverseError, bind, serve};
 pub use settings::ReverseSettings;

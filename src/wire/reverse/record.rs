@@ -9,11 +9,11 @@ use http::Method;
 
 use super::client::Client;
 use super::connection::Marks;
-use super::finished::{Finished, tell};
+use super::finished::Finished;
 use super::framing::Followed;
 use super::upload::Meter;
 use crate::decode::routes::without_secrets;
-use crate::model::{ApiExchange, End, HttpMethod, Route, Stamp, Timing, TraceContext};
+use crate::model::{ApiExchange, End, HttpMethod, Route, Stamp, Timing, Token, TraceContext};
 
 /// The longest path that is kept, in bytes.
 const LONGEST_PATH: usize = 4_096;
@@ -22,7 +22,7 @@ const LONGEST_PATH: usize = 4_096;
 pub(super) struct Record {
     pub(super) client: Rc<Client>,
     /// Taken when it is told.
-    exchange: Option<Box<ApiExchange>>,
+    exchange: Option<(Box<ApiExchange>, Token)>,
     /// Counts the request's body, where there is one.
     pub(super) meter: Option<Rc<Meter>>,
 }
@@ -35,7 +35,7 @@ impl Record {
         followed: Followed,
         trace: TraceContext,
     ) -> Self {
-        client.shared.settings.in_flight.begin();
+        let token = client.shared.settings.active.enter();
         let exchange = ApiExchange {
             connection: client.id,
             peer: client.peer,
@@ -50,7 +50,7 @@ impl Record {
             trace,
         };
         client.begin();
-        Self { client, exchange: Some(Box::new(exchange)), meter: None }
+        Self { client, exchange: Some((Box::new(exchange), token)), meter: None }
     }
 
     /// The upstream answered with this status, by these marks.
@@ -89,11 +89,11 @@ impl Record {
 
     /// The response is handed over to be written; `read` is when its last byte was read.
     pub(super) fn finish(mut self, end: End, read: Option<Stamp>) {
-        if let Some(mut exchange) = self.exchange.take() {
+        if let Some((mut exchange, token)) = self.exchange.take() {
             exchange.end = end;
             exchange.timing.response_read = read.unwrap_or_default();
             self.complete(&mut exchange);
-            self.client.finish(Finished::new(exchange));
+            self.client.finish(Finished::new(exchange, token));
         }
     }
 
@@ -103,12 +103,12 @@ impl Record {
     }
 
     fn tell(&mut self, end: End) {
-        if let Some(mut exchange) = self.exchange.take() {
+        if let Some((mut exchange, token)) = self.exchange.take() {
             exchange.end = end;
             self.complete(&mut exchange);
             self.client.break_off();
             let written = self.client.written();
-            tell(exchange, written, &self.client.shared);
+            Finished::new(exchange, token).tell(written, &self.client.shared.observer);
         }
     }
 
@@ -122,11 +122,11 @@ impl Record {
     }
 
     fn exchange(&self) -> &ApiExchange {
-        self.exchange.as_ref().expect("taken only by what consumes or drops the record")
+        &self.exchange.as_ref().expect("taken only by what consumes or drops the record").0
     }
 
     fn exchange_mut(&mut self) -> &mut ApiExchange {
-        self.exchange.as_mut().expect("taken only by what consumes or drops the record")
+        &mut self.exchange.as_mut().expect("taken only by what consumes or drops the record").0
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::uri::Authority;
 
-use super::in_flight::InFlight;
+use crate::model::Underway;
 
 /// Header fields that a head may have, either way; beyond, a request is answered with 431 and a
 /// response with 502. hyper's own limit of 100 is less than some servers take.
@@ -37,7 +37,7 @@ pub struct ReverseSettings {
     /// How long requests in flight may take once a shutdown was asked for.
     pub drain: Duration,
     /// Where the requests under way are counted.
-    pub in_flight: InFlight,
+    pub active: Underway,
 }
 
 impl ReverseSettings {
@@ -53,7 +53,7 @@ impl ReverseSettings {
             server_timing: true,
             preserve_header_case: false,
             drain: Duration::from_secs(10),
-            in_flight: InFlight::default(),
+            active: Underway::default(),
         }
     }
 }

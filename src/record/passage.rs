@@ -1,0 +1,43 @@
+//! When and where a call passed, and what came of it: what those who follow exchanges and messages
+//! find out, for those who make samples of it.
+
+use std::time::Duration;
+
+use crate::decode::jsonrpc::Answer;
+use crate::model::{ConnectionId, Outcome, Stamp, TraceContext};
+
+/// When and where a call passed.
+#[derive(Clone, Copy)]
+pub(super) struct Passage {
+    pub(super) connection: ConnectionId,
+    /// The request's first byte was read.
+    pub(super) started: Stamp,
+    /// The request's last byte was about to be written to the node.
+    pub(super) written: Stamp,
+    pub(super) total: Duration,
+    pub(super) upstream: Duration,
+    pub(super) overhead: Duration,
+    pub(super) trace: Option<TraceContext>,
+}
+
+/// What came of a call.
+pub(super) struct Ending<'a> {
+    pub(super) outcome: Outcome,
+    pub(super) answer: Option<Answer<'a>>,
+    pub(super) response_bytes: u64,
+}
+
+impl<'a> Ending<'a> {
+    /// No answer was seen.
+    pub(super) const fn without(outcome: Outcome, response_bytes: u64) -> Self {
+        Self { outcome, answer: None, response_bytes }
+    }
+
+    pub(super) const fn answered(answer: Answer<'a>, response_bytes: u64) -> Self {
+        let outcome = match answer {
+            Answer::Result(_) => Outcome::Success,
+            Answer::Error { code, .. } => Outcome::Error(code),
+        };
+        Self { outcome, answer: Some(answer), response_bytes }
+    }
+}
