@@ -576,8 +576,10 @@ fn a_client_that_leaves_and_a_node_that_leaves_are_told_apart() {
     let exchange = relay.exchanges(1).remove(0);
     assert_eq!(exchange.end, End::ClientGone);
     let timing = exchange.timing;
-    assert!(timing.total() >= waits && timing.upstream() >= waits, "{timing:?}");
-    assert!(timing.overhead() < waits, "{timing:?}");
+    // The relay reads a moment after the client wrote.
+    let most = waits / 2;
+    assert!(timing.total() >= most && timing.upstream() >= most, "{timing:?}");
+    assert!(timing.overhead() < most, "{timing:?}");
     relay.event(|event| matches!(event, ConnectionEvent::Closed { by: Closer::Client, .. }));
 
     let address = upstream(|mut connection| drop(read_exactly(&mut connection, CALL.len())));

@@ -16,10 +16,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, timeout};
 
-use super::accept::Shared;
 use super::answer::{self, Answer};
 use super::gate::Gate;
 use super::lane::{Lane, State};
+use super::shared::Shared;
 use crate::decode::follower::Follower;
 use crate::model::{Closer, ConnectionEvent, ConnectionId, End, Observation, Proxy, Stamp};
 use crate::wire::meter::Meter;

@@ -17,8 +17,8 @@
 
 use std::borrow::Cow;
 
-use super::accept::Shared;
 use super::answer::{self, Answer};
+use super::shared::Shared;
 use crate::decode::follower::Follower;
 use crate::decode::http1::{LONGEST_HEAD, RequestHead, Requests, Unreadable};
 use crate::model::{ConnectionEvent, ConnectionId, Observation, Opaque, Proxy, Stamp};

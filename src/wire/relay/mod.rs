@@ -12,6 +12,7 @@ mod answer;
 mod connection;
 mod gate;
 mod lane;
+mod shared;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -24,7 +25,7 @@ use tokio::sync::watch;
 
 use crate::model::{Observer, Underway};
 use crate::wire::guard::Guard;
-use accept::Shared;
+use shared::Shared;
 
 /// Connections that may wait to be accepted. The kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4_096;
