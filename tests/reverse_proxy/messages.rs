@@ -237,19 +237,19 @@ fn a_get_with_a_chunked_body_keeps_it() {
 }
 
 #[test]
-fn heads_of_two_hundred_and_fifty_fields_pass_both_ways() {
-    let many: String = (0..250).map(|i| format!("X-Field-{i}: {i}\r\n")).collect();
+fn heads_of_ninety_fields_pass_both_ways_and_longer_ones_are_answered() {
+    let many: String = (0..90).map(|i| format!("X-Field-{i}: {i}\r\n")).collect();
     let sent = many.clone();
     let api = Api::answering(move |request| {
-        let seen = (0..250).filter(|i| request.header(&format!("x-field-{i}")).is_some()).count();
+        let seen = (0..90).filter(|i| request.header(&format!("x-field-{i}")).is_some()).count();
         let body = seen.to_string();
         format!("HTTP/1.1 200 OK\r\n{sent}Content-Length: {}\r\n\r\n{body}", body.len())
     });
     let proxy = Proxy::start(api.address);
     let mut client = proxy.client();
     let response = client.send(format!("GET / HTTP/1.1\r\nHost: localhost\r\n{many}\r\n"));
-    assert_eq!((response.status(), response.text()), (200, "250"));
-    assert_eq!(response.header("x-field-249").as_deref(), Some("249"));
+    assert_eq!((response.status(), response.text()), (200, "90"));
+    assert_eq!(response.header("x-field-89").as_deref(), Some("89"));
     let response = client.send(format!("GET / HTTP/1.1\r\nHost: localhost\r\n{many}{many}\r\n"));
     assert_eq!(response.status(), 431);
 }

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::settings::{MOST_HEADERS, ReverseSettings};
+use super::settings::ReverseSettings;
 use super::upload::Upload;
 use crate::model::Stamp;
 
@@ -79,7 +79,6 @@ impl Connection {
         let (sender, driver) = http1::Builder::new()
             .preserve_header_case(preserve_header_case)
             .title_case_headers(preserve_header_case)
-            .max_headers(MOST_HEADERS)
             .handshake(TokioIo::new(io))
             .await
             .map_err(io::Error::other)?;

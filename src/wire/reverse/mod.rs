@@ -15,10 +15,11 @@
 //! Emits one [`Observation::Request`](crate::model::Observation) for each exchange that passed the
 //! first layer; a refused request is a `ConnectionEvent::Refused` only.
 //!
-//! hyper answers by itself, before any layer: malformed heads (400), heads over 256 fields (431)
-//! and targets over 64 KiB (414). A head that is not finished in time is answered with 408, chunks
-//! that are none with 400. Interim responses other than 100 are not passed on, 103 Early Hints
-//! among them: hyper's server has no way to write one. The final response comes through whole.
+//! hyper answers by itself, before any layer: malformed heads (400), heads over 100 fields (431;
+//! Flask's own server and gunicorn take no more either) and targets over 64 KiB (414). A head that
+//! is not finished in time is answered with 408, chunks that are none with 400. Interim responses
+//! other than 100 are not passed on, 103 Early Hints among them: hyper's server has no way to write
+//! one. The final response comes through whole.
 
 mod admission;
 mod client;

@@ -29,7 +29,7 @@ use super::headers::Headers;
 use super::message::{Arrival, own_message, tell_refused};
 use super::recording::Recording;
 use super::seen::Seen;
-use super::settings::{MOST_HEADERS, ReverseSettings};
+use super::settings::ReverseSettings;
 use super::shared::Shared;
 use super::trace::Tracing;
 use super::upstream::Upstream;
@@ -172,7 +172,6 @@ async fn serve_client(stream: TcpStream, client: Rc<Client>) {
         .auto_date_header(false)
         .preserve_header_case(case)
         .title_case_headers(case)
-        .max_headers(MOST_HEADERS)
         .serve_connection(io, Entry::new(&client));
     let waker = poll_fn(|cx| Poll::Ready(Waker::from(Arc::clone(client.waking(cx.waker()))))).await;
     seat.wake_me(&waker);

@@ -6,10 +6,6 @@ use http::uri::Authority;
 
 use crate::model::Underway;
 
-/// Header fields that a head may have, either way; beyond, a request is answered with 431 and a
-/// response with 502. hyper's own limit of 100 is less than some servers take.
-pub(super) const MOST_HEADERS: usize = 256;
-
 /// How the reverse proxy behaves.
 #[derive(Clone, Debug)]
 pub struct ReverseSettings {
