@@ -22,14 +22,19 @@ impl Narrator {
         }
         let others = std::mem::take(&mut self.refusals_untold);
         self.refusal_told = Some(Instant::now());
-        tracing::warn!(
-            proxy = proxy.as_str(),
-            status,
-            reason,
-            others,
-            "a request was refused; [{0}] allowed_hosts and allowed_origins let others in",
-            proxy.as_str()
-        );
+        let proxy = proxy.as_str();
+        // 403 is the guard's word on who asks; the rest is about how.
+        if status == 403 {
+            tracing::warn!(
+                proxy,
+                status,
+                reason,
+                others,
+                "a request was refused; [{proxy}] allowed_hosts and allowed_origins let others in"
+            );
+        } else {
+            tracing::warn!(proxy, status, reason, others, "a request was refused");
+        }
     }
 }
 
