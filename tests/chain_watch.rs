@@ -173,7 +173,8 @@ impl FakeNode {
                     "eth_subscribe",
                     "eth_subscription",
                     "eth_unsubscribe",
-                    move |_, pending, _, _| {
+                    move |_, pending, chain, _| {
+                        *chain.lock().unwrap().calls.entry("eth_subscribe").or_default() += 1;
                         let mut heads = heads.lock().unwrap().subscribe();
                         async move {
                             let sink = pending.accept().await?;
@@ -465,6 +466,35 @@ async fn a_chain_set_back_is_the_same_chain() {
     node.mine(&[4]);
     let block = watching.block().await;
     assert_eq!((block.number, block.live), (3, true));
+    watching.finish().await;
+}
+
+#[tokio::test]
+async fn while_subscriptions_are_renewed_every_block_is_told_once_and_live() {
+    let node = FakeNode::start(Chain::new(1)).await;
+    let settings = WatchSettings {
+        renew_every: Duration::from_millis(20),
+        ..WatchSettings::new(node.address.to_string())
+    };
+    let watching = Watching::start_with(settings);
+    watching.up().await;
+    let mut number = 0;
+    while node.calls("eth_subscribe") < 10 {
+        number += 1;
+        node.mine(&[number * 2]);
+        let block = watching.block().await;
+        assert_eq!((block.number, block.live), (number, true));
+    }
+    // Blocks that come together with a renewal.
+    for _ in 0..100 {
+        number += 2;
+        node.mine(&[number * 2 - 2]);
+        node.mine(&[number * 2]);
+        for expected in [number - 1, number] {
+            let block = watching.block().await;
+            assert_eq!((block.number, block.live), (expected, true));
+        }
+    }
     watching.finish().await;
 }
 

@@ -3,6 +3,8 @@
 use alloy::primitives::{Address, B256, Bytes, U64, U128, U256, b256};
 use serde::Deserialize;
 
+use crate::model::Head;
+
 /// The root of the trie without a transaction in it.
 const NO_TRANSACTIONS: B256 =
     b256!("56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421");
@@ -32,6 +34,17 @@ impl Header {
     /// Whether the block is known to hold no transaction, so that it need not be asked for.
     pub fn is_empty(&self) -> bool {
         self.transactions_root == Some(NO_TRANSACTIONS)
+    }
+}
+
+impl From<&Header> for Head {
+    fn from(header: &Header) -> Self {
+        Self {
+            number: header.number(),
+            timestamp: header.timestamp.to(),
+            gas_limit: header.gas_limit.to(),
+            base_fee: header.base_fee_per_gas.map(|fee| fee.to()),
+        }
     }
 }
 

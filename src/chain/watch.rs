@@ -24,6 +24,8 @@ const ANNOUNCED_WITHIN: Duration = Duration::from_millis(500);
 const GROUP: usize = 32;
 /// Heads read and not yet worked on. More are left to be found as a gap.
 const MOST_HEADS: usize = 4_096;
+/// For how long after a subscription was renewed a head may come that the one before brought.
+const OVERLAP: Duration = Duration::from_millis(250);
 
 /// What to watch, and how.
 #[derive(Clone, Debug)]
@@ -38,6 +40,9 @@ pub struct WatchSettings {
     pub largest_gap: u64,
     /// Whether reverted transactions may be run again with `eth_call` to learn why.
     pub explain_reverts: bool,
+    /// After how long the subscription to heads is renewed: Hardhat ends one after five minutes,
+    /// without a word.
+    pub renew_every: Duration,
     /// After how long without a new head the node is asked whether there is one: `hardhat_reset`
     /// ends subscriptions without a word. Short times show up in the node's log.
     pub silence: Duration,
@@ -52,6 +57,7 @@ impl WatchSettings {
             backfill: 0,
             largest_gap: 256,
             explain_reverts: true,
+            renew_every: Duration::from_secs(120),
             silence: Duration::from_secs(5),
         }
     }
@@ -87,6 +93,14 @@ struct Watcher {
 struct Seen {
     header: Header,
     at: Stamp,
+}
+
+/// New heads, on a connection of their own: answers on the same one would hold them up. A head that
+/// follows an answer waits in Anvil until the answer is acknowledged, 40 ms later.
+struct Announcements {
+    heads: Subscription<Header>,
+    /// Its end would end the subscription.
+    _node: Node,
 }
 
 /// A connection that is being followed.
@@ -157,23 +171,25 @@ impl Watcher {
     ) -> Result<std::convert::Infallible, End> {
         let node = Node::connect(&self.settings.node).await?;
         // Subscribed before the head is asked for: a block between the two is met twice, not never.
-        let heads = node.heads().await?;
+        let announced = self.announcements().await?;
+        let polling = announced.is_none();
+        let (sender, mut receiver) = mpsc::channel(MOST_HEADS);
+        // Ends with this connection: a JoinSet aborts what is in it.
+        let mut reader = JoinSet::new();
+        if let Some(announced) = announced {
+            reader.spawn(announced.read(sender.clone()));
+        }
         let greeting = greet(&node).await?;
         let replay = match &*greeting.client {
             _ if !self.settings.explain_reverts => Replay::Never,
             client if client.starts_with("HardhatNetwork") => Replay::Shared,
             _ => Replay::All,
         };
-        let polling = heads.is_none();
         let (receipts, met) = (Receipts::new(replay), Stamp::now());
         let mut following = Following { node, receipts, polling, met };
         self.meet(&mut following, greeting).await?;
-        let (sender, mut receiver) = mpsc::channel(MOST_HEADS);
-        // Ends with this connection: a JoinSet aborts what is in it.
-        let mut reader = JoinSet::new();
-        if let Some(heads) = heads {
-            reader.spawn(read_heads(heads, sender.clone()));
-        }
+        let mut renewal = tokio::time::interval(self.settings.renew_every);
+        renewal.reset();
         let mut poll = tokio::time::interval(self.settings.poll_every);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut group, mut questions) = (Vec::new(), Vec::new());
@@ -201,6 +217,15 @@ impl Watcher {
                     let why = ended.unwrap_or_else(|error| error.to_string());
                     return Err(NodeError::Gone(why).into());
                 }
+                _ = renewal.tick(), if !polling => {
+                    let Some(fresh) = self.announcements().await? else {
+                        return Err(End::Silent);
+                    };
+                    // What both bring is told once; between the two nothing is missed.
+                    reader = JoinSet::new();
+                    reader.spawn(fresh.read(sender.clone()));
+                    following.met = Stamp::now().after(OVERLAP);
+                }
                 _ = poll.tick(), if polling => {
                     let header = head(&following.node).await?;
                     let seen = Seen { header, at: Stamp::now() };
@@ -215,6 +240,13 @@ impl Watcher {
                 }
             }
         }
+    }
+
+    /// Subscribes to heads; none where the node has no subscriptions.
+    async fn announcements(&self) -> Result<Option<Announcements>, NodeError> {
+        let node = Node::connect(&self.settings.node).await?;
+        let heads = node.heads().await?;
+        Ok(heads.map(|heads| Announcements { heads, _node: node }))
     }
 
     /// Tells who answers, whether it is another chain, and what happened meanwhile.
@@ -236,7 +268,7 @@ impl Watcher {
         self.identity = Some(identity);
         if other || self.up != Some(true) {
             self.up = Some(true);
-            self.tell(ChainEvent::NodeUp { chain_id, instance, client });
+            self.tell(ChainEvent::NodeUp { chain_id, instance, client, head: (&head).into() });
         }
         let from = if other || (first && was_down) {
             // A young chain is told from its beginning: it holds the deployments that were made
@@ -278,10 +310,11 @@ impl Watcher {
             if !follows {
                 self.tell_heads(following, std::mem::take(&mut next)).await?;
                 match self.told.place(&seen.header) {
-                    Place::Known if following.polling || seen.at <= following.met => {
+                    Place::Known if following.polling => {
                         self.told.cut_after(&seen.header);
                         continue;
                     }
+                    Place::Known if seen.at <= following.met => continue,
                     // Announced a second time: the chain was set back, and mined the very same block.
                     Place::Known => self.told.cut_before(seen.header.number()),
                     Place::Next => {}
@@ -338,7 +371,8 @@ impl Watcher {
         self.restarted();
         let (chain_id, instance) = (identity.chain_id, identity.instance);
         self.identity = Some(identity);
-        self.tell(ChainEvent::NodeUp { chain_id, instance, client });
+        let head = (&seen.header).into();
+        self.tell(ChainEvent::NodeUp { chain_id, instance, client, head });
         let number = seen.header.number();
         if number <= self.settings.largest_gap {
             self.catch_up(following, 1, number, seen.at, false).await?;
@@ -485,17 +519,21 @@ impl Watcher {
     }
 }
 
-/// Stamps heads as they come and passes them on; returns why it ended.
-async fn read_heads(mut heads: Subscription<Header>, sender: mpsc::Sender<Seen>) -> String {
-    while let Some(header) = heads.next().await {
-        let at = Stamp::now();
-        match header {
-            // Full: the block is found missing when the next one comes.
-            Ok(header) => drop(sender.try_send(Seen { header, at })),
-            Err(error) => return format!("expected a block header, found something else: {error}"),
+impl Announcements {
+    /// Stamps heads as they come and passes them on; returns why it ended.
+    async fn read(mut self, sender: mpsc::Sender<Seen>) -> String {
+        while let Some(header) = self.heads.next().await {
+            let at = Stamp::now();
+            match header {
+                // Full: the block is found missing when the next one comes.
+                Ok(header) => drop(sender.try_send(Seen { header, at })),
+                Err(error) => {
+                    return format!("expected a block header, found something else: {error}");
+                }
+            }
         }
+        "the subscription to new heads ended".to_owned()
     }
-    "the subscription to new heads ended".to_owned()
 }
 
 /// The blocks that are there, in the order in which they were asked for.

@@ -4,7 +4,7 @@ use prometheus::{Error, Gauge, Histogram, IntCounter, IntGauge, Registry};
 
 use super::buckets::{CONFIRMATION, COUNT, GAS};
 use super::family;
-use crate::model::{Block, UnixMicros};
+use crate::model::{Block, Head, UnixMicros};
 
 /// The families.
 #[derive(Clone)]
@@ -85,12 +85,8 @@ impl Chain {
     }
 
     pub fn record(&self, block: &Block) {
-        self.height.set(family::as_gauge(block.number));
-        self.gas_limit.set(family::as_gauge(block.gas_limit));
-        self.head_timestamp.set(family::as_gauge(block.timestamp));
-        if let Some(fee) = block.base_fee {
-            self.base_fee.set(family::as_value(fee));
-        }
+        let Block { number, timestamp, gas_limit, base_fee, .. } = *block;
+        self.head(Head { number, timestamp, gas_limit, base_fee });
         self.gas_used.observe(family::as_value(block.gas_used));
         self.transactions.observe(f64::from(block.transactions));
         if let Some(interval) = block.interval {
@@ -98,7 +94,17 @@ impl Chain {
         }
     }
 
-    pub fn node_up(&self, at: UnixMicros) {
+    fn head(&self, head: Head) {
+        self.height.set(family::as_gauge(head.number));
+        self.gas_limit.set(family::as_gauge(head.gas_limit));
+        self.head_timestamp.set(family::as_gauge(head.timestamp));
+        if let Some(fee) = head.base_fee {
+            self.base_fee.set(family::as_value(fee));
+        }
+    }
+
+    pub fn node_up(&self, at: UnixMicros, head: Head) {
+        self.head(head);
         if self.up.get() == 0 {
             self.start_time.set(family::as_value(at.0) / 1e6);
         }

@@ -120,7 +120,7 @@ impl Sink for MetricsSink {
                 let up = self.own.upstream_up.with_label_values(&[proxy.as_str()]);
                 up.set(i64::from(*reachable));
             }
-            Event::NodeUp { at, .. } => self.chain.node_up(*at),
+            Event::NodeUp { at, head, .. } => self.chain.node_up(*at, *head),
             Event::NodeDown => self.chain.node_down(),
             Event::NodeRestarted => self.chain.node_restarted(),
             Event::LabelOverflow { label } => {

@@ -11,7 +11,7 @@ use alloy::primitives::{B256, U256};
 use super::*;
 use crate::model::{
     BatchPlace, Block, ConnectionId, ContractCall, ContractName, DropReason, End, Event,
-    FunctionName, HostReading, HttpMethod, HttpRequest, LabelSet, Method, Opaque, Outcome,
+    FunctionName, Head, HostReading, HttpMethod, HttpRequest, LabelSet, Method, Opaque, Outcome,
     ProcessReading, Proxy, Reason, Role, Route, RpcCall, Sample, SampleKind, Sink as _,
     TraceContext, Transaction, TransactionKind, TransactionStatus, Transport, UnixMicros, Volume,
 };
@@ -246,7 +246,12 @@ fn feed(metrics: &Metrics) {
         Event::Opaque(Opaque::RequestNotHttp),
         Event::Refused { proxy: Proxy::Api, status: 403, reason: "host" },
         Event::Upstream { proxy: Proxy::Rpc, reachable: true },
-        Event::NodeUp { at: UnixMicros(5_500_000), chain_id: 31_337, client: "Hardhat".into() },
+        Event::NodeUp {
+            at: UnixMicros(5_500_000),
+            chain_id: 31_337,
+            client: "Hardhat".into(),
+            head: Head { number: 43, gas_limit: 60_000_000, ..Head::default() },
+        },
         Event::NodeRestarted,
         Event::LabelOverflow { label: "http_route" },
         Event::CallStarted,
@@ -308,7 +313,8 @@ fn a_scrape_tells_what_was_fed() {
         "evm_transactions_total{contract=\"Marketplace\",function=\"buy\",status=\"reverted\"} 1",
         "evm_reverts_total{contract=\"Marketplace\",function=\"buy\",reason=\"NotForSale\"} 1",
         "evm_deployment_gas_used_sum{contract=\"Marketplace\"} 84000",
-        "evm_block_height 42",
+        "evm_block_height 43",
+        "evm_block_gas_limit 60000000",
         "evm_base_fee_wei 875000000",
         "http_server_request_duration_seconds_count{http_request_method=\"GET\",http_response_status_code=\"200\",http_route=\"/api/nfts/{id}\"} 1",
         "http_server_active_requests 3",

@@ -13,7 +13,7 @@ pub enum ChainEvent {
     /// The code at an address, as asked for; empty for an account without code.
     Code(ContractCode),
     /// The node answers (again). `instance` changes when the node was restarted, where it tells.
-    NodeUp { chain_id: u64, instance: Option<B256>, client: String },
+    NodeUp { chain_id: u64, instance: Option<B256>, client: String, head: Head },
     /// The node cannot be reached.
     NodeDown { error: String },
     /// The chain is another one than before: new instance, height gone back, or genesis changed.
@@ -27,6 +27,17 @@ pub enum ChainQuestion {
     Code(Address),
     /// To look now whether the chain is still the same: a call that may set it back has passed.
     Look,
+}
+
+/// Where a chain is: what its newest block's header says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    pub number: u64,
+    /// In Unix seconds, by the node.
+    pub timestamp: u64,
+    pub gas_limit: u64,
+    /// In wei.
+    pub base_fee: Option<u64>,
 }
 
 /// A block's header fields and its transactions with their receipts.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::chain::Head;
 use super::connection::{Opaque, Proxy};
 use super::label::Method;
 use super::time::UnixMicros;
@@ -62,6 +63,7 @@ pub enum Event {
         chain_id: u64,
         /// `web3_clientVersion`.
         client: Box<str>,
+        head: Head,
     },
     NodeDown,
     /// The chain is another one than before.

@@ -24,7 +24,7 @@ mod underway;
 
 pub use block::Block;
 pub use call::{BatchPlace, ContractCall, Outcome, RpcCall, Transport};
-pub use chain::{ChainEvent, ChainQuestion, ContractCode, MinedBlock, MinedTransaction};
+pub use chain::{ChainEvent, ChainQuestion, ContractCode, Head, MinedBlock, MinedTransaction};
 pub use connection::{Closer, ConnectionEvent, ConnectionId, Inspection, Opaque, Proxy};
 pub use event::Event;
 pub use exchange::{ApiExchange, Captured, End, Exchange, Timing};

@@ -27,6 +27,11 @@ impl Stamp {
         self.0
     }
 
+    /// The stamp so much later.
+    pub fn after(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// The time from `earlier` to this stamp; zero when `earlier` is in fact later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

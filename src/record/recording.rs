@@ -151,9 +151,9 @@ impl Recording {
                 desk.ledger.block(*block, &desk.clock, outbox);
             }
             ChainEvent::Code(code) => desk.ledger.code(&code, &mut desk.outbox),
-            ChainEvent::NodeUp { chain_id, client, .. } => {
+            ChainEvent::NodeUp { chain_id, client, head, .. } => {
                 let at = desk.clock.wall(Stamp::now());
-                desk.outbox.event(&Event::NodeUp { at, chain_id, client: client.into() });
+                desk.outbox.event(&Event::NodeUp { at, chain_id, client: client.into(), head });
             }
             ChainEvent::NodeDown { .. } => {
                 desk.outbox.event(&Event::NodeDown);

@@ -181,7 +181,7 @@ impl Sink for LiveSink {
         }
         let now = &mut lock(&self.heard).now;
         match event {
-            Event::NodeUp { at, chain_id, client } => {
+            Event::NodeUp { at, chain_id, client, head: _ } => {
                 let node = now.node.get_or_insert_with(Node::unknown);
                 if !node.up {
                     node.since = Some(*at);

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::metrics::Sources;
 use crate::model::{
-    Block, ConnectionId, ContractCall, ContractName, End, Event, FunctionName, HttpMethod,
+    Block, ConnectionId, ContractCall, ContractName, End, Event, FunctionName, Head, HttpMethod,
     HttpRequest, Method, Outcome, Proxy, Reason, Route, RpcCall, Sample, Sink, TraceContext,
     Transaction, TransactionKind, TransactionStatus, Transport, UnixMicros,
 };
@@ -234,7 +234,12 @@ async fn the_overview_tells_what_was_recorded_and_judges_it() {
     samples.push(transaction(TransactionStatus::Reverted, Some("NotForSale")));
     samples.push(block(7));
     view.feed(&samples);
-    view.event(&Event::NodeUp { at: UnixMicros(1), chain_id: 31_337, client: "Hardhat".into() });
+    view.event(&Event::NodeUp {
+        at: UnixMicros(1),
+        chain_id: 31_337,
+        client: "Hardhat".into(),
+        head: Head::default(),
+    });
     view.event(&Event::Upstream { proxy: Proxy::Rpc, reachable: true });
     let told = view.ask("dappscope_overview", json!({ "last": "5m" })).await.unwrap();
     assert_eq!(told["verdict"]["level"], "warning", "{told:#}");
@@ -457,7 +462,12 @@ async fn the_health_check_tells_which_upstream_does_not_answer() {
     assert!(healthy, "the monitor itself is well");
     assert_eq!(health["status"], "ok");
     assert!(health["rpc_upstream"].as_str().unwrap().starts_with("down for "), "{health}");
-    view.event(&Event::NodeUp { at: UnixMicros(1), chain_id: 1, client: "Hardhat".into() });
+    view.event(&Event::NodeUp {
+        at: UnixMicros(1),
+        chain_id: 1,
+        client: "Hardhat".into(),
+        head: Head::default(),
+    });
     assert_eq!(told(&view).await.1["rpc_upstream"], "answers");
 }
 
