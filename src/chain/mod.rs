@@ -11,6 +11,7 @@ mod follow;
 mod greet;
 mod json;
 mod node;
+mod prompt;
 mod receipts;
 mod watch;
 

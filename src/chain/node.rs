@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::json::Header;
+use super::prompt::Prompt;
 
 /// The largest answer that is taken, in bytes: a block full of calldata is some MiB, a batch of
 /// such blocks several times that.
@@ -54,7 +55,14 @@ pub enum Node {
 impl Node {
     /// Connects by WebSocket, or else makes ready to speak HTTP; whether anybody answers there is
     /// not known before the first call.
+    ///
+    /// # Errors
+    /// Nobody listens there.
     pub async fn connect(address: &str) -> Result<Self, NodeError> {
+        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, Prompt::connect(address));
+        let away = |why: &dyn std::fmt::Display| NodeError::Gone(format!("{address}: {why}"));
+        let connected = connecting.await.map_err(|_| away(&"no connection in time"))?;
+        let stream = connected.map_err(|error| away(&error))?;
         let ping = PingConfig::new().ping_interval(PING_EVERY).inactive_limit(PING_LIMIT);
         let socket = WsClientBuilder::new()
             .connection_timeout(CONNECT_TIMEOUT)
@@ -62,7 +70,7 @@ impl Node {
             .max_response_size(LARGEST_ANSWER)
             .max_buffer_capacity_per_subscription(4_096)
             .enable_ws_ping(ping)
-            .build(format!("ws://{address}"))
+            .build_with_stream(format!("ws://{address}"), stream)
             .await;
         match socket {
             Ok(socket) => Ok(Self::Socket(socket)),

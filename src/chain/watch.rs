@@ -95,8 +95,7 @@ struct Seen {
     at: Stamp,
 }
 
-/// New heads, on a connection of their own: answers on the same one would hold them up. A head that
-/// follows an answer waits in Anvil until the answer is acknowledged, 40 ms later.
+/// New heads, on a connection of their own: a long answer on the same one would hold them up.
 struct Announcements {
     heads: Subscription<Header>,
     /// Its end would end the subscription.
