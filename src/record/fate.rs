@@ -4,6 +4,7 @@
 //! Which half belongs to which, and how long one waits for the other, is [`super::transactions`]'
 //! business.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256, Bytes, U256};
@@ -47,6 +48,15 @@ pub struct Head {
     length: usize,
 }
 
+/// What a transaction does, whoever sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Content {
+    to: Option<Address>,
+    value: U256,
+    /// A hash of the input, which is too long to keep.
+    input: u64,
+}
+
 /// What was submitted.
 pub struct Pending {
     pub at: UnixMicros,
@@ -58,6 +68,7 @@ pub struct Pending {
     pub from: Option<Address>,
     pub to: Option<Address>,
     pub head: Head,
+    pub content: Content,
     /// A deployment's name, from the input that is not kept.
     pub deployed: Option<ContractCall>,
     pub nonce: Option<u64>,
@@ -69,6 +80,7 @@ pub struct Pending {
 pub struct Held {
     pub mined: MinedTransaction,
     pub head: Head,
+    pub content: Content,
     pub deployed: Option<ContractCall>,
     pub block: BlockPlace,
     pub submission: Option<Pending>,
@@ -102,6 +114,7 @@ impl Pending {
             from,
             to,
             head: Head::of(&input),
+            content: Content::of(to, value, &input),
             deployed: to.is_none().then(|| contracts.target(None, &input)),
             nonce,
             value,
@@ -149,7 +162,7 @@ impl Pending {
 impl Held {
     /// The sample of a mined transaction, complete or as complete as it got.
     pub fn into_sample(self, contracts: &mut Contracts) -> Sample {
-        let Self { mined, head, deployed, block, submission, again: _ } = self;
+        let Self { mined, head, content: _, deployed, block, submission, again: _ } = self;
         let call = deployed.unwrap_or_else(|| contracts.target(mined.to, head.as_slice()));
         let status =
             if mined.success { TransactionStatus::Success } else { TransactionStatus::Reverted };
@@ -180,6 +193,14 @@ impl Held {
             submission: submission.as_ref().map(|s| s.total),
             trace: submission.and_then(|s| s.trace),
         }))
+    }
+}
+
+impl Content {
+    pub fn of(to: Option<Address>, value: U256, input: &[u8]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        input.hash(&mut hasher);
+        Self { to, value, input: hasher.finish() }
     }
 }
 

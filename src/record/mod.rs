@@ -13,6 +13,7 @@
 
 mod calls;
 mod fate;
+mod hashless;
 mod heads;
 mod http;
 mod ledger;

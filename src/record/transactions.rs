@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
 
-use super::fate::{BlockPlace, Head, Held, Pending, SubmissionCall, SubmissionOutcome};
+use super::fate::{BlockPlace, Content, Head, Held, Pending, SubmissionCall, SubmissionOutcome};
+use super::hashless::{Hashless, may_be};
 use super::timed::Timed;
 use crate::decode::contracts::Contracts;
 use crate::decode::submission::Submission;
@@ -47,6 +48,7 @@ const MOST_ASKED: usize = 10_000;
 pub struct Transactions {
     pending: Timed<Pending>,
     held: Timed<Held>,
+    hashless: Hashless,
     /// When the blocks of settled ones were seen.
     settled: Timed<Stamp>,
     /// Held ones by the address whose name they wait for.
@@ -95,16 +97,16 @@ impl Transactions {
         // words that the code ran; then a block may still bring it.
         let ran = refusal.is_some_and(|info| info.kind.ran());
         match (hash, refusal) {
-            (None, None) => {}
-            (hash, Some(_)) if told.is_none() && (hash.is_none() || !ran) => {
+            (None, Some(_)) if ran => self.find(pending, contracts, out),
+            (hash, Some(_)) if told.is_none() && !ran => {
                 let status = TransactionStatus::Rejected;
                 out.push(pending.unmined(hash.unwrap_or_default(), status, contracts));
             }
-            (None, Some(_)) => {}
             (Some(hash), _) => {
                 let only_grace = refusal.is_some() && told.is_none();
                 self.join(hash, pending, only_grace, contracts, out);
             }
+            (None, _) => {}
         }
     }
 
@@ -165,6 +167,9 @@ impl Transactions {
                 None => TransactionStatus::Lost,
             };
             out.push(pending.unmined(hash, status, contracts));
+        }
+        while let Some(pending) = self.hashless.pop_due(now) {
+            out.push(pending.unmined(B256::ZERO, TransactionStatus::Rejected, contracts));
         }
         while self.settled.pop_due(now).is_some() {}
         wanted.append(&mut self.wanted);
@@ -241,9 +246,23 @@ impl Transactions {
         }
         let input = std::mem::take(&mut mined.input);
         let deployed = mined.to.is_none().then(|| contracts.target(None, &input));
+        let (head, content) = (Head::of(&input), Content::of(mined.to, mined.value, &input));
         let submission = self.pending.remove(&hash);
-        let held = Held { head: Head::of(&input), mined, deployed, block, submission, again };
+        let mut held = Held { head, content, mined, deployed, block, submission, again };
+        if held.submission.is_none() {
+            held.submission = self.hashless.take(&held);
+        }
         self.settle_or_hold(held, contracts, out);
+    }
+
+    /// A submission without a hash meets the transaction that it became, or waits for it. Of several
+    /// alike the first in its sender's order is taken.
+    fn find(&mut self, pending: Pending, contracts: &mut Contracts, out: &mut Vec<Sample>) {
+        let became = self.held.values().filter(|held| may_be(&pending, held));
+        match became.min_by_key(|held| held.mined.nonce).map(|held| held.mined.hash) {
+            Some(hash) => self.join(hash, pending, true, contracts, out),
+            None => self.hashless.insert(after(self.now, GRACE), pending),
+        }
     }
 
     /// A submission meets its transaction, or waits for it.

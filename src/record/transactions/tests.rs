@@ -44,6 +44,16 @@ impl Recorder {
     }
 
     fn submit(&mut self, hash: u8, left_ms: u64, outcome: SubmissionOutcome) {
+        let submission = Submission { hash: Some(B256::repeat_byte(hash)), ..unsigned() };
+        self.submit_this(submission, left_ms, outcome);
+    }
+
+    /// What a node signs itself.
+    fn submit_unsigned(&mut self, left_ms: u64, outcome: SubmissionOutcome) {
+        self.submit_this(unsigned(), left_ms, outcome);
+    }
+
+    fn submit_this(&mut self, submission: Submission, left_ms: u64, outcome: SubmissionOutcome) {
         let call = SubmissionCall {
             at: UnixMicros(left_ms * 1_000),
             left: ms(left_ms),
@@ -51,7 +61,6 @@ impl Recorder {
             outcome,
             trace: None,
         };
-        let submission = Submission { hash: Some(B256::repeat_byte(hash)), ..unsigned() };
         self.transactions.submitted(submission, &call, &mut self.contracts, &mut self.out);
     }
 
@@ -149,6 +158,38 @@ fn refused(kind: RefusalKind, transaction: Option<u8>, data: Option<&[u8]>) -> S
         data: data.map(Bytes::copy_from_slice),
         kind,
     })
+}
+
+#[test]
+fn one_that_reverted_is_recognised_without_its_hash() {
+    let error = || refused(RefusalKind::Reverted, None, Some(&EMPTY_URI));
+    for block_first in [false, true] {
+        let mut recorder = Recorder::named();
+        // Not it: another input, a success.
+        let other = MinedTransaction { input: Bytes::from(MINT.to_vec()), ..reverted(0xbb) };
+        let transactions = vec![other, mined(0xcc), reverted(0xaa)];
+        let block = block(1, 1_003, transactions);
+        if block_first {
+            recorder.block_of(block.clone());
+        }
+        recorder.submit_unsigned(1_000, error());
+        if !block_first {
+            assert!(recorder.told().is_empty(), "it may still be mined");
+            recorder.block_of(block);
+        }
+        let told = recorder.only();
+        assert_eq!(told.hash, B256::repeat_byte(0xaa));
+        assert_eq!(told.status, TransactionStatus::Reverted);
+        assert_eq!(told.reason.unwrap().as_str(), "EmptyURI");
+        assert_eq!(told.confirmation, Some(Duration::from_millis(3)));
+    }
+    // Refused before it was sent, as when its gas could not be estimated.
+    let mut recorder = Recorder::named();
+    recorder.submit_unsigned(1_000, error());
+    recorder.expire(3_000);
+    let told = recorder.only();
+    assert_eq!((told.hash, told.status), (B256::ZERO, TransactionStatus::Rejected));
+    assert_eq!(told.reason.unwrap().as_str(), "EmptyURI");
 }
 
 #[test]
