@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dappscope::model::{Sample, SampleKind, Sink, UnixMicros};
+use dappscope::model::{DropReason, Sample, SampleKind, Sink, Tally, UnixMicros};
 use dappscope::store::{
     CallFilter, Measure, Options, Paging, Range, RequestFilter, SeriesQuery, Store, StoreError,
     TransactionFilter, Writer,
@@ -99,6 +99,49 @@ fn a_corrupt_or_foreign_file_is_moved_away_and_recording_goes_on() {
         assert_eq!(fs::read(dir.path().join(moved)).unwrap(), bytes, "kept as it was");
         assert_eq!(store.status().quarantined.len(), 1);
         writer.close();
+    }
+}
+
+#[test]
+fn a_removed_store_is_told_and_begun_anew_and_what_went_with_it_is_no_stored_sample() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("store");
+    let tally = Arc::new(Tally::default());
+    let options = Options { commit_every: Duration::from_millis(1), ..Options::default() };
+    let (store, writer) = Store::open(&dir, options, Arc::clone(&tally)).unwrap();
+    let dropped = || DropReason::ALL.into_iter().map(|reason| tally.dropped(reason)).sum::<u64>();
+    for round in 1..=20 {
+        write(&writer, UnixMicros::now(), 100);
+        // In every second round under load, for the removal to meet a commit.
+        let before = store.counts(SampleKind::Call).unwrap();
+        assert!(before > 0, "recording goes on, round {round}");
+        let (stored, lost) = (tally.stored(SampleKind::Call), dropped());
+        let load = if round % 2 == 0 { 40 } else { 0 };
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..load).for_each(|_| write(&writer, UnixMicros::now(), 50)));
+            if round % 4 < 2 {
+                let _ = fs::remove_dir_all(&dir);
+            } else {
+                for name in databases(&dir) {
+                    fs::remove_file(dir.join(name)).unwrap();
+                }
+            }
+        });
+        write(&writer, UnixMicros::now(), 100);
+        let after = tally.stored(SampleKind::Call) - stored;
+        assert_eq!(after + dropped() - lost, load * 50 + 100, "round {round}");
+        let there = store.counts(SampleKind::Call).unwrap();
+        assert!(there >= 100 && there <= after, "round {round}: {there} of {after}");
+        if load == 0 {
+            assert_eq!(there, after, "none went into the removed file, round {round}");
+        }
+        let status = store.status();
+        assert!(status.removed >= round, "round {round}");
+        assert!(!status.failing, "round {round}");
+        assert!(status.last_error.unwrap().contains("removed"), "round {round}");
+        let second = Store::open(&dir, Options::default(), Arc::default());
+        assert!(matches!(second.map(|_| ()), Err(StoreError::InUse { .. })), "round {round}");
+        assert_eq!((mode(&dir), databases(&dir).len()), (0o700, 1));
     }
 }
 

@@ -66,7 +66,7 @@ mod sketch;
 mod status;
 mod writer;
 
-pub use day::{Disk, Media};
+pub use day::{Disk, Identity, Media};
 pub use error::{Fault, StoreError};
 pub use query::{
     CallFilter, Cursor, Measure, Page, Paging, Point, Range, RequestFilter, Series, SeriesQuery,

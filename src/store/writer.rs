@@ -42,6 +42,7 @@ impl Writer {
             pause: FIRST_PAUSE,
             retry_at: None,
             retained_at: None,
+            held: true,
         };
         let thread = std::thread::Builder::new()
             .name("store".into())
@@ -98,6 +99,8 @@ struct Days {
     pause: Duration,
     retry_at: Option<Instant>,
     retained_at: Option<(u32, Instant)>,
+    /// Whether the directory's lock was held at the last look.
+    held: bool,
 }
 
 impl Days {
@@ -109,6 +112,7 @@ impl Days {
             let until = self.retry_at.map_or(due, |retry_at| due.max(retry_at));
             let turn = self.waiting.wait(until, self.retry_at.is_some());
             due = Instant::now() + every;
+            self.look_for_removed();
             self.write(&turn.batches);
             drop(turn.batches);
             if let Some(number) = turn.flush {
@@ -131,6 +135,36 @@ impl Days {
                 self.told(day, &fault, true);
             }
         }
+    }
+
+    /// Begins anew what somebody removed under the store: the directory, its lock, the files being
+    /// written. What is removed later, during a commit, the commit's last sync meets.
+    fn look_for_removed(&mut self) {
+        let held = self.files.hold();
+        if let (Err(error), true) = (&held, self.held) {
+            tracing::error!("the store directory was removed and cannot be made anew: {error}");
+            self.files.counts.failed(error.to_string(), false);
+        }
+        self.held = held.is_ok();
+        let gone: Vec<(u32, Fault)> = self
+            .active
+            .iter()
+            .filter_map(|(day, active)| Some((*day, active.file.in_place().err()?)))
+            .collect();
+        for (day, fault) in gone {
+            // Not failing: the next samples have a file to go into, or the opening says otherwise.
+            self.told(day, &fault, false);
+            self.abandon(day);
+            if let Err(fault) = self.activate(day, false).map(|_| ()) {
+                self.told(day, &fault, true);
+                self.back_off();
+            }
+        }
+    }
+
+    fn back_off(&mut self) {
+        self.retry_at = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 
     fn write(&mut self, batches: &[Vec<Sample>]) {
@@ -179,8 +213,7 @@ impl Days {
             self.retry_at = None;
         } else {
             self.tally.count_dropped(DropReason::StoreFailed, samples.len() as u64);
-            self.retry_at = Some(Instant::now() + self.pause);
-            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            self.back_off();
         }
         self.close_spans(day);
     }
@@ -200,6 +233,9 @@ impl Days {
 
     fn abandon(&mut self, day: u32) {
         if let Some(active) = self.active.remove(&day) {
+            if active.file.in_place().is_err() {
+                self.files.counts.removed();
+            }
             // Closing a broken database may panic as well as using it.
             let _ = contain(|| {
                 drop(active);
