@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dappscope::model::{DropReason, Sample, SampleKind, Sink, Tally, UnixMicros};
 use dappscope::store::{
@@ -188,9 +188,17 @@ fn old_days_are_deleted_whole_and_their_hours_stay() {
     writer.close();
     drop(store);
     let before = databases(dir.path());
-    let options = Options { retention: Some(Duration::from_hours(72)), ..Options::default() };
+    let options = Options {
+        retention: Some(Duration::from_hours(72)),
+        retention_every: Duration::from_millis(1),
+        commit_every: Duration::from_millis(1),
+        ..Options::default()
+    };
     let (store, writer) = Store::open(dir.path(), options, Arc::default()).unwrap();
-    writer.flush();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while databases(dir.path()).len() != 4 && Instant::now() < deadline {
+        writer.flush();
+    }
     writer.close();
     let after = databases(dir.path());
     assert!(after.contains(&"rollups.redb".to_owned()));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Options;
-use super::day::{DAY_MICROS, DAY_UNITS, DayFile, Disk, KEYS, Media, Opening, Place, ROLLUPS};
+use super::day::{DAY_UNITS, DayFile, Disk, KEYS, Media, Opening, Place, ROLLUPS};
 use super::error::{Fault, StoreError, contain};
 use super::labels::Labels;
 use super::rollup::{HOURS, row_key, row_parts};
@@ -213,13 +213,9 @@ impl Files {
         }
     }
 
-    /// Deletes the files of days that are over for longer than the retention; `today` never.
-    pub fn retain(&self, today: u32) {
-        let Some(retention) = self.options.retention else { return };
-        let kept =
-            u32::try_from(retention.as_micros() / u128::from(DAY_MICROS)).unwrap_or(u32::MAX);
-        let oldest = today.saturating_sub(kept);
-        for day in self.days().into_iter().filter(|day| *day < oldest) {
+    /// Deletes the files of days that are too old.
+    pub fn delete(&self, days: &[u32]) {
+        for &day in days {
             match contain(|| self.archive(day)) {
                 Ok(()) => {}
                 // The samples are to go in any case; a disk that is full is one reason more.

@@ -10,6 +10,7 @@ use super::commit::{DayState, Leave};
 use super::day::{DayFile, day_of};
 use super::error::{Fault, StoreError, contain};
 use super::files::Files;
+use super::retention::Retention;
 use super::sink::{StoreSink, Waiting};
 use crate::model::{DropReason, Sample, SampleKind, Sink, Tally, UnixMicros};
 
@@ -19,7 +20,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(60);
 /// The most days written to at once; samples of more than two are a clock gone wrong.
 const MOST_DAYS: usize = 3;
-const RETENTION_EVERY: Duration = Duration::from_secs(600);
 
 /// Owns the writer's thread. Dropping it closes it.
 pub struct Writer {
@@ -33,6 +33,7 @@ impl Writer {
         waiting: Arc<Waiting>,
         tally: Arc<Tally>,
     ) -> Result<Self, StoreError> {
+        let retention = Retention::new(files.options.retention, files.options.retention_every);
         let mut days = Days {
             files,
             tally,
@@ -41,7 +42,7 @@ impl Writer {
             doubts: BTreeMap::new(),
             pause: FIRST_PAUSE,
             retry_at: None,
-            retained_at: None,
+            retention,
             held: true,
         };
         let thread = std::thread::Builder::new()
@@ -98,7 +99,7 @@ struct Days {
     doubts: BTreeMap<u32, Sequences>,
     pause: Duration,
     retry_at: Option<Instant>,
-    retained_at: Option<(u32, Instant)>,
+    retention: Retention,
     /// Whether the directory's lock was held at the last look.
     held: bool,
 }
@@ -209,6 +210,7 @@ impl Days {
                 self.tally.count_stored(kind, counts[kind as usize]);
             }
             self.files.counts.committed(started.elapsed());
+            self.retention.wrote(day, started);
             self.pause = FIRST_PAUSE;
             self.retry_at = None;
         } else {
@@ -323,13 +325,12 @@ impl Days {
         for day in done {
             self.leave(day, Leave::ForGood);
         }
-        let due =
-            self.retained_at.is_none_or(|(day, at)| day != today || at.elapsed() > RETENTION_EVERY);
-        if due {
-            self.retained_at = Some((today, Instant::now()));
-            self.files.retain(today);
-            let files = &self.files;
-            self.active.retain(|day, _| files.path_of(*day).exists());
+        let now = Instant::now();
+        if self.retention.is_due(today, now) {
+            let old = self.retention.look(&self.files.days(), today, now);
+            // Let go of before they are deleted: what the store deletes itself is not missing.
+            self.active.retain(|day, _| !old.contains(day));
+            self.files.delete(&old);
         }
     }
 
