@@ -4,6 +4,7 @@
 //! Start: store, recorder, proxies, watchers, page. End: the proxies finish what is under way, the
 //! watchers stop, the recorder empties the queue, the store writes and seals, the page goes last.
 
+mod ending;
 mod narrator;
 
 use std::io::IsTerminal;
@@ -17,6 +18,7 @@ use anyhow::Context;
 use tokio::sync::{mpsc, watch};
 use tokio::task;
 
+use ending::losses;
 use narrator::Narrator;
 
 use crate::chain::{self, WatchSettings, artifacts::follow_artifacts};
@@ -141,6 +143,8 @@ struct Parts {
     host: Option<HostWatch>,
     recorder: Recorder,
     writer: Writer,
+    store: Store,
+    tally: Arc<Tally>,
     stop_page: watch::Sender<bool>,
     page: task::JoinHandle<Result<(), ViewError>>,
 }
@@ -253,10 +257,10 @@ impl App {
 
         let (stop_page, stopping) = watch::channel(false);
         let page = View::new(view::Parts {
-            store,
+            store: store.clone(),
             metrics,
             live,
-            tally,
+            tally: Arc::clone(&tally),
             queue,
             endpoints: Endpoints {
                 rpc: Some(format!("http://{}", addresses.rpc)),
@@ -280,6 +284,8 @@ impl App {
                 host,
                 recorder,
                 writer,
+                store,
+                tally,
                 stop_page,
                 page,
             },
@@ -328,7 +334,10 @@ impl App {
             Ok(Err(error)) => tracing::error!("the page: {error}"),
             Err(_) => tracing::error!("the page had panicked"),
         }
-        tracing::info!("stopped; every sample is stored");
+        match losses(&parts.tally, &parts.store.status()) {
+            None => tracing::info!("stopped; every sample is stored"),
+            Some(losses) => tracing::warn!("stopped; {losses}"),
+        }
     }
 }
 

@@ -7,9 +7,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use dappscope::model::{Sample, SampleKind, Sink, UnixMicros};
+use dappscope::model::{DropReason, Sample, SampleKind, Sink, Tally, UnixMicros};
 use dappscope::store::{
     CallFilter, Measure, Options, Paging, Range, RequestFilter, SeriesQuery, Store, StoreError,
     TransactionFilter, Writer,
@@ -103,6 +103,49 @@ fn a_corrupt_or_foreign_file_is_moved_away_and_recording_goes_on() {
 }
 
 #[test]
+fn a_removed_store_is_told_and_begun_anew_and_what_went_with_it_is_no_stored_sample() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("store");
+    let tally = Arc::new(Tally::default());
+    let options = Options { commit_every: Duration::from_millis(1), ..Options::default() };
+    let (store, writer) = Store::open(&dir, options, Arc::clone(&tally)).unwrap();
+    let dropped = || DropReason::ALL.into_iter().map(|reason| tally.dropped(reason)).sum::<u64>();
+    for round in 1..=20 {
+        write(&writer, UnixMicros::now(), 100);
+        // In every second round under load, for the removal to meet a commit.
+        let before = store.counts(SampleKind::Call).unwrap();
+        assert!(before > 0, "recording goes on, round {round}");
+        let (stored, lost) = (tally.stored(SampleKind::Call), dropped());
+        let load = if round % 2 == 0 { 40 } else { 0 };
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..load).for_each(|_| write(&writer, UnixMicros::now(), 50)));
+            if round % 4 < 2 {
+                let _ = fs::remove_dir_all(&dir);
+            } else {
+                for name in databases(&dir) {
+                    fs::remove_file(dir.join(name)).unwrap();
+                }
+            }
+        });
+        write(&writer, UnixMicros::now(), 100);
+        let after = tally.stored(SampleKind::Call) - stored;
+        assert_eq!(after + dropped() - lost, load * 50 + 100, "round {round}");
+        let there = store.counts(SampleKind::Call).unwrap();
+        assert!(there >= 100 && there <= after, "round {round}: {there} of {after}");
+        if load == 0 {
+            assert_eq!(there, after, "none went into the removed file, round {round}");
+        }
+        let status = store.status();
+        assert!(status.removed >= round, "round {round}");
+        assert!(!status.failing, "round {round}");
+        assert!(status.last_error.unwrap().contains("removed"), "round {round}");
+        let second = Store::open(&dir, Options::default(), Arc::default());
+        assert!(matches!(second.map(|_| ()), Err(StoreError::InUse { .. })), "round {round}");
+        assert_eq!((mode(&dir), databases(&dir).len()), (0o700, 1));
+    }
+}
+
+#[test]
 fn a_flipped_bit_costs_a_block_at_most_and_no_panic_comes_out() {
     let dir = tempfile::tempdir().unwrap();
     let (store, writer) = open(dir.path());
@@ -145,9 +188,17 @@ fn old_days_are_deleted_whole_and_their_hours_stay() {
     writer.close();
     drop(store);
     let before = databases(dir.path());
-    let options = Options { retention: Some(Duration::from_hours(72)), ..Options::default() };
+    let options = Options {
+        retention: Some(Duration::from_hours(72)),
+        retention_every: Duration::from_millis(1),
+        commit_every: Duration::from_millis(1),
+        ..Options::default()
+    };
     let (store, writer) = Store::open(dir.path(), options, Arc::default()).unwrap();
-    writer.flush();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while databases(dir.path()).len() != 4 && Instant::now() < deadline {
+        writer.flush();
+    }
     writer.close();
     let after = databases(dir.path());
     assert!(after.contains(&"rollups.redb".to_owned()));

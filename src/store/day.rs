@@ -59,7 +59,19 @@ pub(super) const fn sequence_of(key: u64) -> u64 {
 pub trait Media: fmt::Debug + Send + Sync {
     /// Opens the storage behind a database file, creating the file when there is none.
     fn open(&self, path: &Path) -> io::Result<Box<dyn StorageBackend>>;
+
+    /// Which file a path names now; `None` where files cannot be told apart.
+    ///
+    /// # Errors
+    /// The path names no file, or it cannot be asked.
+    fn identity(&self, _path: &Path) -> io::Result<Option<Identity>> {
+        Ok(None)
+    }
 }
+
+/// What stays with a file as long as it is open, whatever its path comes to name: on Unix its
+/// device and its inode.
+pub type Identity = (u64, u64);
 
 /// The file system.
 #[derive(Debug)]
@@ -74,11 +86,54 @@ impl Media for Disk {
         let backend = FileBackend::new(options.open(path)?).map_err(io::Error::other)?;
         Ok(Box::new(backend))
     }
+
+    #[cfg(unix)]
+    fn identity(&self, path: &Path) -> io::Result<Option<Identity>> {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(path).map(|found| Some((found.dev(), found.ino())))
+    }
 }
 
-/// A boxed backend; redb takes them by type.
+/// Where an open file belongs. A file that is removed can still be written to, without any error;
+/// what is written then is on no disk that anybody will read.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    path: PathBuf,
+    media: Arc<dyn Media>,
+    identity: Option<Identity>,
+}
+
+impl Place {
+    pub fn of(path: &Path, media: &Arc<dyn Media>) -> io::Result<Self> {
+        let identity = media.identity(path)?;
+        Ok(Self { path: path.to_owned(), media: Arc::clone(media), identity })
+    }
+
+    /// # Errors
+    /// The path names another file than the open one, or none.
+    pub fn check(&self) -> io::Result<()> {
+        let there = match self.media.identity(&self.path) {
+            Ok(found) => found == self.identity,
+            // That it cannot be asked, for whatever other reason, does not say that it is gone.
+            Err(error) => {
+                !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+            }
+        };
+        if there {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "the file was removed, or moved away, while it was written; what it held is gone with \
+             it; a new one is begun",
+        ))
+    }
+}
+
+/// A boxed backend; redb takes them by type. What it syncs into a file that was removed is not
+/// durable, and is told as an error.
 #[derive(Debug)]
-struct Boxed(Box<dyn StorageBackend>);
+struct Boxed(Box<dyn StorageBackend>, Place);
 
 impl StorageBackend for Boxed {
     fn len(&self) -> io::Result<u64> {
@@ -91,7 +146,8 @@ impl StorageBackend for Boxed {
         self.0.set_len(len)
     }
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.0.sync_data()?;
+        self.1.check()
     }
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.0.write(offset, bytes)
@@ -124,6 +180,7 @@ pub(super) struct DayFile {
     pub path: PathBuf,
     /// Days since the Unix epoch.
     pub day: u32,
+    place: Place,
     database: Database,
     keys: Mutex<Keys>,
     open: Mutex<Open>,
@@ -131,13 +188,16 @@ pub(super) struct DayFile {
 
 impl DayFile {
     pub fn open(path: &Path, day: u32, opening: &Opening) -> Result<Self, Fault> {
-        let backend = Boxed(opening.media.open(path)?);
+        let backend = opening.media.open(path)?;
+        let place = Place::of(path, &opening.media)?;
+        let backend = Boxed(backend, place.clone());
         let mut builder = Builder::new();
         builder.set_cache_size(opening.cache_bytes).set_check_integrity_on_open(opening.check);
         let database = builder.create_with_backend(backend)?;
         let file = Self {
             path: path.to_owned(),
             day,
+            place,
             database,
             keys: Mutex::default(),
             open: Mutex::default(),
@@ -145,6 +205,14 @@ impl DayFile {
         file.prepare()?;
         file.recover()?;
         Ok(file)
+    }
+
+    /// Asks the file system once.
+    ///
+    /// # Errors
+    /// The file was removed, or moved away, since it was opened.
+    pub fn in_place(&self) -> Result<(), Fault> {
+        Ok(self.place.check()?)
     }
 
     pub fn write(&self) -> Result<WriteTransaction, Fault> {

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Options;
-use super::day::{DAY_MICROS, DAY_UNITS, DayFile, KEYS, Opening, ROLLUPS};
+use super::day::{DAY_UNITS, DayFile, Disk, KEYS, Media, Opening, Place, ROLLUPS};
 use super::error::{Fault, StoreError, contain};
 use super::labels::Labels;
 use super::rollup::{HOURS, row_key, row_parts};
 use super::status::Counts;
 
+/// The file whose lock says that the directory is in use.
+const LOCK: &str = "lock";
 /// The hours of days whose samples are gone.
 const ARCHIVE: &str = "rollups.redb";
 /// For how many days the hours are kept.
@@ -31,7 +33,13 @@ pub(super) struct Files {
     pub counts: Counts,
     open: Mutex<Open>,
     /// Held as long as anybody uses the directory.
-    _lock: File,
+    lock: Mutex<Lock>,
+}
+
+/// The lock of a directory, and which file it is.
+struct Lock {
+    place: Place,
+    _file: File,
 }
 
 #[derive(Default)]
@@ -42,39 +50,31 @@ struct Open {
 
 impl Files {
     pub fn open(dir: &Path, options: Options) -> Result<Self, StoreError> {
-        let error = |action, path: &Path, source| StoreError::Directory {
-            action,
-            path: path.to_owned(),
-            source,
-        };
-        if !dir.is_dir() {
-            let mut builder = DirBuilder::new();
-            builder.recursive(true);
-            #[cfg(unix)]
-            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-            builder.create(dir).map_err(|source| error("create the directory", dir, source))?;
-        }
-        let path = dir.join("lock");
-        let mut opening = OpenOptions::new();
-        opening.read(true).write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut opening, 0o600);
-        let lock = opening.open(&path).map_err(|source| error("open", &path, source))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::InUse { dir: dir.to_owned(), lock: path });
-            }
-            Err(TryLockError::Error(source)) => return Err(error("lock", &path, source)),
-        }
+        let lock = Mutex::new(Lock::take(dir)?);
         Ok(Self {
             dir: dir.to_owned(),
             options,
             labels: Labels::default(),
             counts: Counts::default(),
             open: Mutex::default(),
-            _lock: lock,
+            lock,
         })
+    }
+
+    /// Makes the directory and its lock anew if they were removed.
+    ///
+    /// # Errors
+    /// They cannot be made, or another process has taken the lock since.
+    pub fn hold(&self) -> Result<(), StoreError> {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock.place.check().is_err() {
+            *lock = Lock::take(&self.dir)?;
+            tracing::warn!(
+                dir = %self.dir.display(),
+                "the store directory's lock was removed, or the directory itself; it was made anew"
+            );
+        }
+        Ok(())
     }
 
     fn opened(&self) -> MutexGuard<'_, Open> {
@@ -129,11 +129,17 @@ impl Files {
         let mut open = self.opened();
         open.uses += 1;
         let uses = open.uses;
-        if let Some((used, file)) = open.files.get_mut(&day) {
+        if let Some((used, file)) = open.files.get_mut(&day)
+            && file.in_place().is_ok()
+        {
             *used = uses;
             return Ok(Some(Arc::clone(file)));
         }
+        open.files.remove(&day);
         open.evict();
+        if create {
+            self.hold()?;
+        }
         let path = self.path_of(day);
         for attempt in 0..2 {
             let existed = path.exists();
@@ -207,13 +213,9 @@ impl Files {
         }
     }
 
-    /// Deletes the files of days that are over for longer than the retention; `today` never.
-    pub fn retain(&self, today: u32) {
-        let Some(retention) = self.options.retention else { return };
-        let kept =
-            u32::try_from(retention.as_micros() / u128::from(DAY_MICROS)).unwrap_or(u32::MAX);
-        let oldest = today.saturating_sub(kept);
-        for day in self.days().into_iter().filter(|day| *day < oldest) {
+    /// Deletes the files of days that are too old.
+    pub fn delete(&self, days: &[u32]) {
+        for &day in days {
             match contain(|| self.archive(day)) {
                 Ok(()) => {}
                 // The samples are to go in any case; a disk that is full is one reason more.
@@ -263,6 +265,40 @@ impl Files {
         }
         write.commit()?;
         Ok(())
+    }
+}
+
+impl Lock {
+    /// Takes the lock of a directory, which is created if need be.
+    fn take(dir: &Path) -> Result<Self, StoreError> {
+        let error = |action, path: &Path, source| StoreError::Directory {
+            action,
+            path: path.to_owned(),
+            source,
+        };
+        if !dir.is_dir() {
+            let mut builder = DirBuilder::new();
+            builder.recursive(true);
+            #[cfg(unix)]
+            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+            builder.create(dir).map_err(|source| error("create the directory", dir, source))?;
+        }
+        let path = dir.join(LOCK);
+        let mut opening = OpenOptions::new();
+        opening.read(true).write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut opening, 0o600);
+        let file = opening.open(&path).map_err(|source| error("open", &path, source))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::InUse { dir: dir.to_owned(), lock: path });
+            }
+            Err(TryLockError::Error(source)) => return Err(error("lock", &path, source)),
+        }
+        let disk: Arc<dyn Media> = Arc::new(Disk);
+        let place = Place::of(&path, &disk).map_err(|source| error("find", &path, source))?;
+        Ok(Self { place, _file: file })
     }
 }
 

@@ -59,6 +59,7 @@ mod labels;
 mod query;
 mod read;
 mod request;
+mod retention;
 mod rollup;
 mod row;
 mod sink;
@@ -66,7 +67,7 @@ mod sketch;
 mod status;
 mod writer;
 
-pub use day::{Disk, Media};
+pub use day::{Disk, Identity, Media};
 pub use error::{Fault, StoreError};
 pub use query::{
     CallFilter, Cursor, Measure, Page, Paging, Point, Range, RequestFilter, Series, SeriesQuery,
@@ -87,6 +88,9 @@ use crate::model::{
 pub struct Options {
     /// Files of days that ended longer ago are deleted; `None` keeps them all.
     pub retention: Option<Duration>,
+    /// How often the age of the files is looked at. A file is deleted at the second look in a row
+    /// that finds it too old: a clock that is wrong for a moment must not cost samples.
+    pub retention_every: Duration,
     /// Memory for redb's page caches, all files together, in bytes.
     pub cache_bytes: usize,
     /// The longest that an accepted sample waits for its commit, and so what a kill can lose.
@@ -101,6 +105,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             retention: Some(Duration::from_hours(7 * 24)),
+            retention_every: Duration::from_mins(10),
             cache_bytes: 48 << 20,
             commit_every: Duration::from_millis(150),
             queue_samples: 65_536,

@@ -26,6 +26,8 @@ pub struct StoreStatus {
     pub last_error: Option<String>,
     /// Files that were found corrupt or foreign and moved away, by their new names.
     pub quarantined: Vec<PathBuf>,
+    /// Files that were found removed or moved away while they were written, with what they held.
+    pub removed: u64,
     /// Blocks that a query had to leave out because their bytes are damaged.
     pub damaged_blocks: u64,
     /// Whether the latest write failed; samples are dropped until one succeeds.
@@ -73,6 +75,10 @@ impl Counts {
         if inside.status.quarantined.len() < NAMED {
             inside.status.quarantined.push(name);
         }
+    }
+
+    pub fn removed(&self) {
+        self.inside().status.removed += 1;
     }
 
     pub fn damaged(&self, blocks: u64) {

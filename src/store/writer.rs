@@ -10,6 +10,7 @@ use super::commit::{DayState, Leave};
 use super::day::{DayFile, day_of};
 use super::error::{Fault, StoreError, contain};
 use super::files::Files;
+use super::retention::Retention;
 use super::sink::{StoreSink, Waiting};
 use crate::model::{DropReason, Sample, SampleKind, Sink, Tally, UnixMicros};
 
@@ -19,7 +20,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(60);
 /// The most days written to at once; samples of more than two are a clock gone wrong.
 const MOST_DAYS: usize = 3;
-const RETENTION_EVERY: Duration = Duration::from_secs(600);
 
 /// Owns the writer's thread. Dropping it closes it.
 pub struct Writer {
@@ -33,6 +33,7 @@ impl Writer {
         waiting: Arc<Waiting>,
         tally: Arc<Tally>,
     ) -> Result<Self, StoreError> {
+        let retention = Retention::new(files.options.retention, files.options.retention_every);
         let mut days = Days {
             files,
             tally,
@@ -41,7 +42,8 @@ impl Writer {
             doubts: BTreeMap::new(),
             pause: FIRST_PAUSE,
             retry_at: None,
-            retained_at: None,
+            retention,
+            held: true,
         };
         let thread = std::thread::Builder::new()
             .name("store".into())
@@ -97,7 +99,9 @@ struct Days {
     doubts: BTreeMap<u32, Sequences>,
     pause: Duration,
     retry_at: Option<Instant>,
-    retained_at: Option<(u32, Instant)>,
+    retention: Retention,
+    /// Whether the directory's lock was held at the last look.
+    held: bool,
 }
 
 impl Days {
@@ -109,6 +113,7 @@ impl Days {
             let until = self.retry_at.map_or(due, |retry_at| due.max(retry_at));
             let turn = self.waiting.wait(until, self.retry_at.is_some());
             due = Instant::now() + every;
+            self.look_for_removed();
             self.write(&turn.batches);
             drop(turn.batches);
             if let Some(number) = turn.flush {
@@ -131,6 +136,36 @@ impl Days {
                 self.told(day, &fault, true);
             }
         }
+    }
+
+    /// Begins anew what somebody removed under the store: the directory, its lock, the files being
+    /// written. What is removed later, during a commit, the commit's last sync meets.
+    fn look_for_removed(&mut self) {
+        let held = self.files.hold();
+        if let (Err(error), true) = (&held, self.held) {
+            tracing::error!("the store directory was removed and cannot be made anew: {error}");
+            self.files.counts.failed(error.to_string(), false);
+        }
+        self.held = held.is_ok();
+        let gone: Vec<(u32, Fault)> = self
+            .active
+            .iter()
+            .filter_map(|(day, active)| Some((*day, active.file.in_place().err()?)))
+            .collect();
+        for (day, fault) in gone {
+            // Not failing: the next samples have a file to go into, or the opening says otherwise.
+            self.told(day, &fault, false);
+            self.abandon(day);
+            if let Err(fault) = self.activate(day, false).map(|_| ()) {
+                self.told(day, &fault, true);
+                self.back_off();
+            }
+        }
+    }
+
+    fn back_off(&mut self) {
+        self.retry_at = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 
     fn write(&mut self, batches: &[Vec<Sample>]) {
@@ -175,12 +210,12 @@ impl Days {
                 self.tally.count_stored(kind, counts[kind as usize]);
             }
             self.files.counts.committed(started.elapsed());
+            self.retention.wrote(day, started);
             self.pause = FIRST_PAUSE;
             self.retry_at = None;
         } else {
             self.tally.count_dropped(DropReason::StoreFailed, samples.len() as u64);
-            self.retry_at = Some(Instant::now() + self.pause);
-            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            self.back_off();
         }
         self.close_spans(day);
     }
@@ -200,6 +235,9 @@ impl Days {
 
     fn abandon(&mut self, day: u32) {
         if let Some(active) = self.active.remove(&day) {
+            if active.file.in_place().is_err() {
+                self.files.counts.removed();
+            }
             // Closing a broken database may panic as well as using it.
             let _ = contain(|| {
                 drop(active);
@@ -287,13 +325,12 @@ impl Days {
         for day in done {
             self.leave(day, Leave::ForGood);
         }
-        let due =
-            self.retained_at.is_none_or(|(day, at)| day != today || at.elapsed() > RETENTION_EVERY);
-        if due {
-            self.retained_at = Some((today, Instant::now()));
-            self.files.retain(today);
-            let files = &self.files;
-            self.active.retain(|day, _| files.path_of(*day).exists());
+        let now = Instant::now();
+        if self.retention.is_due(today, now) {
+            let old = self.retention.look(&self.files.days(), today, now);
+            // Let go of before they are deleted: what the store deletes itself is not missing.
+            self.active.retain(|day, _| !old.contains(day));
+            self.files.delete(&old);
         }
     }
 
