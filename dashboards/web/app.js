@@ -239,6 +239,8 @@ function follow() {
   socket.onopen = () => socket.send(JSON.stringify({ jsonrpc: "2.0", id: 1, method: "dappscope_subscribe", params: [{ kinds: ["call", "transaction", "request"] }] }));
   socket.onmessage = ({ data }) => {
     const message = JSON.parse(data);
+    // A subscription ends for a page that did not read for long, as one that was put to sleep.
+    if (message.params?.error) return socket.close();
     if (message.method === "dappscope_event") return receive(message.params.result);
     state.live = message.result !== undefined;
     // What happened between the first look and the subscription.

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jsonrpsee::core::RegisterMethodError;
-use jsonrpsee::server::{PendingSubscriptionSink, RpcModule, SubscriptionMessage};
+use jsonrpsee::core::{RegisterMethodError, SubscriptionError};
+use jsonrpsee::server::{
+    PendingSubscriptionSink, RpcModule, SendTimeoutError, SubscriptionMessage,
+};
 use jsonrpsee::types::error::METHOD_NOT_FOUND_CODE;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use serde_json::{Value, json};
@@ -20,8 +22,10 @@ use crate::store::{
     CallFilter, Measure, Page, RequestFilter, SeriesQuery, Store, TransactionFilter,
 };
 
-/// Samples in one notification.
-const MOST: usize = 500;
+/// Samples in one notification: as many calls as are passed on between two of them.
+const MOST: usize = 250;
+/// How long a subscriber may leave its notifications unread. Each that waits takes about 100 KB.
+const UNREAD_FOR: Duration = Duration::from_secs(10);
 /// Notifications of one subscription are at least this far apart.
 const PACE: Duration = Duration::from_millis(100);
 /// The notification's method name.
@@ -199,27 +203,46 @@ fn listed<T>(name: &str, page: &Page<T>, each: impl Fn(&T) -> Value) -> Value {
 }
 
 /// Passes fresh samples on until the subscriber or the program leaves.
-async fn subscribe(params: Params<'static>, pending: PendingSubscriptionSink, state: &State) {
+///
+/// # Errors
+/// It read nothing for too long; told to it once it reads again.
+async fn subscribe(
+    params: Params<'static>,
+    pending: PendingSubscriptionSink,
+    state: &State,
+) -> Result<(), SubscriptionError> {
     let kinds = match wanted(&params) {
         Ok(kinds) => kinds,
-        Err(error) => return pending.reject(error).await,
+        Err(error) => {
+            pending.reject(error).await;
+            return Ok(());
+        }
     };
     // Before the acceptance: what happens once the subscriber has its answer is not missed.
     let mut follower = Follower::new(&state.live, kinds);
-    let Ok(sink) = pending.accept().await else { return };
+    let Ok(sink) = pending.accept().await else { return Ok(()) };
     loop {
         let delivery = tokio::select! {
             delivery = follower.next(MOST) => delivery,
             () = sink.closed() => None,
         };
-        let Some(delivery) = delivery else { return };
+        let Some(delivery) = delivery else { return Ok(()) };
         let events: Vec<_> = delivery.samples.iter().map(as_json::sample).collect();
         let result = json!({ "events": events, "missed": delivery.missed });
         let message = SubscriptionMessage::new(NOTIFICATION, sink.subscription_id(), &result);
-        let Ok(message) = message else { return };
-        // Waits for a slow reader; what it does not get meanwhile is counted.
-        if sink.send(message).await.is_err() {
-            return;
+        let message = message?;
+        // Waits for a slow reader; what it does not get meanwhile is counted. One that reads nothing
+        // at all, as a page that stands in a debugger, loses its subscription.
+        match sink.send_timeout(message, UNREAD_FOR).await {
+            Ok(()) => {}
+            Err(SendTimeoutError::Closed(_)) => return Ok(()),
+            Err(SendTimeoutError::Timeout(_)) => {
+                return Err(format!(
+                    "nothing was read for {} s: the subscription has ended, subscribe anew",
+                    UNREAD_FOR.as_secs()
+                )
+                .into());
+            }
         }
         tokio::time::sleep(PACE).await;
     }

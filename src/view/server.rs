@@ -28,7 +28,7 @@ use super::{State, ViewError, rpc};
 use crate::metrics;
 
 /// Connections at a time; further ones wait to be accepted.
-const CONNECTIONS: usize = 512;
+const CONNECTIONS: usize = 128;
 /// A request's head must arrive within this time.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// Connections get this long to end when the program does.
@@ -39,9 +39,10 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 const LARGEST_REQUEST: u32 = 256 * 1024;
 const LARGEST_RESPONSE: u32 = 16 * 1024 * 1024;
 const LARGEST_BATCH: u32 = 32;
-const SUBSCRIPTIONS: u32 = 16;
-/// Messages that wait for a slow WebSocket reader before its subscriptions wait themselves.
-const MESSAGES: u32 = 16;
+const SUBSCRIPTIONS: u32 = 4;
+/// Messages that wait for a slow WebSocket reader before its subscriptions wait themselves. With what
+/// those hold, a reader that stands still costs a megabyte at most.
+const MESSAGES: u32 = 4;
 
 type Rpc = TowerServiceBuilder<tower::layer::util::Identity, tower::layer::util::Identity>;
 
