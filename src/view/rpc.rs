@@ -17,7 +17,7 @@ use super::overview;
 use super::params::{Fields, invalid, write_cursor};
 use crate::model::{SampleKind, TransactionStatus, UnixMicros};
 use crate::store::{
-    CallFilter, Measure, Page, RequestFilter, SeriesQuery, Store, TransactionFilter,
+    CallFilter, Measure, Page, Range, RequestFilter, SeriesQuery, Store, TransactionFilter,
 };
 
 /// Samples in one notification.
@@ -91,7 +91,7 @@ pub fn methods(
 async fn overview(params: &Params<'_>, state: &State) -> Answer {
     let at = UnixMicros::now();
     let mut fields = Fields::of(params)?;
-    let range = fields.range(at)?;
+    let range = counted(fields.range(at)?, at);
     fields.finish()?;
     let began = state.began;
     let stored = state.archive.read(move |store| overview::read(store, range, began, at)).await?;
@@ -167,8 +167,9 @@ async fn transactions(params: &Params<'_>, state: &State) -> Answer {
 
 async fn series(params: &Params<'_>, state: &State) -> Answer {
     let measures = Measure::ALL.map(|measure| (measure.as_str(), measure));
+    let now = UnixMicros::now();
     let mut fields = Fields::of(params)?;
-    let range = fields.range(UnixMicros::now())?;
+    let range = counted(fields.range(now)?, now);
     let measure = fields.choice("measure", &measures)?.unwrap_or(Measure::CallDuration);
     let key = fields.text("key")?;
     let points = fields.number("points", 1..=HIGHEST_POINTS, "240")?.unwrap_or(USUAL_POINTS);
@@ -181,6 +182,14 @@ async fn series(params: &Params<'_>, state: &State) -> Answer {
     value["from_ms"] = as_json::millis(range.from).into();
     value["until_ms"] = as_json::millis(range.until).into();
     Ok(value)
+}
+
+/// The range that roll-ups count for an asked one: whole spans of ten seconds, as far as they are
+/// past. Up to the end of this millisecond, so that the told milliseconds hold all that was counted.
+fn counted(asked: Range, now: UnixMicros) -> Range {
+    let whole = asked.in_whole_spans();
+    let past = UnixMicros((now.0 / 1_000 + 1) * 1_000);
+    Range { until: whole.until.min(past).max(whole.from), ..whole }
 }
 
 const fn unit(measure: Measure) -> &'static str {

@@ -304,6 +304,48 @@ async fn a_rate_counts_the_time_before_the_start_from_the_ranges_first_sample() 
 }
 
 #[tokio::test]
+async fn what_the_overview_counts_is_what_its_own_range_lists() {
+    let mut view = Served::start(None).await;
+    let now = UnixMicros::now().0;
+    // Three a second for six minutes, so that every range cuts through a span of ten seconds.
+    let calls: Vec<_> = (0..1_080)
+        .map(|i| match call("eth_call", Outcome::Success, 100) {
+            Sample::Call(call) => {
+                Sample::Call(RpcCall { at: UnixMicros(now - i * 333_333), ..call })
+            }
+            other => other,
+        })
+        .collect();
+    view.feed(&calls);
+    for last in ["10s", "30s", "1m", "5m"] {
+        let told = view.ask("dappscope_overview", json!({ "last": last })).await.unwrap();
+        let (from, until) = (&told["from_ms"], &told["until_ms"]);
+        let mut listed = 0;
+        let mut before = Value::Null;
+        loop {
+            let params =
+                json!({ "from_ms": from, "until_ms": until, "limit": 1_000, "before": before });
+            let page = view.ask("dappscope_calls", params).await.unwrap();
+            listed += page["calls"].as_array().unwrap().len();
+            before = page["next"].clone();
+            if before.is_null() {
+                break;
+            }
+        }
+        assert_eq!(told["calls"]["count"], listed, "{last}");
+        assert!(until.as_u64().unwrap() <= UnixMicros::now().0 / 1_000 + 1, "{last}: {until}");
+        let span = until.as_f64().unwrap() - from.as_f64().unwrap();
+        assert!((span - told["watched_ms"].as_f64().unwrap()).abs() < 2.0, "{last}: {told:#}");
+        let rate = told["calls"]["per_second"].as_f64().unwrap();
+        assert!((2.8..3.2).contains(&rate), "{last}: {rate} a second");
+        let params = json!({ "last": last, "points": 1 });
+        let series = view.ask("dappscope_series", params).await.unwrap();
+        assert!(series["from_ms"].as_u64() >= from.as_u64(), "{last}");
+        assert_eq!(series["from_ms"].as_u64().unwrap() % 10_000, 0, "{last}");
+    }
+}
+
+#[tokio::test]
 async fn gas_and_confirmation_are_told_to_the_unit() {
     let mut view = Served::start(None).await;
     let samples: Vec<_> = [(84_007, 4_001), (50_021, 9_973), (100_003, 2_003)]
