@@ -15,6 +15,7 @@ use super::json as as_json;
 use super::live::Follower;
 use super::overview;
 use super::params::{Fields, invalid, write_cursor};
+use super::unknown::UNKNOWN;
 use crate::model::{SampleKind, TransactionStatus, UnixMicros};
 use crate::store::{
     CallFilter, Measure, Page, Range, RequestFilter, SeriesQuery, Store, TransactionFilter,
@@ -85,6 +86,12 @@ pub fn methods(
             }
         }
     }
+    let mut names: Vec<_> = module.method_names().collect();
+    names.sort_unstable();
+    let words = format!("there is no such method; there are {}", names.join(", "));
+    module.register_method(UNKNOWN, move |_, _, _| -> Answer {
+        Err(ErrorObjectOwned::owned(METHOD_NOT_FOUND_CODE, words.clone(), None::<()>))
+    })?;
     Ok(module)
 }
 

@@ -504,6 +504,29 @@ async fn the_health_check_tells_which_upstream_does_not_answer() {
 }
 
 #[tokio::test]
+async fn an_unknown_method_is_answered_with_those_that_there_are() {
+    let view = Served::start(None).await;
+    for path in ["alone", "batch"] {
+        let call = r#"{"jsonrpc":"2.0","id":7,"method":"dappscope_nope"}"#;
+        let body = if path == "batch" { format!("[{call}]") } else { call.to_owned() };
+        let answer = view
+            .raw(&format!(
+                "POST /rpc HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: \
+                 application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                view.address,
+                body.len()
+            ))
+            .await;
+        assert!(answer.contains("-32601") && answer.contains("\"id\":7"), "{answer}");
+        for method in ["overview", "calls", "requests", "transactions", "series", "subscribe"] {
+            assert!(answer.contains(&format!("dappscope_{method}")), "{path}, {method}: {answer}");
+        }
+    }
+    let told = soon(view.subscribe(json!({ "kinds": ["nope"] }))).await.unwrap_err().to_string();
+    assert!(told.contains("call, request, transaction, block, host"), "{told}");
+}
+
+#[tokio::test]
 async fn the_readme_lists_the_parameters_of_every_method() {
     let readme = include_str!("../../README.md");
     let everywhere = ["last", "from_ms", "until_ms", "limit", "before"];
