@@ -127,7 +127,7 @@ pub struct SeriesQuery {
     pub key: Option<String>,
     pub range: Range,
     /// The most points wanted (the width of the chart in pixels, say); the store picks the finest
-    /// step that stays within it.
+    /// step that stays within it. One is for the whole range.
     pub points: usize,
 }
 

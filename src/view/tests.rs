@@ -346,6 +346,29 @@ async fn what_the_overview_counts_is_what_its_own_range_lists() {
 }
 
 #[tokio::test]
+async fn one_point_covers_the_range_and_no_more_across_midnight() {
+    const DAY: u64 = 86_400_000;
+    let mut view = Served::start(None).await;
+    let midnight = UnixMicros::now().0 / 1_000 / DAY * DAY;
+    for seconds in [400, 300, 20] {
+        let Sample::Call(late) = call("eth_call", Outcome::Success, 100) else { unreachable!() };
+        let at = UnixMicros((midnight - seconds * 1_000) * 1_000);
+        view.feed(&[Sample::Call(RpcCall { at, ..late })]);
+    }
+    let (from, until) = (midnight - 15 * 60_000 - 1_000, midnight + 5_000);
+    let now = UnixMicros::now().0 / 1_000;
+    let params = json!({ "from_ms": from, "until_ms": until, "points": 1 });
+    let series = view.ask("dappscope_series", params).await.unwrap();
+    let points = series["points"].as_array().unwrap();
+    assert_eq!(points.len(), 1, "{series:#}");
+    assert_eq!((&points[0]["count"], &points[0]["at_ms"]), (&json!(3), &series["from_ms"]));
+    let end = series["from_ms"].as_u64().unwrap() + series["step_ms"].as_u64().unwrap();
+    let told_until = series["until_ms"].as_u64().unwrap();
+    assert!((told_until..=told_until.max(now) + 10_000).contains(&end), "{series:#}");
+    assert!(series["step_ms"].as_u64().unwrap() <= 16 * 60_000, "{series:#}");
+}
+
+#[tokio::test]
 async fn gas_and_confirmation_are_told_to_the_unit() {
     let mut view = Served::start(None).await;
     let samples: Vec<_> = [(84_007, 4_001), (50_021, 9_973), (100_003, 2_003)]
@@ -406,6 +429,10 @@ async fn lists_are_filtered_and_read_page_by_page() {
     let failed = view.ask("dappscope_calls", json!({ "failed": true })).await.unwrap();
     assert_eq!(failed["calls"].as_array().unwrap().len(), 1);
     assert_eq!(failed["calls"][0]["error_code"], -32601);
+    assert_eq!(failed["calls"][0].get("http_status"), None, "told only where HTTP failed");
+    view.feed(&[call("eth_gasPrice", Outcome::Http(413), 50)]);
+    let told = view.ask("dappscope_calls", json!({ "method": "eth_gasPrice" })).await.unwrap();
+    assert_eq!(told["calls"][0]["http_status"], 413);
     let slow = view.ask("dappscope_calls", json!({ "at_least_ms": 24.5 })).await.unwrap();
     assert_eq!(slow["calls"].as_array().unwrap().len(), 1);
     let reverted =
