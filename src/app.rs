@@ -51,10 +51,9 @@ pub struct Addresses {
 impl Addresses {
     /// Tells people what to point where.
     fn announce(&self, config: &Config) {
-        let api = self.api.map(|api| api.to_string()).unwrap_or_default();
         tracing::info!(
             rpc = %self.rpc,
-            api,
+            api = self.api.map(tracing::field::display),
             page = %self.page,
             "listening; page and numbers: http://{}", self.page
         );

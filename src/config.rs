@@ -214,9 +214,7 @@ impl Config {
             }
             given.0.insert(key.path(), flag.place.to_owned());
         }
-        if mistakes.is_empty() {
-            config.check_rules(&given, &mut mistakes);
-        }
+        config.check_rules(&given, &mut mistakes);
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
     }
 
@@ -287,15 +285,26 @@ impl Config {
         }
     }
 
-    /// What no single key can tell.
+    /// What no single key can tell. A setting that could not be read is judged no further: in its
+    /// place stands a default that nobody chose.
     fn check_rules(&self, given: &Given, mistakes: &mut Vec<Mistake>) {
+        let unread: Vec<String> = mistakes.iter().map(|mistake| mistake.key.clone()).collect();
+        // Of a file that is not TOML nothing was read.
+        if unread.iter().any(String::is_empty) {
+            return;
+        }
+        let section =
+            |key: &str| key.split_once('.').map_or(key, |(section, _)| section).to_owned();
+        let read = |key: &&str| !unread.iter().any(|bad| bad == key || *bad == section(key));
         let mut listeners =
             vec![("rpc.listen", self.rpc.listen), ("page.listen", self.page.listen)];
         let mut upstreams = vec![("rpc.upstream", &self.rpc.upstream)];
-        if self.api.enabled {
+        if self.api.enabled && read(&"api.enabled") {
             listeners.push(("api.listen", self.api.listen));
             upstreams.push(("api.upstream", &self.api.upstream));
         }
+        listeners.retain(|(key, _)| read(key));
+        upstreams.retain(|(key, _)| read(key));
         for (i, (key, address)) in listeners.iter().enumerate() {
             for (other, taken) in &listeners[..i] {
                 if address == taken && address.port() != 0 {
@@ -317,7 +326,8 @@ impl Config {
                 }
             }
         }
-        if !self.page.listen.ip().is_loopback() && self.page.token.len() < 16 {
+        let open = !self.page.listen.ip().is_loopback() && self.page.token.len() < 16;
+        if open && read(&"page.listen") && read(&"page.token") {
             let key = if given.0.contains_key("page.token") { "page.token" } else { "page.listen" };
             mistakes.push(Mistake {
                 place: given.place(key).to_owned(),
@@ -422,6 +432,23 @@ mod tests {
             assert!(places.contains(&expected), "{expected:?} in {places:?}");
         }
         assert_eq!(places.len(), 4);
+    }
+
+    #[test]
+    fn rules_between_settings_are_told_together_with_mistakes_in_others() {
+        let keys = |text: &str| -> Vec<String> {
+            load(text).unwrap_err().0.into_iter().map(|mistake| mistake.key).collect()
+        };
+        let text = "[page]\nlisten = \"0.0.0.0:3001\"\ntokn = \"x\"\n[rpc]\nlisten = 7\n";
+        let told = keys(text);
+        for key in ["page.listen", "page.tokn", "rpc.listen"] {
+            assert!(told.iter().any(|it| it == key), "{key} in {told:?}");
+        }
+        assert_eq!(told.len(), 3, "{told:?}");
+        // What could not be read is not held against other settings by its default.
+        let text = "[page]\nlisten = \"0.0.0.0:3001\"\ntoken = 7\n\
+                    [api]\nlisten = \"x\"\nupstream = \"http://127.0.0.1:5001\"\n";
+        assert_eq!(keys(text), ["api.listen", "page.token"]);
     }
 
     #[test]

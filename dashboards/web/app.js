@@ -50,8 +50,8 @@ const named = (item) => (item.contract ? `${item.contract}.${item.function}` : N
 
 function cell(text, kind, title) {
   const td = document.createElement("td");
-  // A long name may break after a dot, a slash or an underscore before it breaks anywhere.
-  const parts = kind === "long" ? text.split(/(?<=[._/])/) : [text];
+  // A long name breaks after a dot, a slash or an underscore and before a capital, nowhere else.
+  const parts = kind === "long" ? text.split(/(?<=[._/])|(?<=[a-z0-9])(?=[A-Z])/) : [text];
   td.append(...parts.flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part])));
   if (kind) td.className = kind;
   if (title) td.title = title;
@@ -92,6 +92,12 @@ const outcome = (call) => {
   if (call.outcome === "http") return `✕ HTTP ${call.http_status}`;
   return call.failed ? `✕ ${call.outcome}` : call.outcome === "success" ? "✓" : call.outcome;
 };
+// As in the routes' table: what the client got wrong is no failure of the API.
+const broken = (r) => r.status >= 500 || r.status === 0 || ["upstream_gone", "unreachable", "timed_out"].includes(r.end);
+const answered = (r) => {
+  if (broken(r)) return cell(`✕ ${r.status || r.end}`, "bad");
+  return r.status < 400 ? cell(`✓ ${r.status}`, "good") : cell(`○ ${r.status}`);
+};
 const rows = {
   calls: (c) => [
     cell(time(c.at_ms)), cell(c.method), cell(named(c), "long"),
@@ -107,7 +113,7 @@ const rows = {
   ],
   requests: (r) => [
     cell(time(r.at_ms)), cell(r.method), cell(r.path, "long", `${r.route} (${r.path})`),
-    cell(`${r.status < 400 ? "✓" : "✕"} ${r.status}`, r.status < 400 ? "good" : "bad"),
+    answered(r),
     cell(micros(r.total_us), "n"), cell(micros(r.first_byte_us), "n"), cell(bytes(r.response_bytes), "n"),
   ],
 };
@@ -139,7 +145,7 @@ function showOverview(o) {
     ["Gas", count(o.gas.length ? o.gas.reduce((sum, g) => sum + g.sum_gas, 0) : null), "used by mined transactions"],
     ["Block", block ? count(block.number) : NONE, block ? `${time(block.at_ms)} · ${percent(block.gas_used / block.gas_limit)} full` : ""],
     ["Node", node ? (node.up ? "✓ up" : "✕ down") : NONE, node?.client ? `${client(node)} · chain ${node.chain_id ?? "?"}` : "not heard of yet", node?.client],
-    ["Monitor’s share p50", micros(monitor.overhead?.p50_us), monitor.overhead ? `p99 ${micros(monitor.overhead.p99_us)} · of a call’s time` : ""],
+    ["Time inside dappscope, median", micros(monitor.overhead?.p50_us), monitor.overhead ? `p99 ${micros(monitor.overhead.p99_us)} · of a call’s time` : ""],
     ["Samples lost", count(Object.values(monitor.dropped).reduce((a, b) => a + b, 0)), monitor.store.trouble ?? (monitor.store.recording ? "recording" : "not recording")],
   ]);
   const failed = (x) => cell(count(x.errors), x.errors ? "n bad" : "n");

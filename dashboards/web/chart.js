@@ -19,7 +19,9 @@ const Chart = (() => {
 
   function draw(into, series, label) {
     const WIDTH = Math.max(into.clientWidth, 200);
-    const { points, from_ms: from, until_ms: until, step_ms: step } = series;
+    const { points, until_ms: until, step_ms: step } = series;
+    // Before the first sample there is nothing to see.
+    const from = Math.max(series.from_ms, Math.min(points[0].at_ms, until - step));
     const top = above(Math.max(...points.map((point) => point.p99_us)));
     const x = (ms) => LEFT + ((ms - from) / (until - from)) * (WIDTH - LEFT - RIGHT);
     const y = (us) => TOP + (1 - us / top) * (HEIGHT - TOP - BOTTOM);

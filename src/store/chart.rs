@@ -37,8 +37,18 @@ impl Files {
             return Ok(Series { step: UNIT, points: Vec::new() });
         };
         let finest = if hours_only { LEVELS[HOURS] } else { 1 };
-        let step = step_of(units, query.points.clamp(1, MOST_POINTS), finest);
-        let level = LEVELS.iter().rposition(|width| step.is_multiple_of(*width)).unwrap_or(0);
+        let (step, level) = match query.points {
+            // One point is for the whole range, wherever that begins.
+            0 | 1 => (None, HOURS),
+            points => {
+                let step = step_of(units, points.min(MOST_POINTS), finest);
+                let level = LEVELS.iter().rposition(|width| step.is_multiple_of(*width));
+                (Some(step), level.unwrap_or(0))
+            }
+        };
+        let asked = query.range.in_whole_spans();
+        let whole = unit_of(asked.from.0);
+        let step_at = |unit: u32| step.map_or(whole, |step| unit / step * step);
         let mut steps: BTreeMap<u32, Rollup> = BTreeMap::new();
         self.each_file(units, |file, units| {
             // Locked before the transaction begins: see `DayFile::open_rollups`.
@@ -49,14 +59,14 @@ impl Files {
             };
             for (unit, rollups) in open.range(units.from..units.until) {
                 if let Some(rollup) = rollups.get(&id) {
-                    steps.entry(unit / step * step).or_default().merge(rollup);
+                    steps.entry(step_at(*unit)).or_default().merge(rollup);
                 }
             }
             drop(open);
             let closed = closed_of(file, &read)?;
             for (level, units) in plan(units, level, closed) {
                 each_row(&read, level, id, units, |unit, bytes| {
-                    Ok(steps.entry(unit / step * step).or_default().merge_encoded(bytes)?)
+                    Ok(steps.entry(step_at(unit)).or_default().merge_encoded(bytes)?)
                 })?;
             }
             Ok(())
@@ -69,6 +79,7 @@ impl Files {
                 summary: rollup.summary(),
             })
             .collect();
+        let step = step.unwrap_or_else(|| unit_of(asked.until.0).saturating_sub(whole));
         Ok(Series { step: UNIT * step, points })
     }
 
@@ -257,6 +268,6 @@ mod tests {
     fn a_week_in_six_hundred_points_has_steps_of_twenty_minutes() {
         let week = Units { from: 1_000_000, until: 1_000_000 + 7 * DAY_UNITS };
         assert_eq!(step_of(week, 600, 1), 120);
-        assert_eq!(step_of(week, 1, 1), 14 * DAY_UNITS);
+        assert_eq!(step_of(week, 2, 1), 5 * DAY_UNITS);
     }
 }

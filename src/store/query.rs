@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
 
+use super::rollup::UNIT_MICROS;
 use crate::model::{TransactionStatus, UnixMicros};
 
 /// A span of time; `from` belongs to it, `until` does not.
@@ -11,6 +12,16 @@ use crate::model::{TransactionStatus, UnixMicros};
 pub struct Range {
     pub from: UnixMicros,
     pub until: UnixMicros,
+}
+
+impl Range {
+    /// The whole spans of ten seconds that this range touches: what roll-ups answer for.
+    #[must_use]
+    pub const fn in_whole_spans(self) -> Self {
+        let from = self.from.0 / UNIT_MICROS * UNIT_MICROS;
+        let until = self.until.0.div_ceil(UNIT_MICROS).saturating_mul(UNIT_MICROS);
+        Self { from: UnixMicros(from), until: UnixMicros(until) }
+    }
 }
 
 /// A place in a list that is read newest first: everything before it is still to come.
@@ -116,7 +127,7 @@ pub struct SeriesQuery {
     pub key: Option<String>,
     pub range: Range,
     /// The most points wanted (the width of the chart in pixels, say); the store picks the finest
-    /// step that stays within it.
+    /// step that stays within it. One is for the whole range.
     pub points: usize,
 }
 

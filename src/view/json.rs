@@ -36,18 +36,12 @@ pub fn sample(sample: &Sample) -> Value {
 }
 
 pub fn call(call: &RpcCall) -> Value {
-    json!({
+    let mut value = json!({
         "at_ms": millis(call.at),
         "method": call.method,
         "transport": call.transport.as_str(),
         "outcome": outcome(call.outcome),
         "error_code": match call.outcome { Outcome::Error(code) => Some(code), _ => None },
-        "http_status": match call.outcome {
-            Outcome::Http(status) => Some(status),
-            // What the relay answers itself.
-            Outcome::Connect => Some(502),
-            _ => None,
-        },
         "failed": call.outcome.is_failure(),
         "connection": call.connection.0,
         "batch_index": call.batch.map(|place| place.index),
@@ -61,7 +55,15 @@ pub fn call(call: &RpcCall) -> Value {
         "function": call.target.map(|target| target.function),
         "transaction": call.transaction,
         "trace_id": trace_id(call.trace),
-    })
+    });
+    // Recorded only where it stands for the outcome: an answer's own status is not kept.
+    match call.outcome {
+        Outcome::Http(status) => value["http_status"] = status.into(),
+        // What the relay answers itself.
+        Outcome::Connect => value["http_status"] = 502.into(),
+        _ => {}
+    }
+    value
 }
 
 const fn outcome(outcome: Outcome) -> &'static str {

@@ -17,6 +17,7 @@ mod rpc;
 mod server;
 #[cfg(test)]
 mod tests;
+mod unknown;
 mod verdict;
 mod watched;
 

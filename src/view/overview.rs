@@ -45,7 +45,7 @@ pub fn read(
 ) -> Result<Stored, StoreError> {
     let whole = |measure| -> Result<Option<Summary>, StoreError> {
         let query = SeriesQuery { measure, key: None, range, points: 1 };
-        Ok(merged(store.series(&query)?.points.iter().map(|point| point.summary)))
+        Ok(store.series(&query)?.points.first().map(|point| point.summary))
     };
     let overhead = {
         let paging = Paging { limit: WEIGHED, before: None };
@@ -84,21 +84,6 @@ fn top(mut keys: Vec<(String, Summary)>) -> Vec<(String, Summary)> {
     keys
 }
 
-/// One summary of several. The store answers one point for a whole range, or two when the range
-/// crosses a step; then the percentiles are the larger ones, which errs on the side of caution.
-fn merged(summaries: impl Iterator<Item = Summary>) -> Option<Summary> {
-    summaries.filter(|summary| summary.count > 0).reduce(|a, b| Summary {
-        count: a.count + b.count,
-        errors: a.errors + b.errors,
-        sum: a.sum + b.sum,
-        min: a.min.min(b.min),
-        max: a.max.max(b.max),
-        p50: if a.count >= b.count { a.p50 } else { b.p50 },
-        p95: a.p95.max(b.p95),
-        p99: a.p99.max(b.p99),
-    })
-}
-
 /// What is known of this very moment.
 pub struct Moment<'a> {
     pub at: UnixMicros,
@@ -130,6 +115,7 @@ pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
         reverted: transactions.of(TransactionStatus::Reverted),
         rejected: transactions.of(TransactionStatus::Rejected),
         lost: transactions.of(TransactionStatus::Lost),
+        commonest_reason: transactions.reasons(1).first().map(|(reason, _)| *reason),
         now,
         dropped,
         health,

@@ -17,9 +17,10 @@ use super::json as as_json;
 use super::live::Follower;
 use super::overview;
 use super::params::{Fields, invalid, write_cursor};
+use super::unknown::UNKNOWN;
 use crate::model::{SampleKind, TransactionStatus, UnixMicros};
 use crate::store::{
-    CallFilter, Measure, Page, RequestFilter, SeriesQuery, Store, TransactionFilter,
+    CallFilter, Measure, Page, Range, RequestFilter, SeriesQuery, Store, TransactionFilter,
 };
 
 /// Samples in one notification: as many calls as are passed on between two of them.
@@ -89,13 +90,19 @@ pub fn methods(
             }
         }
     }
+    let mut names: Vec<_> = module.method_names().collect();
+    names.sort_unstable();
+    let words = format!("there is no such method; there are {}", names.join(", "));
+    module.register_method(UNKNOWN, move |_, _, _| -> Answer {
+        Err(ErrorObjectOwned::owned(METHOD_NOT_FOUND_CODE, words.clone(), None::<()>))
+    })?;
     Ok(module)
 }
 
 async fn overview(params: &Params<'_>, state: &State) -> Answer {
     let at = UnixMicros::now();
     let mut fields = Fields::of(params)?;
-    let range = fields.range(at)?;
+    let range = counted(fields.range(at)?, at);
     fields.finish()?;
     let began = state.began;
     let stored = state.archive.read(move |store| overview::read(store, range, began, at)).await?;
@@ -171,8 +178,9 @@ async fn transactions(params: &Params<'_>, state: &State) -> Answer {
 
 async fn series(params: &Params<'_>, state: &State) -> Answer {
     let measures = Measure::ALL.map(|measure| (measure.as_str(), measure));
+    let now = UnixMicros::now();
     let mut fields = Fields::of(params)?;
-    let range = fields.range(UnixMicros::now())?;
+    let range = counted(fields.range(now)?, now);
     let measure = fields.choice("measure", &measures)?.unwrap_or(Measure::CallDuration);
     let key = fields.text("key")?;
     let points = fields.number("points", 1..=HIGHEST_POINTS, "240")?.unwrap_or(USUAL_POINTS);
@@ -185,6 +193,14 @@ async fn series(params: &Params<'_>, state: &State) -> Answer {
     value["from_ms"] = as_json::millis(range.from).into();
     value["until_ms"] = as_json::millis(range.until).into();
     Ok(value)
+}
+
+/// The range that roll-ups count for an asked one: whole spans of ten seconds, as far as they are
+/// past. Up to the end of this millisecond, so that the told milliseconds hold all that was counted.
+fn counted(asked: Range, now: UnixMicros) -> Range {
+    let whole = asked.in_whole_spans();
+    let past = UnixMicros((now.0 / 1_000 + 1) * 1_000);
+    Range { until: whole.until.min(past).max(whole.from), ..whole }
 }
 
 const fn unit(measure: Measure) -> &'static str {

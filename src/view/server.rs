@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use jsonrpsee::core::middleware::RpcServiceBuilder;
 use jsonrpsee::server::{
     BatchRequestConfig, HttpBody, Methods, Server, ServerConfig, StopHandle, TowerServiceBuilder,
     stop_channel, ws,
@@ -23,6 +24,7 @@ use tower::Service as _;
 use super::access::{Access, Entrance, Refused};
 use super::live::Reach;
 use super::page::{ASSETS, Asset, protect};
+use super::unknown::Known;
 use super::verdict::in_words as time_in_words;
 use super::{State, ViewError, rpc};
 use crate::metrics;
@@ -213,7 +215,11 @@ async fn call(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Http
         false if request.method() == Method::POST => &shared.plain,
         false => return not_allowed("POST, or GET to open a WebSocket"),
     };
-    let mut service = shared.rpc.clone().build(methods.clone(), shared.stop.clone());
+    let known = methods.clone();
+    let middleware =
+        RpcServiceBuilder::new().layer_fn(move |inner| Known { methods: known.clone(), inner });
+    let builder = shared.rpc.clone().set_rpc_middleware(middleware);
+    let mut service = builder.build(methods.clone(), shared.stop.clone());
     match service.call(request).await {
         Ok(response) => response,
         Err(error) => in_words(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),

@@ -309,6 +309,71 @@ async fn a_rate_counts_the_time_before_the_start_from_the_ranges_first_sample() 
 }
 
 #[tokio::test]
+async fn what_the_overview_counts_is_what_its_own_range_lists() {
+    let mut view = Served::start(None).await;
+    let now = UnixMicros::now().0;
+    // Three a second for six minutes, so that every range cuts through a span of ten seconds.
+    let calls: Vec<_> = (0..1_080)
+        .map(|i| match call("eth_call", Outcome::Success, 100) {
+            Sample::Call(call) => {
+                Sample::Call(RpcCall { at: UnixMicros(now - i * 333_333), ..call })
+            }
+            other => other,
+        })
+        .collect();
+    view.feed(&calls);
+    for last in ["10s", "30s", "1m", "5m"] {
+        let told = view.ask("dappscope_overview", json!({ "last": last })).await.unwrap();
+        let (from, until) = (&told["from_ms"], &told["until_ms"]);
+        let mut listed = 0;
+        let mut before = Value::Null;
+        loop {
+            let params =
+                json!({ "from_ms": from, "until_ms": until, "limit": 1_000, "before": before });
+            let page = view.ask("dappscope_calls", params).await.unwrap();
+            listed += page["calls"].as_array().unwrap().len();
+            before = page["next"].clone();
+            if before.is_null() {
+                break;
+            }
+        }
+        assert_eq!(told["calls"]["count"], listed, "{last}");
+        assert!(until.as_u64().unwrap() <= UnixMicros::now().0 / 1_000 + 1, "{last}: {until}");
+        let span = until.as_f64().unwrap() - from.as_f64().unwrap();
+        assert!((span - told["watched_ms"].as_f64().unwrap()).abs() < 2.0, "{last}: {told:#}");
+        let rate = told["calls"]["per_second"].as_f64().unwrap();
+        assert!((2.8..3.2).contains(&rate), "{last}: {rate} a second");
+        let params = json!({ "last": last, "points": 1 });
+        let series = view.ask("dappscope_series", params).await.unwrap();
+        assert!(series["from_ms"].as_u64() >= from.as_u64(), "{last}");
+        assert_eq!(series["from_ms"].as_u64().unwrap() % 10_000, 0, "{last}");
+    }
+}
+
+#[tokio::test]
+async fn one_point_covers_the_range_and_no_more_across_midnight() {
+    const DAY: u64 = 86_400_000;
+    let mut view = Served::start(None).await;
+    let midnight = UnixMicros::now().0 / 1_000 / DAY * DAY;
+    for seconds in [400, 300, 20] {
+        let Sample::Call(late) = call("eth_call", Outcome::Success, 100) else { unreachable!() };
+        let at = UnixMicros((midnight - seconds * 1_000) * 1_000);
+        view.feed(&[Sample::Call(RpcCall { at, ..late })]);
+    }
+    let (from, until) = (midnight - 15 * 60_000 - 1_000, midnight + 5_000);
+    let now = UnixMicros::now().0 / 1_000;
+    let params = json!({ "from_ms": from, "until_ms": until, "points": 1 });
+    let series = view.ask("dappscope_series", params).await.unwrap();
+    let points = series["points"].as_array().unwrap();
+    assert_eq!(points.len(), 1, "{series:#}");
+    assert_eq!((&points[0]["count"], &points[0]["at_ms"]), (&json!(3), &series["from_ms"]));
+    let end = series["from_ms"].as_u64().unwrap() + series["step_ms"].as_u64().unwrap();
+    let told_until = series["until_ms"].as_u64().unwrap();
+    assert!((told_until..=told_until.max(now) + 10_000).contains(&end), "{series:#}");
+    assert!(series["step_ms"].as_u64().unwrap() <= 16 * 60_000, "{series:#}");
+}
+
+#[tokio::test]
 async fn gas_and_confirmation_are_told_to_the_unit() {
     let mut view = Served::start(None).await;
     let samples: Vec<_> = [(84_007, 4_001), (50_021, 9_973), (100_003, 2_003)]
@@ -369,6 +434,10 @@ async fn lists_are_filtered_and_read_page_by_page() {
     let failed = view.ask("dappscope_calls", json!({ "failed": true })).await.unwrap();
     assert_eq!(failed["calls"].as_array().unwrap().len(), 1);
     assert_eq!(failed["calls"][0]["error_code"], -32601);
+    assert_eq!(failed["calls"][0].get("http_status"), None, "told only where HTTP failed");
+    view.feed(&[call("eth_gasPrice", Outcome::Http(413), 50)]);
+    let told = view.ask("dappscope_calls", json!({ "method": "eth_gasPrice" })).await.unwrap();
+    assert_eq!(told["calls"][0]["http_status"], 413);
     let slow = view.ask("dappscope_calls", json!({ "at_least_ms": 24.5 })).await.unwrap();
     assert_eq!(slow["calls"].as_array().unwrap().len(), 1);
     let reverted =
@@ -469,6 +538,29 @@ async fn the_health_check_tells_which_upstream_does_not_answer() {
         head: Head::default(),
     });
     assert_eq!(told(&view).await.1["rpc_upstream"], "answers");
+}
+
+#[tokio::test]
+async fn an_unknown_method_is_answered_with_those_that_there_are() {
+    let view = Served::start(None).await;
+    for path in ["alone", "batch"] {
+        let call = r#"{"jsonrpc":"2.0","id":7,"method":"dappscope_nope"}"#;
+        let body = if path == "batch" { format!("[{call}]") } else { call.to_owned() };
+        let answer = view
+            .raw(&format!(
+                "POST /rpc HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: \
+                 application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                view.address,
+                body.len()
+            ))
+            .await;
+        assert!(answer.contains("-32601") && answer.contains("\"id\":7"), "{answer}");
+        for method in ["overview", "calls", "requests", "transactions", "series", "subscribe"] {
+            assert!(answer.contains(&format!("dappscope_{method}")), "{path}, {method}: {answer}");
+        }
+    }
+    let told = soon(view.subscribe(json!({ "kinds": ["nope"] }))).await.unwrap_err().to_string();
+    assert!(told.contains("call, request, transaction, block, host"), "{told}");
 }
 
 #[tokio::test]

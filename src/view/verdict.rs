@@ -11,6 +11,8 @@ use crate::store::Summary;
 
 /// Fewer than these are too few to call a share of them high.
 const ENOUGH: u64 = 20;
+/// The same of transactions, which a person sends one by one.
+const ENOUGH_TRANSACTIONS: u64 = 10;
 /// A transaction pending for longer is stuck.
 const STUCK: Duration = Duration::from_secs(60);
 
@@ -45,6 +47,8 @@ pub struct Facts<'a> {
     pub reverted: u64,
     pub rejected: u64,
     pub lost: u64,
+    /// Of reverts and rejections.
+    pub commonest_reason: Option<&'a str>,
     pub now: &'a Now,
     /// Samples lost since the start.
     pub dropped: u64,
@@ -85,7 +89,7 @@ pub fn verdict(facts: &Facts<'_>) -> Verdict {
     if facts.dropped > 0 {
         let words = format!(
             "{} samples were lost since the start, so the numbers are too low",
-            facts.dropped
+            grouped(facts.dropped)
         );
         found.push((Level::Warning, words));
     }
@@ -114,13 +118,13 @@ fn reachability(facts: &Facts<'_>, found: &mut Vec<(Level, String)>) {
     if let Some(waiting) = facts.now.oldest_pending.filter(|waiting| *waiting > STUCK) {
         let words = format!(
             "{} transactions are pending, the oldest for {}",
-            facts.now.pending,
+            grouped(facts.now.pending),
             in_words(waiting.as_secs_f64())
         );
         found.push((Level::Warning, words));
     }
     if facts.lost > 0 {
-        let words = format!("{} transactions never got a receipt", facts.lost);
+        let words = format!("{} transactions never got a receipt", grouped(facts.lost));
         found.push((Level::Warning, words));
     }
 }
@@ -130,7 +134,7 @@ fn shares(facts: &Facts<'_>, found: &mut Vec<(Level, String)>) {
         && count >= ENOUGH
         && errors * 20 > count
     {
-        let words = format!("{} of {count} RPC calls failed", percent(errors, count));
+        let words = format!("{} of {} RPC calls failed", percent(errors, count), grouped(count));
         found.push((Level::Warning, words));
     }
     if let Some(Summary { count, errors, .. }) = facts.requests
@@ -138,14 +142,20 @@ fn shares(facts: &Facts<'_>, found: &mut Vec<(Level, String)>) {
         && errors * 100 > count
     {
         let level = if errors * 4 > count { Level::Critical } else { Level::Warning };
-        let words = format!("{} of {count} API requests failed", percent(errors, count));
+        let words = format!("{} of {} API requests failed", percent(errors, count), grouped(count));
         found.push((level, words));
     }
     let unhappy = facts.reverted + facts.rejected;
     let all = facts.succeeded + unhappy;
-    if all >= ENOUGH && unhappy * 10 > all {
-        let words =
-            format!("{} of {all} transactions were reverted or rejected", percent(unhappy, all));
+    if all >= ENOUGH_TRANSACTIONS && unhappy * 10 > all {
+        let mut words = format!(
+            "{} of {} transactions were reverted or rejected",
+            percent(unhappy, all),
+            grouped(all)
+        );
+        if let Some(reason) = facts.commonest_reason {
+            words.push_str(&format!(", most often for {reason:?}"));
+        }
         found.push((Level::Warning, words));
     }
 }
@@ -154,14 +164,16 @@ fn passed(facts: &Facts<'_>) -> Vec<String> {
     let mut passed = Vec::new();
     if let Some(Summary { count, errors, p95, .. }) = facts.calls {
         passed.push(format!(
-            "{count} RPC calls, {} failed, 95 % within {}",
+            "{} RPC calls, {} failed, 95 % within {}",
+            grouped(count),
             percent(errors, count),
             micros_in_words(p95)
         ));
     }
     if let Some(Summary { count, errors, p95, .. }) = facts.requests {
         passed.push(format!(
-            "{count} API requests, {} failed, 95 % within {}",
+            "{} API requests, {} failed, 95 % within {}",
+            grouped(count),
             percent(errors, count),
             micros_in_words(p95)
         ));
@@ -169,9 +181,26 @@ fn passed(facts: &Facts<'_>) -> Vec<String> {
     let mined = facts.succeeded + facts.reverted;
     if mined + facts.rejected > 0 {
         let unhappy = facts.reverted + facts.rejected;
-        passed.push(format!("{mined} transactions mined, {unhappy} reverted or rejected"));
+        passed.push(format!(
+            "{} transactions mined, {} reverted or rejected",
+            grouped(mined),
+            grouped(unhappy)
+        ));
     }
     passed
+}
+
+/// A count as the page writes it: `21,505`.
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// A time in words: `95 s`, `12 min`, `3 h`, `4 days`.
@@ -220,6 +249,7 @@ mod tests {
             reverted: 0,
             rejected: 0,
             lost: 0,
+            commonest_reason: None,
             now,
             dropped: 0,
             health: &RECORDING,
@@ -232,7 +262,7 @@ mod tests {
         let now = Now::default();
         let verdict = verdict(&facts(&now));
         assert_eq!(verdict.level, Level::Ok);
-        assert_eq!(verdict.text(), "All well: 1000 RPC calls, 0.2 % failed, 95 % within 4.1 ms.");
+        assert_eq!(verdict.text(), "All well: 1,000 RPC calls, 0.2 % failed, 95 % within 4.1 ms.");
     }
 
     #[test]
@@ -253,7 +283,7 @@ mod tests {
         let verdict = verdict(&Facts { calls: Some(failing), dropped: 3, ..facts(&now) });
         assert_eq!(verdict.level, Level::Critical);
         assert_eq!(verdict.reasons[0], "the node does not answer");
-        assert_eq!(verdict.reasons[1], "10.0 % of 1000 RPC calls failed");
+        assert_eq!(verdict.reasons[1], "10.0 % of 1,000 RPC calls failed");
         assert_eq!(verdict.reasons.len(), 3);
     }
 
@@ -263,6 +293,30 @@ mod tests {
         let full = Health { recording: false, trouble: Some("disk full".to_owned()), bytes: 0 };
         let verdict = verdict(&Facts { health: &full, ..facts(&now) });
         assert_eq!(verdict.reasons, ["nothing is being recorded: disk full"]);
+    }
+
+    #[test]
+    fn many_reverts_are_told_with_their_commonest_reason() {
+        let now = Now::default();
+        let commonest_reason = Some("NotForSale");
+        let many = Facts { succeeded: 13, reverted: 7, commonest_reason, ..facts(&now) };
+        assert_eq!(
+            verdict(&many).text(),
+            "Look at this: 35.0 % of 20 transactions were reverted or rejected, most often for \
+             \"NotForSale\"."
+        );
+        let few = Facts { succeeded: 8, reverted: 2, ..facts(&now) };
+        assert_eq!(verdict(&few).level, Level::Warning);
+        let fewer = Facts { succeeded: 6, reverted: 3, ..facts(&now) };
+        assert_eq!(verdict(&fewer).level, Level::Ok);
+        let seldom = Facts { succeeded: 900, reverted: 60, ..facts(&now) };
+        assert_eq!(verdict(&seldom).level, Level::Ok);
+    }
+
+    #[test]
+    fn counts_are_written_as_the_page_writes_them() {
+        let written = [0, 999, 1_000, 21_505, 1_234_567].map(grouped);
+        assert_eq!(written, ["0", "999", "1,000", "21,505", "1,234,567"]);
     }
 
     #[test]
