@@ -30,13 +30,12 @@ pub(super) const MOST_OF_ALL: usize = 100_000;
 /// The most bytes of input that waiting sends hold together. Beyond that a send is recorded as a call
 /// alone, and its transaction is known from its block only.
 const MOST_INPUT: usize = 64 << 20;
-/// The most connections that are known. Each leaves when it closes, unless the queue was full then.
-const MOST_CONNECTIONS: usize = 50_000;
 /// The most subscriptions that are known by kind on one connection; others are `_OTHER`.
 const MOST_SUBSCRIPTIONS: usize = 1_000;
 
 #[derive(Default)]
 pub(super) struct Sockets {
+    /// Each leaves when it closes, which the queue never drops.
     open: HashMap<ConnectionId, Socket>,
     /// Requests waiting on all connections.
     waiting: usize,
@@ -146,7 +145,6 @@ impl Sockets {
             asked.forget_submission();
         }
         self.input += asked.input_bytes();
-        self.make_room(desk, message);
         let params = request.params.unwrap_or_default();
         let socket = self.open.entry(message.connection).or_default();
         let mut subscription = OTHER;
@@ -178,18 +176,6 @@ impl Sockets {
         }
         if self.waiting > MOST_OF_ALL {
             self.thin_out(desk, None, MOST_OF_ALL, message.written);
-        }
-    }
-
-    /// Forgets the oldest tenth of the connections, when a new one does not fit.
-    fn make_room(&mut self, desk: &mut Desk, message: &SocketMessage) {
-        if self.open.len() < MOST_CONNECTIONS || self.open.contains_key(&message.connection) {
-            return;
-        }
-        let mut connections: Vec<_> = self.open.keys().copied().collect();
-        connections.sort_unstable();
-        for connection in connections.into_iter().take(MOST_CONNECTIONS / 10) {
-            self.forget(desk, connection, message.written, Outcome::Unanswered);
         }
     }
 
