@@ -154,6 +154,10 @@ impl Sockets {
             Shape::Batch { items, size } if items.iter().any(Envelope::has_method) => {
                 desk.outbox.event(&Event::BatchSize(size));
                 for (request, index) in items.iter().zip(0..) {
+                    if !request.is_request() {
+                        desk.outbox.event(&Event::ParseFailure("batch_item"));
+                        continue;
+                    }
                     let place = Some(BatchPlace { index, size });
                     self.asked(desk, message, request, place, false);
                 }
