@@ -685,6 +685,25 @@ fn shutdown_lets_what_is_under_way_finish_and_closes_what_is_idle() {
 }
 
 #[test]
+fn shutdown_does_not_wait_for_the_rest_of_a_head() {
+    for guarded in [false, true] {
+        let (address, upstream) = one_connection();
+        let mut relay = if guarded { Running::guarded(address) } else { Running::new(address) };
+        let mut client = relay.connect();
+        client.write_all(&[CALL, b"POST / HTTP/1.1\r\nHo"].concat()).unwrap();
+        let mut upstream = upstream.join().unwrap();
+        read_exactly(&mut upstream, CALL.len());
+        upstream.write_all(ANSWER).unwrap();
+        read_exactly(&mut client, ANSWER.len());
+        let start = Instant::now();
+        relay.signal_shutdown();
+        assert_eq!(read_all(&mut client), b"");
+        relay.join();
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+}
+
+#[test]
 fn shutdown_is_bounded_by_the_drain_time() {
     let (address, upstream) = one_connection();
     let mut settings = RelaySettings::new(address.to_string());

@@ -20,6 +20,8 @@ const PASSED_OVER: [&str; 4] = ["build-info", "cache", "node_modules", ".git"];
 const DEEPEST: usize = 24;
 /// Files that are looked at in one scan.
 const MOST_FILES: usize = 50_000;
+/// Folders that are looked into below each one that was named.
+const MOST_FOLDERS: usize = 20_000;
 
 /// Why a file or folder gave no artifact.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,11 @@ pub enum LoadError {
     Artifact(#[from] ArtifactError),
     #[error("more than {MOST_FILES} files here: the others are not looked at")]
     TooManyFiles,
+    #[error(
+        "more than {MOST_FOLDERS} folders here: the others are not looked into; name the folder that \
+         the compiler writes to"
+    )]
+    TooManyFolders,
 }
 
 /// Something a person should know of.
@@ -73,12 +80,12 @@ impl ArtifactWatcher {
         Self { folders, read: HashMap::new(), warned: HashSet::new() }
     }
 
-    /// Reads what is new since the last scan. Blocks on the disk.
-    pub fn scan(&mut self) -> Scan {
+    /// Reads what is new since the last scan, as long as nobody `stopped` it. Blocks on the disk.
+    pub fn scan(&mut self, stopped: impl Fn() -> bool) -> Scan {
         let mut scan = Scan::default();
         let mut files = Vec::new();
         for folder in &self.folders {
-            match walk(folder, &mut files) {
+            match walk(folder, &mut files, &stopped) {
                 Ok(()) => drop(self.warned.remove(folder)),
                 Err(cause) => {
                     if self.warned.insert(folder.clone()) {
@@ -91,6 +98,9 @@ impl ArtifactWatcher {
         files.dedup_by(|a, b| a.0 == b.0);
         let mut read = HashMap::with_capacity(files.len());
         for (path, looks) in files {
+            if stopped() {
+                break;
+            }
             // Files may be gone by now: `read` holds those of this scan only.
             if self.read.get(&path) != Some(&looks) {
                 match load(&path) {
@@ -116,8 +126,9 @@ pub async fn follow_artifacts(
 ) {
     let mut watcher = ArtifactWatcher::new(folders);
     loop {
+        let stopping = shutdown.clone();
         let scanned = tokio::task::spawn_blocking(move || {
-            let scan = watcher.scan();
+            let scan = watcher.scan(|| *stopping.borrow());
             (watcher, scan)
         });
         let Ok((back, scan)) = scanned.await else {
@@ -146,20 +157,32 @@ pub async fn follow_artifacts(
     }
 }
 
-/// Lists the JSON files below `folder` that may be artifacts.
-fn walk(folder: &Path, files: &mut Vec<(PathBuf, Looks)>) -> Result<(), LoadError> {
+/// Lists the JSON files below `folder` that may be artifacts. Links are followed to what is below it
+/// too, and not out of it: there may be a whole disk.
+fn walk(
+    folder: &Path,
+    files: &mut Vec<(PathBuf, Looks)>,
+    stopped: impl Fn() -> bool,
+) -> Result<(), LoadError> {
+    let root = fs::canonicalize(folder).map_err(LoadError::Folder)?;
     // Real paths, so that a link that leads back up is met once.
     let mut visited = HashSet::new();
     let mut ahead = vec![(folder.to_path_buf(), 0)];
     let first = fs::read_dir(folder).map_err(LoadError::Folder)?;
     drop(first);
     while let Some((folder, depth)) = ahead.pop() {
-        let fresh = fs::canonicalize(&folder).is_ok_and(|real| visited.insert(real));
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
-        if !fresh {
+        let Ok(real) = fs::canonicalize(&folder) else { continue };
+        if !real.starts_with(&root) || !visited.insert(real) {
             continue;
         }
+        if visited.len() > MOST_FOLDERS {
+            return Err(LoadError::TooManyFolders);
+        }
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
         for entry in entries.flatten() {
+            if stopped() {
+                return Ok(());
+            }
             let path = entry.path();
             // Follows links.
             let Ok(metadata) = fs::metadata(&path) else { continue };
@@ -240,7 +263,7 @@ mod tests {
         write(folder, "cache/solidity-files-cache.json", "{");
         write(folder, "tsconfig.json", "{\"compilerOptions\":{}}");
         write(folder, "readme.md", "no JSON");
-        let scan = ArtifactWatcher::new(vec![folder.to_path_buf()]).scan();
+        let scan = ArtifactWatcher::new(vec![folder.to_path_buf()]).scan(|| false);
         assert_eq!(names(&scan), ["MarketNFT"]);
         assert_eq!(warnings(&scan), [""; 0]);
     }
@@ -254,17 +277,17 @@ mod tests {
         File::create(folder.join("Huge.json")).unwrap().set_len(50 << 20).unwrap();
         write(folder, "Wrong.json", r#"{"abi":[],"bytecode":"0xzz"}"#);
         let mut watcher = ArtifactWatcher::new(vec![folder.to_path_buf()]);
-        let scan = watcher.scan();
+        let scan = watcher.scan(|| false);
         assert_eq!(names(&scan), ["MarketNFT"]);
         let told = warnings(&scan);
         assert_eq!(told.len(), 3, "{told:?}");
         assert!(told[0].starts_with("Cut.json: expected a Hardhat or Foundry artifact: EOF"));
         assert!(told[1].starts_with("Huge.json: expected an artifact of at most 16777216 bytes"));
         assert!(told[2].starts_with("Wrong.json: expected hex in `bytecode`"));
-        let again = watcher.scan();
+        let again = watcher.scan(|| false);
         assert!(again.artifacts.is_empty() && again.warnings.is_empty());
         fs::write(cut, NFT).unwrap();
-        let healed = watcher.scan();
+        let healed = watcher.scan(|| false);
         assert_eq!((names(&healed).len(), healed.warnings.len()), (1, 0));
     }
 
@@ -273,14 +296,14 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("artifacts");
         let mut watcher = ArtifactWatcher::new(vec![folder.clone()]);
-        assert!(warnings(&watcher.scan())[0].starts_with("artifacts: expected a folder"));
-        assert!(watcher.scan().warnings.is_empty());
+        assert!(warnings(&watcher.scan(|| false))[0].starts_with("artifacts: expected a folder"));
+        assert!(watcher.scan(|| false).warnings.is_empty());
         write(&folder, "A.json", NFT);
-        assert_eq!(names(&watcher.scan()), ["MarketNFT"]);
+        assert_eq!(names(&watcher.scan(|| false)), ["MarketNFT"]);
         fs::remove_dir_all(&folder).unwrap();
-        assert_eq!(watcher.scan().warnings.len(), 1, "gone again");
+        assert_eq!(watcher.scan(|| false).warnings.len(), 1, "gone again");
         write(&folder, "A.json", NFT);
-        assert_eq!(names(&watcher.scan()), ["MarketNFT"], "compiled anew");
+        assert_eq!(names(&watcher.scan(|| false)), ["MarketNFT"], "compiled anew");
     }
 
     #[cfg(unix)]
@@ -293,9 +316,27 @@ mod tests {
         std::os::unix::fs::symlink(folder.join("a"), folder.join("b")).unwrap();
         std::os::unix::fs::symlink(folder.join("nowhere"), folder.join("Gone.json")).unwrap();
         std::os::unix::fs::symlink("/dev/zero", folder.join("Zero.json")).unwrap();
-        let scan = ArtifactWatcher::new(vec![folder.to_path_buf()]).scan();
+        let scan = ArtifactWatcher::new(vec![folder.to_path_buf()]).scan(|| false);
         assert_eq!(names(&scan), ["MarketNFT"]);
         assert!(scan.warnings.is_empty());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_out_of_the_folder_is_not_followed_and_a_stopped_scan_ends() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let folder = folder.path();
+        write(folder, "a/A.json", NFT);
+        write(elsewhere.path(), "deep/B.json", NFT);
+        std::os::unix::fs::symlink(elsewhere.path(), folder.join("out")).unwrap();
+        std::os::unix::fs::symlink("/", folder.join("root")).unwrap();
+        let mut watcher = ArtifactWatcher::new(vec![folder.to_path_buf()]);
+        assert!(watcher.scan(|| true).artifacts.is_empty());
+        let scan = watcher.scan(|| false);
+        assert_eq!((names(&scan), scan.warnings.len()), (vec!["MarketNFT"], 0));
+        // A folder that is named may be a link itself.
+        let link = folder.join("out");
+        assert_eq!(names(&ArtifactWatcher::new(vec![link]).scan(|| false)), ["MarketNFT"]);
     }
 
     #[tokio::test]

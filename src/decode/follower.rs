@@ -59,7 +59,7 @@ impl Follower {
         }
     }
 
-    /// Whether the connection could be closed now without cutting anything off.
+    /// Whether the connection could be closed now without cutting anything off but a part of a head.
     pub fn is_idle(&self) -> bool {
         matches!(self.mode, Mode::Http) && self.conversation.is_idle()
     }

@@ -98,6 +98,12 @@ impl<'a> Envelope<'a> {
         self.method.is_some()
     }
 
+    /// Whether it asks for something, however badly. Nodes answer an item of a batch that does not,
+    /// such as a number, with an error whose id is `null`.
+    pub const fn is_request(&self) -> bool {
+        self.method.is_some() || self.id.is_some()
+    }
+
     /// The id; none for a notification.
     pub fn id(&self) -> Option<Id> {
         self.id.map(Id::of)

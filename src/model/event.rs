@@ -92,7 +92,14 @@ impl Event {
         ["newHeads", "logs", "newPendingTransactions", "syncing", super::label::OTHER];
 
     /// Every value of [`Event::ParseFailure`].
+    /// `batch_item` is an item that is no request, of a batch that holds some;
     /// `panicked` is a fault of the recorder, never of what it read.
-    pub const PARSE_FAILURES: [&'static str; 5] =
-        ["rpc_request", "rpc_response", "socket_request", "socket_response", "panicked"];
+    pub const PARSE_FAILURES: [&'static str; 6] = [
+        "rpc_request",
+        "rpc_response",
+        "socket_request",
+        "socket_response",
+        "batch_item",
+        "panicked",
+    ];
 }

@@ -3,9 +3,14 @@
 //! Observers never wait: when the queue is full, in entries or in captured bytes, the observation is
 //! dropped and counted. Nobody is woken: the recorder looks every few milliseconds, because waking a
 //! thread for each exchange would cost the proxies more than all the rest of the recording.
+//!
+//! What begins or ends a state that the recorder keeps, as the end of a connection does, is never
+//! dropped: nothing that comes later could put it right. When the queue is full it waits beside it,
+//! until what was told before it is taken. That is a few small entries for each connection.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_queue::ArrayQueue;
 
@@ -29,6 +34,17 @@ pub enum Observation {
 }
 
 impl Observation {
+    /// Whether it changes a state that lasts, so that losing it would leave the state wrong for good.
+    const fn is_lasting(&self) -> bool {
+        match self {
+            // One for each request: it is counted only.
+            Self::Connection(_, _, ConnectionEvent::Refused { .. }) => false,
+            Self::Connection(..) => true,
+            Self::Chain(event) => !matches!(event, ChainEvent::Block(_)),
+            Self::Exchange(_) | Self::Socket(_) | Self::Request(_) | Self::Host(_) => false,
+        }
+    }
+
     /// Bytes on the heap that grow with what outsiders send.
     fn weight(&self) -> usize {
         match self {
@@ -48,9 +64,19 @@ impl Observation {
 /// The queue's end for the recorder.
 pub struct Queue {
     ring: ArrayQueue<Observation>,
+    beside: Mutex<Beside>,
     weight: AtomicUsize,
     heaviest: usize,
     tally: Arc<Tally>,
+}
+
+/// What did not fit and must not be lost.
+#[derive(Default)]
+struct Beside {
+    /// Observations taken from the ring so far.
+    taken: usize,
+    /// Each with how many must have been taken before it.
+    lasting: VecDeque<(usize, Observation)>,
 }
 
 impl Queue {
@@ -58,6 +84,7 @@ impl Queue {
     pub fn new(entries: usize, bytes: usize, tally: Arc<Tally>) -> Arc<Self> {
         Arc::new(Self {
             ring: ArrayQueue::new(entries.max(1)),
+            beside: Mutex::default(),
             weight: AtomicUsize::new(0),
             heaviest: bytes,
             tally,
@@ -66,17 +93,27 @@ impl Queue {
 
     /// The oldest observation.
     pub fn take(&self) -> Option<Observation> {
-        let observation = self.ring.pop()?;
+        let mut beside = self.beside();
+        let observation = if beside.lasting.front().is_some_and(|(due, _)| *due <= beside.taken) {
+            None
+        } else {
+            self.ring.pop()
+        };
+        let Some(observation) = observation else {
+            return beside.lasting.pop_front().map(|(_, observation)| observation);
+        };
+        beside.taken += 1;
+        drop(beside);
         self.weight.fetch_sub(observation.weight(), Relaxed);
         Some(observation)
     }
 
-    /// Observations waiting.
+    /// Observations waiting; more than fit while some wait beside the queue.
     pub fn depth(&self) -> usize {
-        self.ring.len()
+        self.ring.len() + self.beside().lasting.len()
     }
 
-    /// Observations that fit.
+    /// Observations that fit, not counting those that may wait beside the queue.
     pub fn capacity(&self) -> usize {
         self.ring.capacity()
     }
@@ -85,10 +122,22 @@ impl Queue {
         let weight = observation.weight();
         let before = self.weight.fetch_add(weight, Relaxed);
         let too_heavy = weight > 0 && before + weight > self.heaviest;
-        if too_heavy || self.ring.push(observation).is_err() {
-            self.weight.fetch_sub(weight, Relaxed);
+        let refused = if too_heavy { Some(observation) } else { self.ring.push(observation).err() };
+        let Some(observation) = refused else { return };
+        self.weight.fetch_sub(weight, Relaxed);
+        if observation.is_lasting() {
+            let mut beside = self.beside();
+            // All that its observer told before is among the ring's next ones.
+            let due = beside.taken + self.ring.capacity();
+            beside.lasting.push_back((due, observation));
+        } else {
             self.tally.count_dropped(DropReason::QueueFull, 1);
         }
+    }
+
+    fn beside(&self) -> MutexGuard<'_, Beside> {
+        // Held for a few moves only, none of which can panic half done.
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -150,5 +199,42 @@ mod tests {
         observer.tell(message(200));
         assert_eq!(queue.depth(), 1);
         assert_eq!(tally.dropped(DropReason::QueueFull), 1);
+    }
+
+    #[test]
+    fn what_ends_something_is_never_dropped_and_keeps_its_place() {
+        use crate::model::{Closer, Proxy};
+
+        let tally = Arc::new(Tally::default());
+        let queue = Queue::new(4, 1_000, Arc::clone(&tally));
+        let observer = Observer::new(&queue);
+        let closed = |id| {
+            let connection = ConnectionId(id);
+            let (proxy, by) = (Proxy::Rpc, Closer::Client);
+            let (upgraded, sent, received) = (true, 0, 0);
+            let event = ConnectionEvent::Closed { proxy, connection, by, upgraded, sent, received };
+            Observation::Connection(connection, Stamp::default(), event)
+        };
+        for id in 1..=3 {
+            for _ in 0..5 {
+                observer.tell(message(10));
+            }
+            observer.tell(closed(id));
+        }
+        assert_eq!((queue.depth(), tally.dropped(DropReason::QueueFull)), (7, 11));
+        let mut order = String::new();
+        let mut take = || match queue.take() {
+            Some(Observation::Connection(id, ..)) => order.push_str(&id.0.to_string()),
+            Some(_) => order.push('m'),
+            None => order.push('.'),
+        };
+        take();
+        // There is room again, and yet the ends do not wait for ever behind what is told later.
+        for _ in 0..8 {
+            observer.tell(message(10));
+            take();
+        }
+        (0..4).for_each(|_| take());
+        assert_eq!(order, "mmmm123mmmmm.");
     }
 }

@@ -4,7 +4,8 @@
 //! - a `POST` whose body is a JSON-RPC request or a batch of them. Anything else (`OPTIONS`, `GET`)
 //!   is no call, and a `POST` of something else is a parse failure;
 //! - every item of a batch, one without a method too, for the node answers each; but a batch without
-//!   a single method is no JSON-RPC;
+//!   a single method is no JSON-RPC. An item with neither method nor id, or that is no object, is a
+//!   parse failure: the error that answers it cannot be told from others;
 //! - a body that was captured in part counts by what its beginning shows: a request by its method; a
 //!   batch as one uninspected call of method `_OTHER`, as does one of more than
 //!   [`jsonrpc::BATCH_LIMIT`] items and a compressed body.
@@ -181,6 +182,10 @@ fn batch(
     desk.outbox.event(&Event::BatchSize(size));
     let mut answers = Answers::of(reply, response_bytes);
     for (request, index) in requests.iter().zip(0..) {
+        if !request.is_request() {
+            desk.outbox.event(&Event::ParseFailure("batch_item"));
+            continue;
+        }
         let place = Some(BatchPlace { index, size });
         let asked = desk.ask(request, Transport::HttpBatch, place, request.text.len() as u64);
         let ending = match answers.take(request.id()) {

@@ -117,8 +117,9 @@ fn run(queue: &Queue, shared: &Shared, artifacts: &Receiver<Artifact>, mut recor
             recording.learn(artifact);
         }
         let mut taken = 0;
-        // As many as the queue can hold, so that endless new ones cannot delay a flush for ever.
-        while taken < queue.capacity()
+        // As many as may be in it, so that endless new ones cannot delay a flush for ever.
+        let most = queue.capacity() + queue.depth();
+        while taken < most
             && let Some(observation) = queue.take()
         {
             // Bytes from outside that no test thought of must not end the recording of all others.

@@ -2,7 +2,7 @@
 //!
 //! Which response ends which request is decided here; what comes of both is `sockets`' business.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::calls::Asked;
 use super::http::exact_place;
@@ -15,6 +15,8 @@ use crate::model::{ConnectionId, SocketMessage, Stamp};
 pub(super) struct WaitingCalls {
     lines: HashMap<IdKey, Line>,
     count: usize,
+    /// How many wait of each message that asked for some.
+    messages: BTreeMap<u64, usize>,
 }
 
 /// The requests that wait with one id: nearly always one, which then takes no further allocation.
@@ -28,6 +30,8 @@ pub(super) struct Waiting {
     pub(super) asked: Asked,
     pub(super) exact: u64,
     pub(super) sequence: u64,
+    /// The message that asked: the same for all of a batch.
+    pub(super) message: u64,
     pub(super) started: Stamp,
     pub(super) read: Stamp,
     pub(super) written: Stamp,
@@ -85,8 +89,14 @@ impl WaitingCalls {
         self.count
     }
 
+    /// The messages that ask for those that wait.
+    pub(super) fn messages(&self) -> usize {
+        self.messages.len()
+    }
+
     pub(super) fn put(&mut self, key: IdKey, waiting: Waiting) {
         use std::collections::hash_map::Entry;
+        *self.messages.entry(waiting.message).or_default() += 1;
         match self.lines.entry(key) {
             Entry::Vacant(place) => {
                 place.insert(Line { first: waiting, others: VecDeque::new() });
@@ -102,6 +112,12 @@ impl WaitingCalls {
             self.lines.insert(id.key, rest);
         }
         self.count -= 1;
+        if let Some(left) = self.messages.get_mut(&taken.message) {
+            *left -= 1;
+            if *left == 0 {
+                self.messages.remove(&taken.message);
+            }
+        }
         Some(taken)
     }
 
@@ -120,6 +136,7 @@ impl WaitingCalls {
             })
             .partition(|(_, waiting)| waiting.sequence < sequence);
         self.count = 0;
+        self.messages.clear();
         let mut kept = kept;
         kept.sort_by_key(|(_, waiting)| waiting.sequence);
         for (key, waiting) in kept {

@@ -252,6 +252,21 @@ fn stopping_does_not_wait_for_ever() {
 }
 
 #[test]
+fn stopping_does_not_wait_for_the_rest_of_a_head() {
+    let api = Api::answering(|_| ok("hi"));
+    let mut proxy = Proxy::start(api.address);
+    let (mut first, mut later, mut other) = (proxy.client(), proxy.client(), proxy.client());
+    first.write("GET / HTTP/1.1\r\nHost: a");
+    later.send(get("/"));
+    later.write("GET / HT");
+    // Served by the same thread, after it has read what was sent before.
+    other.send(get("/"));
+    let started = Instant::now();
+    assert_eq!(proxy.stop().cut, 0);
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
 fn a_head_that_is_never_finished_is_given_up_and_told() {
     let api = Api::answering(|_| ok("hi"));
     let limit = Duration::from_millis(300);

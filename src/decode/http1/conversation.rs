@@ -116,11 +116,11 @@ impl Conversation {
         }
     }
 
-    /// Whether nothing is under way: no request, no response, no part of a head.
+    /// Whether nothing is under way: no request, no response. A part of a head is no request yet.
     pub fn is_idle(&self) -> bool {
         self.exchanges.is_empty()
             && self.unobserved.is_none()
-            && matches!(self.asking, Asking::Head { started: None, .. })
+            && matches!(self.asking, Asking::Head { .. })
     }
 
     /// Whether more is to come of a request whose head was followed.

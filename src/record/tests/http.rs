@@ -132,16 +132,36 @@ fn items_of_a_batch_are_calls_joined_to_their_answers_by_id() {
             ("eth_mining", Outcome::Notification),
             ("net_version", Outcome::Error(-1)),
             ("eth_syncing", Outcome::Unanswered),
-            ("_OTHER", Outcome::Notification),
         ]
     );
-    assert_eq!(bench.received.events(), [Event::BatchSize(6)]);
+    let events = [Event::BatchSize(6), Event::ParseFailure("batch_item")];
+    assert_eq!(bench.received.events(), events);
     let calls = bench.received.calls();
     assert_eq!(calls[3].batch, Some(BatchPlace { index: 3, size: 6 }));
     assert_eq!(calls[0].request_bytes, r#"{"id":1,"method":"eth_chainId"}"#.len() as u64);
     assert_eq!(calls[3].response_bytes, r#"{"id":3,"error":{"code":-1}}"#.len() as u64);
     assert!(calls.iter().all(|c| c.transport == Transport::HttpBatch));
     assert!(calls.iter().all(|c| c.total == Duration::from_micros(74)));
+}
+
+#[test]
+fn items_of_a_batch_that_ask_for_nothing_are_parse_failures_and_no_calls() {
+    let request = r#"[1,{"id":7,"method":"eth_chainId"},"x",null,{},{"id":8}]"#;
+    let no = r#"{"id":null,"error":{"code":-32600}}"#;
+    let eighth = r#"{"id":8,"error":{"code":-32600}}"#;
+    let response = format!(r#"[{no},{{"id":7,"result":"0x1"}},{no},{no},{no},{eighth}]"#);
+    let calls = [("eth_chainId", Outcome::Success), ("_OTHER", Outcome::Error(-32600))];
+    let failed = |bench: &Bench| {
+        let events = bench.received.events();
+        events.iter().filter(|e| **e == Event::ParseFailure("batch_item")).count()
+    };
+    let mut bench = Bench::new();
+    bench.take(http(exchange(request, &response)));
+    assert_eq!((bench.received.outcomes(), failed(&bench)), (calls.to_vec(), 4));
+    let mut bench = Bench::new();
+    bench.take(asked(1, 1, request));
+    bench.take(told(1, 2, &response));
+    assert_eq!((bench.received.outcomes(), failed(&bench)), (calls.to_vec(), 4));
 }
 
 #[test]

@@ -200,6 +200,89 @@ fn messages_that_cannot_be_read_are_counted_as_what_they_are() {
     assert_eq!(bench.received.outcomes()[1], ("eth_getLogs", Outcome::Success));
 }
 
+fn deflated(message: Observation) -> Observation {
+    let Observation::Socket(mut message) = message else { panic!("a message") };
+    message.payload.inspection = Inspection::Encoded;
+    Observation::Socket(message)
+}
+
+/// Calls under way, as the gauge counts them.
+fn active(bench: &Bench) -> usize {
+    let events = bench.received.events();
+    let count = |event| events.iter().filter(|e| **e == event).count();
+    count(Event::CallStarted) - count(Event::CallEnded)
+}
+
+#[test]
+fn a_compressed_answer_to_the_only_message_that_waits_ends_it_uninspected() {
+    let mut bench = Bench::new();
+    bench.take(asked(1, 1, r#"{"id":1,"method":"eth_getLogs"}"#));
+    bench.take(deflated(told(1, 50, "\u{1}")));
+    assert_eq!(bench.received.outcomes(), [("eth_getLogs", Outcome::Uninspected)]);
+    assert!(bench.received.calls()[0].total < Duration::from_micros(60));
+    assert_eq!(active(&bench), 0);
+    bench.take(asked(1, 60, r#"{"id":2,"method":"eth_chainId"}"#));
+    bench.take(closed(1, 5_000, Closer::Upstream));
+    assert_eq!(bench.received.outcomes()[1], ("eth_chainId", Outcome::UpstreamGone));
+}
+
+#[test]
+fn of_several_messages_the_one_left_over_is_what_a_compressed_answer_was_for() {
+    let mut bench = Bench::new();
+    for (id, method) in [(1, "eth_getLogs"), (2, "eth_chainId"), (3, "eth_mining")] {
+        bench.take(asked(1, id, &format!(r#"{{"id":{id},"method":"{method}"}}"#)));
+    }
+    bench.take(deflated(told(1, 50, "\u{1}")));
+    bench.take(told(1, 60, r#"{"id":3,"result":true}"#));
+    assert_eq!(active(&bench), 2);
+    bench.take(told(1, 70, r#"{"id":2,"result":"0x1"}"#));
+    assert_eq!(
+        bench.received.outcomes(),
+        [
+            ("eth_mining", Outcome::Success),
+            ("eth_chainId", Outcome::Success),
+            ("eth_getLogs", Outcome::Uninspected)
+        ]
+    );
+    for id in 4..=5 {
+        bench.take(asked(1, 80, &format!(r#"{{"id":{id},"method":"eth_call"}}"#)));
+    }
+    bench.take(deflated(told(1, 90, "\u{1}")));
+    bench.take(closed(1, 5_000, Closer::Upstream));
+    assert!(
+        bench.received.outcomes()[3..].iter().all(|(_, how)| *how == Outcome::Uninspected),
+        "either may have been answered"
+    );
+    assert_eq!(active(&bench), 0);
+}
+
+#[test]
+fn an_error_without_an_id_answers_all_of_the_only_message_that_waits() {
+    let refused = r#"{"id":null,"error":{"code":-32600}}"#;
+    let mut bench = Bench::new();
+    bench.take(asked(1, 1, r#"[{"id":1,"method":"eth_chainId"},{"id":2,"method":"eth_call"}]"#));
+    bench.take(told(1, 50, refused));
+    assert_eq!(
+        bench.received.outcomes(),
+        [("eth_chainId", Outcome::Error(-32600)), ("eth_call", Outcome::Error(-32600))]
+    );
+    bench.take(asked(1, 60, r#"{"id":3,"method":"eth_mining"}"#));
+    bench.take(told(1, 70, refused));
+    assert_eq!(bench.received.outcomes()[2], ("eth_mining", Outcome::Error(-32600)));
+    assert_eq!(active(&bench), 0);
+}
+
+#[test]
+fn an_error_that_answers_garbage_ends_no_call() {
+    let mut bench = Bench::new();
+    bench.take(asked(1, 1, r#"{"id":1,"method":"eth_chainId"}"#));
+    bench.take(asked(1, 2, "garbage"));
+    bench.take(told(1, 50, r#"{"id":null,"error":{"code":-32700}}"#));
+    assert_eq!(active(&bench), 1);
+    bench.take(told(1, 60, r#"{"id":1,"result":"0x1"}"#));
+    assert_eq!(bench.received.outcomes(), [("eth_chainId", Outcome::Success)]);
+}
+
 #[test]
 fn ids_that_a_node_rounds_are_matched_and_told_apart_where_it_does_not() {
     let mut bench = Bench::new();

@@ -270,7 +270,8 @@ impl Connection {
                 return self.gate.refusal.take().map(Over::Refused);
             }
         }
-        let at_rest = self.up.is_clear() && self.down.is_clear() && self.gate.is_clear();
+        // A part of a head that the gate holds is no request yet: nobody waits for its answer.
+        let at_rest = self.up.is_clear() && self.down.is_clear() && !self.gate.is_waiting();
         let idle = at_rest && self.follower.is_idle();
         (idle && self.shared.is_draining()).then_some(Over::Closed)
     }

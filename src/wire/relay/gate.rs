@@ -42,11 +42,6 @@ pub(super) struct Gate {
 type Refused = (u16, &'static str, String);
 
 impl Gate {
-    /// Whether nothing is held back.
-    pub fn is_clear(&self) -> bool {
-        self.held.is_empty()
-    }
-
     /// Whether something is held until an upgrade is answered.
     pub fn is_waiting(&self) -> bool {
         self.waiting

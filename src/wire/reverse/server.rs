@@ -185,6 +185,10 @@ async fn serve_client(stream: TcpStream, client: Rc<Client>) {
         match connection.poll_without_shutdown(cx) {
             Poll::Ready(Err(error)) if error.is_parse() => Poll::Ready(Served::Malformed),
             Poll::Ready(_) => Poll::Ready(Served::Ended),
+            // hyper would wait for the end of a head that was begun.
+            Poll::Pending if draining && client.head_began().is_some() => {
+                Poll::Ready(Served::Unasked)
+            }
             Poll::Pending => poll_head_alarm(&mut head_alarm, &client, cx),
         }
     })
@@ -195,6 +199,7 @@ async fn serve_client(stream: TcpStream, client: Rc<Client>) {
     let malformed = matches!(end, Served::Malformed);
     match end {
         Served::Ended => {}
+        Served::Unasked => return,
         Served::Malformed => tell_refused(&client, 400, "malformed"),
         Served::HeadOverdue => {
             tell_refused(&client, 408, HEAD_TIMEOUT);
@@ -216,6 +221,8 @@ enum Served {
     Ended,
     /// It read what is no request, and answered so.
     Malformed,
+    /// The proxy goes down, and the client has begun a head at most.
+    Unasked,
     /// The client began a head and did not finish it in time.
     HeadOverdue,
 }
