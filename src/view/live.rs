@@ -15,7 +15,7 @@ use crate::model::{Block, Event, HostReading, Proxy, Sample, SampleKind, Sink, U
 const BATCHES: usize = 128;
 /// Calls and requests that are passed on in a [`WINDOW`]; a page cannot show more, and copying
 /// more would cost the recorder. Transactions, blocks and readings are few and always passed on.
-const BUDGET: usize = 250;
+const BUDGET: usize = 100;
 const WINDOW: Duration = Duration::from_millis(100);
 
 const KINDS: usize = SampleKind::ALL.len();

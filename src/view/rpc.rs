@@ -24,8 +24,8 @@ use crate::store::{
 };
 
 /// Samples in one notification: as many calls as are passed on between two of them.
-const MOST: usize = 250;
-/// How long a subscriber may leave its notifications unread. Each that waits takes about 100 KB.
+const MOST: usize = 100;
+/// How long a subscriber may leave its notifications unread. Each that waits takes some 50 KB.
 const UNREAD_FOR: Duration = Duration::from_secs(10);
 /// Notifications of one subscription are at least this far apart.
 const PACE: Duration = Duration::from_millis(100);

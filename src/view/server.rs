@@ -43,7 +43,7 @@ const LARGEST_RESPONSE: u32 = 16 * 1024 * 1024;
 const LARGEST_BATCH: u32 = 32;
 const SUBSCRIPTIONS: u32 = 4;
 /// Messages that wait for a slow WebSocket reader before its subscriptions wait themselves. With what
-/// those hold, a reader that stands still costs a megabyte at most.
+/// those hold, a reader that stands still costs about a megabyte.
 const MESSAGES: u32 = 4;
 
 type Rpc = TowerServiceBuilder<tower::layer::util::Identity, tower::layer::util::Identity>;
