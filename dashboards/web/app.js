@@ -143,7 +143,7 @@ function showOverview(o) {
     ["Transactions", count(t.success + t.reverted), `${count(t.reverted)} reverted · ${count(t.rejected)} rejected · ${count(t.pending)} pending`],
     ["Confirmation p50", about(confirmation) + micros(confirmation?.p50_us), confirmation ? `p95 ${about(confirmation)}${micros(confirmation.p95_us)} · submitted to seen in a block` : ""],
     ["Gas", count(o.gas.length ? o.gas.reduce((sum, g) => sum + g.sum_gas, 0) : null), "used by mined transactions"],
-    ["Block", block ? count(block.number) : NONE, block ? `${time(block.at_ms)} · ${percent(block.gas_used / block.gas_limit)} full` : ""],
+    ["Block", count(block?.number ?? node?.head), block ? `${time(block.at_ms)} · ${percent(block.gas_used / block.gas_limit)} full` : "none mined since the start"],
     ["Node", node ? (node.up ? "✓ up" : "✕ down") : NONE, node?.client ? `${client(node)} · chain ${node.chain_id ?? "?"}` : "not heard of yet", node?.client],
     ["Time inside dappscope, median", micros(monitor.overhead?.p50_us), monitor.overhead ? `p99 ${micros(monitor.overhead.p99_us)} · of a call’s time` : ""],
     ["Samples lost", count(Object.values(monitor.dropped).reduce((a, b) => a + b, 0)), monitor.store.trouble ?? (monitor.store.recording ? "recording" : "not recording")],

@@ -82,7 +82,7 @@ impl Transactions {
         contracts: &mut Contracts,
         out: &mut Vec<Sample>,
     ) {
-        self.meet(after(call.left, call.total));
+        self.meet(call.left.after(call.total));
         let (told, refusal) = match &call.outcome {
             SubmissionOutcome::Accepted(hash) => (*hash, None),
             SubmissionOutcome::Refused(info) => (info.transaction, Some(info)),
@@ -179,7 +179,7 @@ impl Transactions {
     /// a grace, in which the new chain's first blocks are caught up on. They hold what was sent
     /// between the restart and its being noticed.
     pub fn restarted(&mut self) {
-        let latest = after(self.now, GRACE);
+        let latest = self.now.after(GRACE);
         self.pending.hurry(latest);
         self.held.hurry(latest);
         self.settled.clear();
@@ -261,7 +261,7 @@ impl Transactions {
         let became = self.held.values().filter(|held| may_be(&pending, held));
         match became.min_by_key(|held| held.mined.nonce).map(|held| held.mined.hash) {
             Some(hash) => self.join(hash, pending, true, contracts, out),
-            None => self.hashless.insert(after(self.now, GRACE), pending),
+            None => self.hashless.insert(self.now.after(GRACE), pending),
         }
     }
 
@@ -288,7 +288,7 @@ impl Transactions {
         if self.pending.contains(&hash) {
             return;
         }
-        let deadline = after(self.now, if only_grace { GRACE } else { PATIENCE });
+        let deadline = self.now.after(if only_grace { GRACE } else { PATIENCE });
         self.pending.insert(hash, deadline, pending);
         while let Some((hash, given_up)) = self.pending.pop_above(MOST_PENDING) {
             out.push(given_up.unmined(hash, TransactionStatus::Lost, contracts));
@@ -305,7 +305,7 @@ impl Transactions {
             self.settle(held, contracts, out);
             return;
         }
-        let deadline = after(self.now, GRACE);
+        let deadline = self.now.after(GRACE);
         self.held.insert(held.mined.hash, deadline, held);
         while let Some((_, held)) = self.held.pop_above(MOST_HELD) {
             self.settle(held, contracts, out);
@@ -317,7 +317,7 @@ impl Transactions {
             // Others that wait for the same name have their own deadlines.
             self.waiting.remove(&to);
         }
-        self.settled.insert(held.mined.hash, after(self.now, SETTLED_FOR), held.block.seen);
+        self.settled.insert(held.mined.hash, self.now.after(SETTLED_FOR), held.block.seen);
         while self.settled.pop_above(MOST_SETTLED).is_some() {}
         if held.again && held.submission.is_none() {
             // Told already, and now in another block by a reorganisation, or announced twice.
@@ -341,11 +341,6 @@ impl Transactions {
         self.asked.insert(address, self.now);
         self.wanted.push(address);
     }
-}
-
-fn after(stamp: Stamp, time: Duration) -> Stamp {
-    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    Stamp::from_nanos(stamp.as_nanos().saturating_add(nanos))
 }
 
 #[cfg(test)]

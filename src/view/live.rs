@@ -39,6 +39,8 @@ pub struct Node {
     pub since: Option<UnixMicros>,
     pub chain_id: Option<u64>,
     pub client: Box<str>,
+    /// Number of the newest block when the node was last met; none when it never was.
+    pub head: Option<u64>,
     pub restarts: u64,
 }
 
@@ -181,7 +183,7 @@ impl Sink for LiveSink {
         }
         let now = &mut lock(&self.heard).now;
         match event {
-            Event::NodeUp { at, chain_id, client, head: _ } => {
+            Event::NodeUp { at, chain_id, client, head } => {
                 let node = now.node.get_or_insert_with(Node::unknown);
                 if !node.up {
                     node.since = Some(*at);
@@ -189,6 +191,7 @@ impl Sink for LiveSink {
                 node.up = true;
                 node.chain_id = Some(*chain_id);
                 node.client = client.clone();
+                node.head = Some(head.number);
                 Reach::told(&mut now.rpc, true);
             }
             Event::NodeDown => {
@@ -218,7 +221,7 @@ impl Sink for LiveSink {
 
 impl Node {
     fn unknown() -> Self {
-        Self { up: false, since: None, chain_id: None, client: "".into(), restarts: 0 }
+        Self { up: false, since: None, chain_id: None, client: "".into(), head: None, restarts: 0 }
     }
 }
 

@@ -183,6 +183,7 @@ pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
             "client": node.client,
             "chain_id": node.chain_id,
             "since_ms": node.since.map(json::millis),
+            "head": node.head,
             "restarts": node.restarts,
         })),
         "upstreams": {

@@ -277,7 +277,14 @@ mod tests {
 
     #[test]
     fn a_node_that_is_down_comes_before_everything_else() {
-        let node = Node { up: false, since: None, chain_id: None, client: "".into(), restarts: 0 };
+        let node = Node {
+            up: false,
+            since: None,
+            chain_id: None,
+            client: "".into(),
+            head: None,
+            restarts: 0,
+        };
         let now = Now { node: Some(node), ..Now::default() };
         let failing = Summary { errors: 100, ..CALLS };
         let verdict = verdict(&Facts { calls: Some(failing), dropped: 3, ..facts(&now) });

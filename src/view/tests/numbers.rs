@@ -17,10 +17,11 @@ async fn the_overview_tells_what_was_recorded_and_judges_it() {
         at: UnixMicros(1),
         chain_id: 31_337,
         client: "Hardhat".into(),
-        head: Head::default(),
+        head: Head { number: 21, ..Head::default() },
     });
     view.event(&Event::Upstream { proxy: Proxy::Rpc, reachable: true });
     let told = view.ask("dappscope_overview", json!({ "last": "5m" })).await.unwrap();
+    assert_eq!(told["node"]["head"], 21);
     assert_eq!(told["verdict"]["level"], "warning", "{told:#}");
     assert_eq!(told["verdict"]["text"], "Look at this: 10.0 % of 100 RPC calls failed.");
     assert_eq!(told["calls"]["count"], 100);
