@@ -11,8 +11,8 @@ use super::trace::TraceContext;
 
 /// The moments of an exchange. "Read" and "written" are the proxy's own socket calls, after they
 /// returned; but a request counts as written to the upstream just before the call that wrote it, so
-/// that nothing the upstream does with it can come earlier. Stamps that were never reached equal the last one that was; in a
-/// relayed exchange that was cut off, the moment at which it was.
+/// that nothing the upstream does with it can come earlier. Stamps that were never reached equal the
+/// last one that was; in a relayed exchange that was cut off, the moment at which it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
     /// The request's first byte was read from the client.

@@ -47,4 +47,7 @@ pub fn may_be(pending: &Pending, held: &Held) -> bool {
         && held.content == pending.content
         && pending.from.is_none_or(|from| from == mined.from)
         && pending.nonce.is_none_or(|nonce| nonce == mined.nonce)
+        && pending.gas_limit.is_none_or(|gas| gas == mined.gas_limit)
+        // What was mined before it was sent is somebody else's.
+        && pending.left <= held.block.seen
 }

@@ -165,9 +165,10 @@ fn one_that_reverted_is_recognised_without_its_hash() {
     let error = || refused(RefusalKind::Reverted, None, Some(&EMPTY_URI));
     for block_first in [false, true] {
         let mut recorder = Recorder::named();
-        // Not it: another input, a success.
+        // Not it: another input, another gas limit, a success.
         let other = MinedTransaction { input: Bytes::from(MINT.to_vec()), ..reverted(0xbb) };
-        let transactions = vec![other, mined(0xcc), reverted(0xaa)];
+        let gas = MinedTransaction { gas_limit: 400_000, ..reverted(0xdd) };
+        let transactions = vec![other, gas, mined(0xcc), reverted(0xaa)];
         let block = block(1, 1_003, transactions);
         if block_first {
             recorder.block_of(block.clone());
