@@ -35,6 +35,8 @@ struct Chain {
     /// As nodes other than Hardhat and Anvil.
     refuses_metadata: bool,
     refuses_subscriptions: bool,
+    /// A subscription begins with the head that an earlier one has brought already.
+    repeats_head: bool,
     calls: HashMap<&'static str, usize>,
 }
 
@@ -174,10 +176,17 @@ impl FakeNode {
                     "eth_subscription",
                     "eth_unsubscribe",
                     move |_, pending, chain, _| {
-                        *chain.lock().unwrap().calls.entry("eth_subscribe").or_default() += 1;
+                        let again = {
+                            let mut chain = chain.lock().unwrap();
+                            *chain.calls.entry("eth_subscribe").or_default() += 1;
+                            chain.repeats_head.then(|| chain.blocks.last().cloned()).flatten()
+                        };
                         let mut heads = heads.lock().unwrap().subscribe();
                         async move {
                             let sink = pending.accept().await?;
+                            if let Some(head) = again {
+                                sink.send(serde_json::value::to_raw_value(&head)?).await?;
+                            }
                             while let Ok(head) = heads.recv().await {
                                 sink.send(serde_json::value::to_raw_value(&head)?).await?;
                             }
@@ -471,7 +480,7 @@ async fn a_chain_set_back_is_the_same_chain() {
 
 #[tokio::test]
 async fn while_subscriptions_are_renewed_every_block_is_told_once_and_live() {
-    let node = FakeNode::start(Chain::new(1)).await;
+    let node = FakeNode::start(Chain { repeats_head: true, ..Chain::new(1) }).await;
     let settings = WatchSettings {
         renew_every: Duration::from_millis(20),
         ..WatchSettings::new(node.address.to_string())
