@@ -111,7 +111,7 @@ fn values(samples: &[Sample]) -> Values {
                 }
                 add(Measure::BlockGas, "chain".into(), b.gas_used, false);
             }
-            Sample::Host(_) => {}
+            Sample::Host(_) | Sample::State(_) | Sample::Finding(_) => {}
         }
     }
     found

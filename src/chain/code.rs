@@ -17,7 +17,7 @@ pub(super) async fn tell(
         .drain(..)
         .filter_map(|question| match question {
             ChainQuestion::Code(address) => Some(address),
-            ChainQuestion::Look => None,
+            ChainQuestion::Look | ChainQuestion::Trace { .. } | ChainQuestion::Sight(_) => None,
         })
         .collect();
     if addresses.is_empty() {
@@ -28,7 +28,7 @@ pub(super) async fn tell(
     for (address, answer) in addresses.into_iter().zip(answers) {
         let code = answer.ok().and_then(|answer| read::<Bytes>("code", &answer).ok());
         if let Some(code) = code {
-            let code = ContractCode { address, code };
+            let code = ContractCode { address, code, implementation: None };
             observer.tell(Observation::Chain(ChainEvent::Code(code)));
         }
     }

@@ -192,5 +192,7 @@ fn mined(
         success: success(receipt),
         created: receipt.contract_address,
         revert,
+        envelope: None,
+        logs: Box::default(),
     }
 }

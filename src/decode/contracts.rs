@@ -12,12 +12,12 @@
 use std::collections::{HashMap, VecDeque};
 
 use alloy::json_abi::{Error as AbiError, JsonAbi};
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 
 use super::artifact::Artifact;
 use super::bytecode::{Bytecode, Fit};
 use super::revert::{PANIC, REVERT, panic_code, revert_text};
-use crate::model::{ContractCall, ContractName, FunctionName, LabelSet, Reason};
+use crate::model::{ContractCall, ContractName, EventName, FunctionName, LabelSet, Reason};
 
 /// What a plain account, an address without code, is called in the place of a contract.
 pub const ACCOUNT: &str = "_account";
@@ -105,7 +105,15 @@ impl Contracts {
     }
 
     /// The code at an address, as the node tells it.
-    pub fn learn_code(&mut self, address: Address, code: &[u8]) -> ContractName {
+    ///
+    /// `implementation` is the contract behind a proxy, where its storage names one.
+    pub fn learn_code(
+        &mut self,
+        address: Address,
+        code: &[u8],
+        implementation: Option<Address>,
+    ) -> ContractName {
+        let _ = implementation;
         if code.is_empty() {
             self.remember(address, Resident::Account);
             return ContractName::known(ACCOUNT);
@@ -125,6 +133,33 @@ impl Contracts {
     /// Whether the address was named, or looked at in vain.
     pub fn knows(&self, address: Address) -> bool {
         self.residents.contains_key(&address)
+    }
+
+    /// Whose code has to be asked for before calls to `address` can be named: its own, or that of the
+    /// contract behind it. None when nothing more is to be learnt.
+    pub fn missing(&self, address: Address) -> Option<Address> {
+        (!self.knows(address)).then_some(address)
+    }
+
+    /// The contract at an address.
+    pub fn contract(&mut self, address: Address) -> ContractName {
+        match self.residents.get(&address).copied() {
+            Some(Resident::Contract(index)) => self.name(index),
+            Some(Resident::Account) => ContractName::known(ACCOUNT),
+            Some(Resident::Stranger) | None => ContractName::unknown(),
+        }
+    }
+
+    /// The name of an event that was emitted at an address, by its first topic.
+    pub fn event(&mut self, address: Address, topic: Option<B256>) -> EventName {
+        let _ = (address, topic);
+        EventName::unknown()
+    }
+
+    /// The variable that a storage slot of the contract at an address belongs to.
+    pub fn slot_name(&self, address: Address, slot: B256) -> Option<Box<str>> {
+        let _ = (address, slot);
+        None
     }
 
     /// What a transaction or call with this target and input means. For a call the first four bytes

@@ -11,6 +11,7 @@ pub mod contracts;
 pub mod follower;
 pub mod http1;
 pub mod jsonrpc;
+pub mod multicall;
 pub mod revert;
 pub mod routes;
 pub mod submission;

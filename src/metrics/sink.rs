@@ -70,6 +70,7 @@ impl Sink for MetricsSink {
                 Sample::Transaction(transaction) => self.contracts.record(transaction),
                 Sample::Block(block) => self.chain.record(block),
                 Sample::Host(reading) => self.readings.record(reading),
+                Sample::State(_) | Sample::Finding(_) => {}
             }
         }
         self.calls.flush();
@@ -126,6 +127,7 @@ impl Sink for MetricsSink {
             Event::LabelOverflow { label } => {
                 self.own.label_overflow.with_label_values(&[label]).inc();
             }
+            Event::Mined(_) | Event::WentBack { .. } | Event::Asked { .. } => {}
             Event::CallStarted => self.rpc.active.inc(),
             Event::CallEnded => self.rpc.active.dec(),
             Event::Pending { transactions, oldest } => {

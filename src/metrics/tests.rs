@@ -126,6 +126,7 @@ fn call(method: Method, outcome: Outcome) -> RpcCall {
         target: None,
         transaction: None,
         trace: None,
+        detail: None,
     }
 }
 
@@ -170,6 +171,12 @@ fn transaction(kind: TransactionKind, status: TransactionStatus) -> Transaction 
         confirmation: Some(Duration::from_millis(4)),
         submission: None,
         trace: None,
+        message: None,
+        envelope: None,
+        events: Box::default(),
+        inner: Box::default(),
+        code_bytes: None,
+        block_gas_limit: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use alloy::primitives::B256;
 
 use super::connection::ConnectionId;
-use super::label::{ContractName, FunctionName, Method};
+use super::label::{ContractName, FunctionName, Method, Reason};
 use super::time::UnixMicros;
 use super::trace::TraceContext;
 
@@ -80,6 +80,38 @@ pub struct ContractCall {
     pub function: FunctionName,
 }
 
+/// A call inside a multicall.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InnerCall {
+    pub target: ContractCall,
+    /// Of one whose function has no name: the input's first four bytes.
+    pub selector: Option<[u8; 4]>,
+    /// Whether it succeeded; none when the answer does not tell.
+    pub success: Option<bool>,
+    /// Why it failed.
+    pub reason: Option<Reason>,
+}
+
+/// What is known of some calls only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallDetail {
+    /// Of one whose function has no name: the input's first four bytes.
+    pub selector: Option<[u8; 4]>,
+    /// Why it failed.
+    pub reason: Option<Reason>,
+    /// The same for people: the error with its arguments, or the text. At most 300 characters.
+    pub message: Option<Box<str>>,
+    /// What an estimate told, in gas units.
+    pub gas: Option<u64>,
+    /// What a multicall called, in order; at most [`CallDetail::MOST_INNER`].
+    pub inner: Box<[InnerCall]>,
+}
+
+impl CallDetail {
+    /// Inner calls that are kept of a multicall.
+    pub const MOST_INNER: usize = 256;
+}
+
 /// One JSON-RPC call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RpcCall {
@@ -100,9 +132,11 @@ pub struct RpcCall {
     pub upstream: Duration,
     /// The relay's own share.
     pub overhead: Duration,
-    /// For `eth_call`, `eth_estimateGas` and sends, what they touch.
+    /// What it touches: for `eth_call`, `eth_estimateGas` and sends the function; for a read of state
+    /// (`eth_getBalance` and the like) the contract at the address, and the method as the function.
     pub target: Option<ContractCall>,
     /// For sends, the transaction's hash.
     pub transaction: Option<B256>,
+    pub detail: Option<Box<CallDetail>>,
     pub trace: Option<TraceContext>,
 }

@@ -1,8 +1,11 @@
 //! What the chain watcher tells: blocks with their receipts, code, and the node's comings and
 //! goings.
 
+use std::time::Duration;
+
 use alloy::primitives::{Address, B256, Bytes, U256};
 
+use super::state::Tracer;
 use super::time::Stamp;
 
 /// Something the watcher saw.
@@ -18,6 +21,30 @@ pub enum ChainEvent {
     NodeDown { error: String },
     /// The chain is another one than before: new instance, height gone back, or genesis changed.
     NodeRestarted,
+    /// The chain lost its newest blocks: a reorganisation, or it was set back.
+    WentBack {
+        /// The head before and after; what `to` is now may be another block than it was.
+        from: u64,
+        to: u64,
+    },
+    /// What a transaction changed, as asked for.
+    Traced(Box<Traced>),
+    /// Where a submitted transaction is, as asked for.
+    Sighted { hash: B256, sight: Sight },
+    /// The watcher has asked the node something: what the monitor itself costs the node.
+    Asked {
+        /// One of [`ChainEvent::PURPOSES`].
+        purpose: &'static str,
+        /// JSON-RPC calls, each item of a batch being one.
+        calls: u32,
+        took: Duration,
+    },
+}
+
+impl ChainEvent {
+    /// What the watcher asks for.
+    pub const PURPOSES: [&'static str; 6] =
+        ["greeting", "blocks", "code", "reverts", "traces", "pending"];
 }
 
 /// What the recorder asks of the watcher.
@@ -25,6 +52,16 @@ pub enum ChainEvent {
 pub enum ChainQuestion {
     /// For the code at an address; answered with [`ChainEvent::Code`].
     Code(Address),
+    /// For what a mined transaction changed; answered with [`ChainEvent::Traced`], or not at all.
+    /// At most one is worked on at a time; those that come meanwhile wait, and of many the newest
+    /// are left out.
+    Trace {
+        hash: B256,
+        /// The block that holds it.
+        block: u64,
+    },
+    /// For where a submitted transaction is; answered with [`ChainEvent::Sighted`].
+    Sight(B256),
     /// To look now whether the chain is still the same: a call that may set it back has passed.
     Look,
 }
@@ -80,6 +117,19 @@ pub struct MinedTransaction {
     pub created: Option<Address>,
     /// What it returned when it reverted, where the watcher found out: receipts do not tell.
     pub revert: Option<Bytes>,
+    /// The transaction's type: 0 legacy, 2 dynamic fee.
+    pub envelope: Option<u8>,
+    /// The receipt's logs.
+    pub logs: Box<[EmittedLog]>,
+}
+
+/// What of a log names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EmittedLog {
+    /// The contract that emitted it.
+    pub address: Address,
+    /// Its first topic; none for an anonymous event.
+    pub topic: Option<B256>,
 }
 
 /// An address and its code.
@@ -87,4 +137,42 @@ pub struct MinedTransaction {
 pub struct ContractCode {
     pub address: Address,
     pub code: Bytes,
+    /// Of a proxy (ERC-1967, or a beacon's), the contract behind it.
+    pub implementation: Option<Address>,
+}
+
+/// Where a submitted transaction is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// The node does not know it (any more).
+    Gone,
+    /// It waits to be mined.
+    Pending { from: Address },
+    /// A block holds it.
+    Mined,
+}
+
+/// What a transaction changed, as the node's tracer tells.
+#[derive(Clone, Debug)]
+pub struct Traced {
+    pub hash: B256,
+    pub block: u64,
+    /// When the answer was read.
+    pub at: Stamp,
+    pub tracer: Tracer,
+    /// How long the node took.
+    pub took: Duration,
+    /// The storage slots whose value is another one than before.
+    pub slots: Vec<TracedSlot>,
+    /// Accounts whose balance, nonce, code or storage changed.
+    pub accounts: u32,
+}
+
+/// A storage slot before and after a transaction; zero is an empty one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TracedSlot {
+    pub address: Address,
+    pub slot: B256,
+    pub before: B256,
+    pub after: B256,
 }

@@ -68,6 +68,20 @@ pub enum Event {
     NodeDown,
     /// The chain is another one than before.
     NodeRestarted,
+    /// A node that tells when it mines mined a block: how long that took.
+    Mined(Duration),
+    /// The chain lost its newest blocks; `cause` is one of [`Event::SETBACKS`].
+    WentBack {
+        cause: &'static str,
+        blocks: u64,
+    },
+    /// The monitor itself has asked the node something; `purpose` is one of
+    /// [`ChainEvent::PURPOSES`](super::ChainEvent::PURPOSES).
+    Asked {
+        purpose: &'static str,
+        calls: u32,
+        took: Duration,
+    },
     /// A name became `_OTHER` for want of room; `label` is the kind's name.
     LabelOverflow {
         label: &'static str,
@@ -90,6 +104,10 @@ impl Event {
     /// Every value that [`Event::Notification`]'s `subscription` takes.
     pub const SUBSCRIPTIONS: [&'static str; 5] =
         ["newHeads", "logs", "newPendingTransactions", "syncing", super::label::OTHER];
+
+    /// Every value that [`Event::WentBack`]'s `cause` takes: a call that sets the chain back had just
+    /// passed, or none had.
+    pub const SETBACKS: [&'static str; 3] = ["evm_revert", "reset", "reorganisation"];
 
     /// Every value of [`Event::ParseFailure`].
     /// `batch_item` is an item that is no request, of a batch that holds some;

@@ -53,6 +53,8 @@ label_kinds! {
     ContractName = ContractKind, "contract", 512;
     /// A function's name, from its contract's ABI; `constructor` for a deployment.
     FunctionName = FunctionKind, "function", 2048;
+    /// An event's name, from an ABI: `Transfer`.
+    EventName = EventKind, "event", 1024;
     /// Why a transaction or call was refused: a custom error's name, `Error`, `Panic(0x11)`.
     Reason = ReasonKind, "reason", 256;
     /// What a process is to the dapp: `hardhat`, `flask`, `dappscope`.

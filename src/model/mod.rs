@@ -10,12 +10,14 @@ mod chain;
 mod connection;
 mod event;
 mod exchange;
+mod finding;
 mod host;
 mod label;
 mod queue;
 mod request;
 mod sample;
 mod socket;
+mod state;
 mod tally;
 mod time;
 mod trace;
@@ -23,22 +25,27 @@ mod transaction;
 mod underway;
 
 pub use block::Block;
-pub use call::{BatchPlace, ContractCall, Outcome, RpcCall, Transport};
-pub use chain::{ChainEvent, ChainQuestion, ContractCode, Head, MinedBlock, MinedTransaction};
+pub use call::{BatchPlace, CallDetail, ContractCall, InnerCall, Outcome, RpcCall, Transport};
+pub use chain::{
+    ChainEvent, ChainQuestion, ContractCode, EmittedLog, Head, MinedBlock, MinedTransaction, Sight,
+    Traced, TracedSlot,
+};
 pub use connection::{Closer, ConnectionEvent, ConnectionId, Inspection, Opaque, Proxy};
 pub use event::Event;
 pub use exchange::{ApiExchange, Captured, End, Exchange, Timing};
+pub use finding::{Client, Finding, FindingKind};
 pub use host::{HostReading, ProcessReading, Volume};
 pub use label::{
-    ContractName, FunctionName, HttpMethod, Label, LabelKind, LabelSet, Method, OTHER, Reason,
-    Role, Route, UNKNOWN, kind,
+    ContractName, EventName, FunctionName, HttpMethod, Label, LabelKind, LabelSet, Method, OTHER,
+    Reason, Role, Route, UNKNOWN, kind,
 };
 pub use queue::{Observation, Observer, Queue};
 pub use request::HttpRequest;
 pub use sample::{Sample, SampleKind, Sink};
 pub use socket::{Direction, SocketMessage};
+pub use state::{SlotChange, SlotFate, StateChange, Tracer};
 pub use tally::{DropReason, Tally};
 pub use time::{Clock, Stamp, UnixMicros};
 pub use trace::TraceContext;
-pub use transaction::{Transaction, TransactionKind, TransactionStatus};
+pub use transaction::{EmittedEvents, Transaction, TransactionKind, TransactionStatus};
 pub use underway::{Token, Underway};

@@ -3,8 +3,10 @@
 use super::block::Block;
 use super::call::RpcCall;
 use super::event::Event;
+use super::finding::Finding;
 use super::host::HostReading;
 use super::request::HttpRequest;
+use super::state::StateChange;
 use super::time::UnixMicros;
 use super::transaction::Transaction;
 
@@ -16,6 +18,8 @@ pub enum Sample {
     Transaction(Box<Transaction>),
     Block(Box<Block>),
     Host(Box<HostReading>),
+    State(Box<StateChange>),
+    Finding(Box<Finding>),
 }
 
 /// The kinds of sample; each has its own table and its own accounting.
@@ -26,11 +30,21 @@ pub enum SampleKind {
     Transaction,
     Block,
     Host,
+    /// What a traced transaction changed.
+    State,
+    Finding,
 }
 
 impl SampleKind {
-    pub const ALL: [Self; 5] =
-        [Self::Call, Self::Request, Self::Transaction, Self::Block, Self::Host];
+    pub const ALL: [Self; 7] = [
+        Self::Call,
+        Self::Request,
+        Self::Transaction,
+        Self::Block,
+        Self::Host,
+        Self::State,
+        Self::Finding,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -39,6 +53,8 @@ impl SampleKind {
             Self::Transaction => "transaction",
             Self::Block => "block",
             Self::Host => "host",
+            Self::State => "state",
+            Self::Finding => "finding",
         }
     }
 }
@@ -51,6 +67,8 @@ impl Sample {
             Self::Transaction(_) => SampleKind::Transaction,
             Self::Block(_) => SampleKind::Block,
             Self::Host(_) => SampleKind::Host,
+            Self::State(_) => SampleKind::State,
+            Self::Finding(_) => SampleKind::Finding,
         }
     }
 
@@ -61,6 +79,8 @@ impl Sample {
             Self::Transaction(transaction) => transaction.at,
             Self::Block(block) => block.at,
             Self::Host(reading) => reading.at,
+            Self::State(change) => change.at,
+            Self::Finding(finding) => finding.at,
         }
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256, U256};
 
-use super::label::{ContractName, FunctionName, Reason};
+use super::call::InnerCall;
+use super::label::{ContractName, EventName, FunctionName, Reason};
 use super::time::UnixMicros;
 use super::trace::TraceContext;
 
@@ -42,10 +43,15 @@ pub enum TransactionStatus {
     Rejected,
     /// Accepted, and given up on: no receipt within the time that pending ones are kept.
     Lost,
+    /// Never mined: another transaction with its sender and nonce was mined in its place.
+    Replaced,
+    /// Never mined: the node holds it no more.
+    Dropped,
 }
 
 impl TransactionStatus {
-    pub const ALL: [Self; 4] = [Self::Success, Self::Reverted, Self::Rejected, Self::Lost];
+    pub const ALL: [Self; 6] =
+        [Self::Success, Self::Reverted, Self::Rejected, Self::Lost, Self::Replaced, Self::Dropped];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -53,8 +59,20 @@ impl TransactionStatus {
             Self::Reverted => "reverted",
             Self::Rejected => "rejected",
             Self::Lost => "lost",
+            Self::Replaced => "replaced",
+            Self::Dropped => "dropped",
         }
     }
+}
+
+/// Events of one name that a contract emitted in a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EmittedEvents {
+    /// The contract at the address that emitted them.
+    pub contract: ContractName,
+    /// From an ABI; `_unknown` when none has it.
+    pub event: EventName,
+    pub count: u32,
 }
 
 /// A transaction whose fate is known.
@@ -96,4 +114,16 @@ pub struct Transaction {
     /// How long the submitting call took, as its client saw it.
     pub submission: Option<Duration>,
     pub trace: Option<TraceContext>,
+    /// `reason` for people: the error with its arguments, or the text. At most 300 characters.
+    pub message: Option<Box<str>>,
+    /// 0 legacy, 1 access list, 2 dynamic fee, 3 blobs, 4 set code.
+    pub envelope: Option<u8>,
+    /// What it emitted, by contract and name.
+    pub events: Box<[EmittedEvents]>,
+    /// Of a multicall, what it called, in order.
+    pub inner: Box<[InnerCall]>,
+    /// Of a deployment, the size of the code that is on chain, in bytes.
+    pub code_bytes: Option<u32>,
+    /// The gas limit of its block, in gas units.
+    pub block_gas_limit: Option<u64>,
 }

@@ -131,6 +131,7 @@ impl Desk {
             target: asked.target,
             transaction,
             trace: passage.trace,
+            detail: None,
         }));
     }
 

@@ -155,6 +155,12 @@ impl Pending {
             confirmation: None,
             submission: Some(self.total),
             trace: self.trace,
+            message: None,
+            envelope: None,
+            events: Box::default(),
+            inner: Box::default(),
+            code_bytes: None,
+            block_gas_limit: None,
         }))
     }
 }
@@ -192,6 +198,12 @@ impl Held {
                 .map(|s| block.seen.since(s.left)),
             submission: submission.as_ref().map(|s| s.total),
             trace: submission.and_then(|s| s.trace),
+            message: None,
+            envelope: None,
+            events: Box::default(),
+            inner: Box::default(),
+            code_bytes: None,
+            block_gas_limit: None,
         }))
     }
 }

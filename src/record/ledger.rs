@@ -139,7 +139,7 @@ impl Ledger {
 
     pub(super) fn code(&mut self, found: &ContractCode, outbox: &mut Outbox) {
         self.asked.remove(&found.address);
-        self.contracts.learn_code(found.address, &found.code);
+        self.contracts.learn_code(found.address, &found.code, found.implementation);
         self.transactions.learned(found.address, &mut self.contracts, &mut self.samples);
         self.hand_on(outbox);
     }

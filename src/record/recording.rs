@@ -158,6 +158,10 @@ impl Recording {
             ChainEvent::NodeDown { .. } => {
                 desk.outbox.event(&Event::NodeDown);
             }
+            ChainEvent::Asked { purpose, calls, took } => {
+                desk.outbox.event(&Event::Asked { purpose, calls, took });
+            }
+            ChainEvent::WentBack { .. } | ChainEvent::Traced(_) | ChainEvent::Sighted { .. } => {}
             ChainEvent::NodeRestarted => {
                 desk.repeats.forget();
                 desk.ledger.restarted(&mut desk.outbox);

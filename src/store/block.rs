@@ -116,6 +116,7 @@ mod tests {
                     target: None,
                     transaction: None,
                     trace: (row % 4 == 0).then_some(trace),
+                    detail: None,
                 }),
                 _ => Sample::Request(HttpRequest {
                     at,

@@ -11,18 +11,20 @@ use super::bytes::{Damage, Read, Reader, put_text, put_varint, unzigzag, zigzag}
 use super::column::{Decoder, Encoder};
 use super::columns::{
     Columns, Dictionary, Record, Selected, encode_block, micros, numbers, read_at, read_sparse,
-    sparse,
+    read_strings, sparse, strings,
 };
 use super::labels::Labels;
 use super::query::CallFilter;
+use super::row::{get_inner, get_option, put_inner, put_option};
 use crate::model::{
-    BatchPlace, ConnectionId, ContractCall, Outcome, RpcCall, Sample, SampleKind, TraceContext,
-    Transport, UnixMicros,
+    BatchPlace, CallDetail, ConnectionId, ContractCall, Outcome, RpcCall, Sample, SampleKind,
+    TraceContext, Transport, UnixMicros,
 };
 
 /// Column numbers that queries name.
 pub(super) const TOTAL: usize = 1;
 pub(super) const METHOD: usize = 4;
+const DETAIL: usize = 15;
 
 /// Calls, column by column.
 #[derive(Default)]
@@ -44,6 +46,8 @@ pub(super) struct Calls {
     target: Vec<Option<ContractCall>>,
     transaction: Vec<Option<B256>>,
     trace: Vec<Option<TraceContext>>,
+    /// Encoded; empty for the many that have none.
+    detail: Vec<Vec<u8>>,
 }
 
 impl Columns for Calls {
@@ -69,6 +73,7 @@ impl Columns for Calls {
         self.target.push(call.target);
         self.transaction.push(call.transaction);
         self.trace.push(call.trace);
+        self.detail.push(call.detail.as_deref().map_or_else(Vec::new, put_detail));
     }
 
     fn at(&self) -> &[u64] {
@@ -94,8 +99,9 @@ impl Columns for Calls {
             columns.push(encode_distinct(encoder, &self.target[rows.clone()], put_target));
             let hashes = self.transaction[rows.clone()].iter();
             columns.push(sparse(encoder, hashes.map(|hash| hash.map(|hash| hash.0))));
-            let traces = self.trace[rows].iter();
+            let traces = self.trace[rows.clone()].iter();
             columns.push(sparse(encoder, traces.map(|trace| trace.map(trace_bytes))));
+            columns.push(strings(encoder, self.detail[rows].iter().map(Vec::as_slice)));
         })
     }
 
@@ -115,6 +121,7 @@ impl Columns for Calls {
         self.target.drain(..count);
         self.transaction.drain(..count);
         self.trace.drain(..count);
+        self.detail.drain(..count);
     }
 }
 
@@ -223,6 +230,32 @@ fn get_target<'a>(reader: &mut Reader<'a>) -> Read<Option<(&'a str, &'a str)>> {
     }
 }
 
+fn put_detail(detail: &CallDetail) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_option(&mut out, detail.selector, |out, selector| out.extend_from_slice(&selector));
+    put_option(&mut out, detail.reason, |out, reason| put_text(out, reason.as_str()));
+    put_option(&mut out, detail.message.as_deref(), put_text);
+    put_option(&mut out, detail.gas, put_varint);
+    put_inner(&mut out, &detail.inner);
+    out
+}
+
+fn get_detail(bytes: &[u8], labels: &Labels) -> Read<Option<Box<CallDetail>>> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let mut reader = Reader(bytes);
+    let detail = CallDetail {
+        selector: get_option(&mut reader, Reader::array::<4>)?,
+        reason: get_option(&mut reader, Reader::text)?.map(|text| labels.reason(text)),
+        message: get_option(&mut reader, Reader::text)?.map(Into::into),
+        gas: get_option(&mut reader, Reader::varint)?,
+        inner: get_inner(&mut reader, labels)?,
+    };
+    reader.end()?;
+    Ok(Some(Box::new(detail)))
+}
+
 pub(super) fn trace_bytes(trace: TraceContext) -> [u8; 25] {
     let mut bytes = [0; 25];
     bytes[..16].copy_from_slice(&trace.trace_id.to_le_bytes());
@@ -315,6 +348,11 @@ impl Record for RpcCall {
         let response_bytes = decoder.numbers(block.column(9)?, count)?;
         let batch_size = decoder.numbers(block.column(10)?, count)?;
         let batch_index = decoder.numbers(block.column(11)?, count)?;
+        // Blocks of version 0.1 end before it.
+        let (details, detail_bytes) = match block.column(DETAIL) {
+            Ok(column) => read_strings(decoder, column, count)?,
+            Err(_) => (vec![0..0; count], Vec::new()),
+        };
         let methods: Vec<_> = methods.into_iter().map(|text| labels.method(text)).collect();
         let targets: Vec<_> = targets
             .into_iter()
@@ -352,6 +390,7 @@ impl Record for RpcCall {
                     target: targets[target[row]],
                     transaction: transaction[row].map(B256::from),
                     trace: trace[row].as_ref().map(trace_of),
+                    detail: get_detail(&detail_bytes[details[row].clone()], labels)?,
                 };
                 Ok(Selected { row, at: sample.at, sample })
             })

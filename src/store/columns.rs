@@ -36,9 +36,11 @@ pub(super) fn columns_of(kind: SampleKind) -> Box<dyn Columns> {
     match kind {
         SampleKind::Call => Box::<Calls>::default(),
         SampleKind::Request => Box::<Requests>::default(),
-        SampleKind::Transaction | SampleKind::Block | SampleKind::Host => {
-            Box::new(RowBuffer::new(kind))
-        }
+        SampleKind::Transaction
+        | SampleKind::Block
+        | SampleKind::Host
+        | SampleKind::State
+        | SampleKind::Finding => Box::new(RowBuffer::new(kind)),
     }
 }
 

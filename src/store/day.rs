@@ -24,7 +24,8 @@ use super::error::Fault;
 use super::labels::Labels;
 use super::rollup::{Keys, LEVELS, Open, UNIT_MICROS, merge_open, roll, row_key, unit_of};
 use crate::model::{
-    Block, HostReading, HttpRequest, RpcCall, Sample, SampleKind, Transaction, UnixMicros,
+    Block, Finding, HostReading, HttpRequest, RpcCall, Sample, SampleKind, StateChange,
+    Transaction, UnixMicros,
 };
 
 pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
@@ -438,6 +439,8 @@ pub(super) fn samples_in(
         }
         SampleKind::Block => of::<Block>(from, wanted, |b| Sample::Block(Box::new(b))),
         SampleKind::Host => of::<HostReading>(from, wanted, |h| Sample::Host(Box::new(h))),
+        SampleKind::State => of::<StateChange>(from, wanted, |s| Sample::State(Box::new(s))),
+        SampleKind::Finding => of::<Finding>(from, wanted, |f| Sample::Finding(Box::new(f))),
     }
 }
 

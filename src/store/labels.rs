@@ -4,7 +4,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::model::{
-    ContractName, FunctionName, HttpMethod, Label, LabelKind, LabelSet, Method, Reason, Role, Route,
+    ContractName, EventName, FunctionName, HttpMethod, Label, LabelKind, LabelSet, Method, Reason,
+    Role, Route,
 };
 
 /// One set for each kind of label that a sample holds.
@@ -16,6 +17,7 @@ pub(super) struct Labels {
     contracts: Admitted<crate::model::kind::ContractKind>,
     functions: Admitted<crate::model::kind::FunctionKind>,
     reasons: Admitted<crate::model::kind::ReasonKind>,
+    events: Admitted<crate::model::kind::EventKind>,
     roles: Admitted<crate::model::kind::RoleKind>,
 }
 
@@ -51,6 +53,9 @@ impl Labels {
     }
     pub fn reason(&self, text: &str) -> Reason {
         self.reasons.admit(text)
+    }
+    pub fn event(&self, text: &str) -> EventName {
+        self.events.admit(text)
     }
     pub fn role(&self, text: &str) -> Role {
         self.roles.admit(text)

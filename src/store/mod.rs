@@ -32,6 +32,7 @@
 //!   call        0 at   1 total   2 overhead   3 total - upstream - overhead   4 method
 //!               5 transport   6 outcome   7 connection   8 request bytes   9 response bytes
 //!               10 batch size + 1   11 batch index   12 target   13 transaction   14 trace
+//!               15 detail (absent in blocks of version 0.1)
 //!   request     0 at   1 total   2 overhead   3 total - upstream - overhead
 //!               4 upstream - first byte   5 method   6 route   7 path   8 status   9 end
 //!               10 connection   11 request bytes   12 response bytes   13 trace
@@ -70,8 +71,8 @@ mod writer;
 pub use day::{Disk, Identity, Media};
 pub use error::{Fault, StoreError};
 pub use query::{
-    CallFilter, Cursor, Measure, Page, Paging, Point, Range, RequestFilter, Series, SeriesQuery,
-    Summary, TransactionFilter,
+    CallFilter, Cursor, FindingFilter, Measure, Page, Paging, Point, Range, RequestFilter, Series,
+    SeriesQuery, StateFilter, Summary, TransactionFilter,
 };
 pub use status::StoreStatus;
 pub use writer::Writer;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256};
 
 use super::rollup::UNIT_MICROS;
-use crate::model::{TransactionStatus, UnixMicros};
+use crate::model::{FindingKind, TransactionStatus, UnixMicros};
 
 /// A span of time; `from` belongs to it, `until` does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +78,20 @@ pub struct TransactionFilter {
     pub status: Option<TransactionStatus>,
     pub from: Option<Address>,
     pub trace_id: Option<u128>,
+}
+
+/// Which traced transactions; every condition that is set has to hold.
+#[derive(Clone, Debug, Default)]
+pub struct StateFilter {
+    pub hash: Option<B256>,
+    pub contract: Option<String>,
+    pub function: Option<String>,
+}
+
+/// Which findings; every condition that is set has to hold.
+#[derive(Clone, Debug, Default)]
+pub struct FindingFilter {
+    pub kind: Option<FindingKind>,
 }
 
 /// What is rolled up over time; each has its own grouping key and unit.

@@ -182,7 +182,7 @@ pub(super) fn values_of(sample: &Sample, mut tell: impl FnMut(Value)) {
             let value = block.gas_used;
             tell(Value { measure: Measure::BlockGas, parts, value, error: false });
         }
-        Sample::Host(_) => {}
+        Sample::Host(_) | Sample::State(_) | Sample::Finding(_) => {}
     }
 }
 

@@ -1,4 +1,5 @@
-//! Owns the encoding of the rare kinds, [`Transaction`], [`Block`] and [`HostReading`], as rows.
+//! Owns the encoding of the rare kinds, [`Transaction`], [`Block`], [`HostReading`], [`StateChange`] and
+//! [`Finding`], as rows.
 //!
 //! A dapp sends thousands of calls for one of these, and most of their bytes are hashes that no
 //! column layout makes smaller; so each is written field after field, and a block of them has two
@@ -17,10 +18,11 @@ use super::columns::{
     Columns, Record, Selected, encode_block, micros, read_at, read_strings, strings,
 };
 use super::labels::Labels;
-use super::query::TransactionFilter;
+use super::query::{FindingFilter, StateFilter, TransactionFilter};
 use crate::model::{
-    Block, HostReading, ProcessReading, Sample, SampleKind, Transaction, TransactionKind,
-    TransactionStatus, UnixMicros, Volume,
+    Block, Client, ConnectionId, ContractCall, EmittedEvents, Finding, FindingKind, HostReading,
+    InnerCall, ProcessReading, Sample, SampleKind, SlotChange, StateChange, Tracer, Transaction,
+    TransactionKind, TransactionStatus, UnixMicros, Volume,
 };
 
 /// Encoded rows of one kind.
@@ -46,6 +48,8 @@ impl Columns for RowBuffer {
             Sample::Transaction(transaction) => put_transaction(&mut row, transaction),
             Sample::Block(block) => put_block(&mut row, block),
             Sample::Host(reading) => put_host(&mut row, reading),
+            Sample::State(change) => put_state(&mut row, change),
+            Sample::Finding(finding) => put_finding(&mut row, finding),
             Sample::Call(_) | Sample::Request(_) => return,
         }
         self.at.push(sample.at().0);
@@ -152,14 +156,56 @@ impl Record for HostReading {
     }
 }
 
-fn put_option<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
+impl Record for StateChange {
+    const KIND: SampleKind = SampleKind::State;
+    type Filter = StateFilter;
+
+    fn select(
+        block: &Sealed<'_>,
+        decoder: &mut Decoder,
+        labels: &Labels,
+        filter: &StateFilter,
+        keep: &dyn Fn(u64, usize) -> bool,
+    ) -> Read<Vec<Selected<Self>>> {
+        let get = |reader: &mut Reader<'_>, at| get_state(reader, at, labels);
+        select_rows(block, decoder, keep, get, |change: &Self| {
+            filter.hash.is_none_or(|hash| hash == change.hash)
+                && filter.contract.as_deref().is_none_or(|text| text == change.contract.as_str())
+                && filter.function.as_deref().is_none_or(|text| text == change.function.as_str())
+        })
+    }
+}
+
+impl Record for Finding {
+    const KIND: SampleKind = SampleKind::Finding;
+    type Filter = FindingFilter;
+
+    fn select(
+        block: &Sealed<'_>,
+        decoder: &mut Decoder,
+        labels: &Labels,
+        filter: &FindingFilter,
+        keep: &dyn Fn(u64, usize) -> bool,
+    ) -> Read<Vec<Selected<Self>>> {
+        let get = |reader: &mut Reader<'_>, at| get_finding(reader, at, labels);
+        select_rows(block, decoder, keep, get, |finding: &Self| {
+            filter.kind.is_none_or(|kind| kind == finding.kind)
+        })
+    }
+}
+
+pub(super) fn put_option<T>(
+    out: &mut Vec<u8>,
+    value: Option<T>,
+    put: impl FnOnce(&mut Vec<u8>, T),
+) {
     out.push(u8::from(value.is_some()));
     if let Some(value) = value {
         put(out, value);
     }
 }
 
-fn get_option<'a, T>(
+pub(super) fn get_option<'a, T>(
     reader: &mut Reader<'a>,
     get: impl FnOnce(&mut Reader<'a>) -> Read<T>,
 ) -> Read<Option<T>> {
@@ -216,10 +262,61 @@ fn put_transaction(out: &mut Vec<u8>, transaction: &Transaction) {
     put_option(out, transaction.confirmation.map(micros), put_varint);
     put_option(out, transaction.submission.map(micros), put_varint);
     put_option(out, transaction.trace, |out, trace| out.extend_from_slice(&trace_bytes(trace)));
+    // From here on what version 0.1 did not write.
+    put_option(out, transaction.message.as_deref(), put_text);
+    put_option(out, transaction.envelope, |out, envelope| out.push(envelope));
+    put_option(out, transaction.code_bytes.map(u64::from), put_varint);
+    put_option(out, transaction.block_gas_limit, put_varint);
+    put_varint(out, transaction.events.len() as u64);
+    for events in &transaction.events {
+        put_text(out, events.contract.as_str());
+        put_text(out, events.event.as_str());
+        put_varint(out, u64::from(events.count));
+    }
+    put_inner(out, &transaction.inner);
+}
+
+pub(super) fn put_inner(out: &mut Vec<u8>, inner: &[InnerCall]) {
+    put_varint(out, inner.len() as u64);
+    for call in inner {
+        put_text(out, call.target.contract.as_str());
+        put_text(out, call.target.function.as_str());
+        put_option(out, call.selector, |out, selector| out.extend_from_slice(&selector));
+        put_option(out, call.success, |out, success| out.push(u8::from(success)));
+        put_option(out, call.reason, |out, reason| put_text(out, reason.as_str()));
+    }
+}
+
+pub(super) fn get_inner(reader: &mut Reader<'_>, labels: &Labels) -> Read<Box<[InnerCall]>> {
+    (0..reader.length()?)
+        .map(|_| {
+            Ok(InnerCall {
+                target: ContractCall {
+                    contract: labels.contract(reader.text()?),
+                    function: labels.function(reader.text()?),
+                },
+                selector: get_option(reader, Reader::array::<4>)?,
+                success: get_option(reader, |reader| Ok(reader.byte()? != 0))?,
+                reason: get_option(reader, Reader::text)?.map(|text| labels.reason(text)),
+            })
+        })
+        .collect()
+}
+
+fn get_events(reader: &mut Reader<'_>, labels: &Labels) -> Read<Box<[EmittedEvents]>> {
+    (0..reader.length()?)
+        .map(|_| {
+            Ok(EmittedEvents {
+                contract: labels.contract(reader.text()?),
+                event: labels.event(reader.text()?),
+                count: small(reader.varint()?)?,
+            })
+        })
+        .collect()
 }
 
 fn get_transaction(reader: &mut Reader<'_>, at: UnixMicros, labels: &Labels) -> Read<Transaction> {
-    Ok(Transaction {
+    let mut transaction = Transaction {
         at,
         hash: B256::from(reader.array::<32>()?),
         kind: *TransactionKind::ALL
@@ -244,6 +341,108 @@ fn get_transaction(reader: &mut Reader<'_>, at: UnixMicros, labels: &Labels) -> 
         confirmation: get_option(reader, get_duration)?,
         submission: get_option(reader, get_duration)?,
         trace: get_option(reader, Reader::array::<25>)?.as_ref().map(trace_of),
+        message: None,
+        envelope: None,
+        events: Box::default(),
+        inner: Box::default(),
+        code_bytes: None,
+        block_gas_limit: None,
+    };
+    if !reader.0.is_empty() {
+        transaction.message = get_option(reader, Reader::text)?.map(Into::into);
+        transaction.envelope = get_option(reader, Reader::byte)?;
+        transaction.code_bytes = get_option(reader, Reader::varint)?.map(small).transpose()?;
+        transaction.block_gas_limit = get_option(reader, Reader::varint)?;
+        transaction.events = get_events(reader, labels)?;
+        transaction.inner = get_inner(reader, labels)?;
+    }
+    Ok(transaction)
+}
+
+fn put_state(out: &mut Vec<u8>, change: &StateChange) {
+    out.extend_from_slice(&change.hash.0);
+    put_varint(out, change.block);
+    put_text(out, change.contract.as_str());
+    put_text(out, change.function.as_str());
+    out.push(change.tracer as u8);
+    put_varint(out, micros(change.took));
+    change.counts.iter().for_each(|count| put_varint(out, u64::from(*count)));
+    put_varint(out, u64::from(change.accounts));
+    put_varint(out, change.slots.len() as u64);
+    for slot in &change.slots {
+        out.extend_from_slice(&slot.address.0.0);
+        put_text(out, slot.contract.as_str());
+        out.extend_from_slice(&slot.slot.0);
+        put_option(out, slot.name.as_deref(), put_text);
+        out.extend_from_slice(&slot.before.0);
+        out.extend_from_slice(&slot.after.0);
+    }
+}
+
+fn get_state(reader: &mut Reader<'_>, at: UnixMicros, labels: &Labels) -> Read<StateChange> {
+    Ok(StateChange {
+        at,
+        hash: B256::from(reader.array::<32>()?),
+        block: reader.varint()?,
+        contract: labels.contract(reader.text()?),
+        function: labels.function(reader.text()?),
+        tracer: *Tracer::ALL.get(usize::from(reader.byte()?)).ok_or(Damage("a tracer"))?,
+        took: get_duration(reader)?,
+        counts: [small(reader.varint()?)?, small(reader.varint()?)?, small(reader.varint()?)?],
+        accounts: small(reader.varint()?)?,
+        slots: (0..reader.length()?)
+            .map(|_| {
+                Ok(SlotChange {
+                    address: get_address(reader)?,
+                    contract: labels.contract(reader.text()?),
+                    slot: B256::from(reader.array::<32>()?),
+                    name: get_option(reader, Reader::text)?.map(Into::into),
+                    before: B256::from(reader.array::<32>()?),
+                    after: B256::from(reader.array::<32>()?),
+                })
+            })
+            .collect::<Read<_>>()?,
+    })
+}
+
+fn put_finding(out: &mut Vec<u8>, finding: &Finding) {
+    out.push(finding.kind as u8);
+    put_varint(out, u64::from(finding.count));
+    put_varint(out, micros(finding.span));
+    put_option(out, finding.method, |out, method| put_text(out, method.as_str()));
+    put_option(out, finding.target, |out, target| {
+        put_text(out, target.contract.as_str());
+        put_text(out, target.function.as_str());
+    });
+    put_option(out, finding.transaction, |out, hash| out.extend_from_slice(&hash.0));
+    put_option(out, finding.account, |out, account| out.extend_from_slice(&account.0.0));
+    put_varint(out, finding.connection.0);
+    put_option(out, finding.client.agent.as_deref(), put_text);
+    put_option(out, finding.client.process.as_deref(), put_text);
+}
+
+fn get_finding(reader: &mut Reader<'_>, at: UnixMicros, labels: &Labels) -> Read<Finding> {
+    Ok(Finding {
+        at,
+        kind: *FindingKind::ALL
+            .get(usize::from(reader.byte()?))
+            .ok_or(Damage("a kind of finding"))?,
+        count: small(reader.varint()?)?,
+        span: get_duration(reader)?,
+        method: get_option(reader, Reader::text)?.map(|text| labels.method(text)),
+        target: get_option(reader, |reader| {
+            Ok(ContractCall {
+                contract: labels.contract(reader.text()?),
+                function: labels.function(reader.text()?),
+            })
+        })?,
+        transaction: get_option(reader, Reader::array::<32>)?.map(B256::from),
+        account: get_option(reader, get_address)?,
+        connection: ConnectionId(reader.varint()?),
+        client: Client {
+            agent: get_option(reader, Reader::text)?.map(Into::into),
+            process: get_option(reader, Reader::text)?.map(Into::into),
+        },
     })
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::model::{
-    Block, End, HostReading, HttpRequest, Outcome, RpcCall, Sample, TraceContext, Transaction,
-    UnixMicros,
+    Block, End, Finding, HostReading, HttpRequest, Outcome, RpcCall, Sample, SlotFate, StateChange,
+    TraceContext, Transaction, UnixMicros,
 };
 use crate::store::{Series, Summary};
 
@@ -30,6 +30,8 @@ pub fn sample(sample: &Sample) -> Value {
         Sample::Transaction(it) => transaction(it),
         Sample::Block(it) => block(it),
         Sample::Host(it) => reading(it),
+        Sample::State(it) => state(it),
+        Sample::Finding(it) => finding(it),
     };
     value["kind"] = sample.kind().as_str().into();
     value
@@ -64,6 +66,52 @@ pub fn call(call: &RpcCall) -> Value {
         _ => {}
     }
     value
+}
+
+/// What a traced transaction changed.
+pub fn state(change: &StateChange) -> Value {
+    let slots = change.slots.iter().map(|slot| {
+        json!({
+            "address": slot.address,
+            "contract": slot.contract,
+            "slot": slot.slot,
+            "name": slot.name,
+            "change": slot.fate().as_str(),
+            "before": slot.before,
+            "after": slot.after,
+        })
+    });
+    json!({
+        "at_ms": millis(change.at),
+        "transaction": change.hash,
+        "block": change.block,
+        "contract": change.contract,
+        "function": change.function,
+        "tracer": change.tracer.as_str(),
+        "took_us": micros(change.took),
+        "created": change.count(SlotFate::Created),
+        "updated": change.count(SlotFate::Updated),
+        "cleared": change.count(SlotFate::Cleared),
+        "accounts": change.accounts,
+        "slots": slots.collect::<Vec<_>>(),
+    })
+}
+
+pub fn finding(finding: &Finding) -> Value {
+    json!({
+        "at_ms": millis(finding.at),
+        "finding": finding.kind.as_str(),
+        "count": finding.count,
+        "span_us": micros(finding.span),
+        "method": finding.method,
+        "contract": finding.target.map(|target| target.contract),
+        "function": finding.target.map(|target| target.function),
+        "transaction": finding.transaction,
+        "account": finding.account,
+        "connection": finding.connection.0,
+        "user_agent": finding.client.agent,
+        "process": finding.client.process,
+    })
 }
 
 const fn outcome(outcome: Outcome) -> &'static str {

@@ -131,7 +131,11 @@ impl LiveSink {
                 self.left -= 1;
                 true
             }
-            Sample::Transaction(_) | Sample::Block(_) | Sample::Host(_) => true,
+            Sample::Transaction(_)
+            | Sample::Block(_)
+            | Sample::Host(_)
+            | Sample::State(_)
+            | Sample::Finding(_) => true,
         }
     }
 }
@@ -157,7 +161,11 @@ impl Sink for LiveSink {
             match sample {
                 Sample::Block(block) => heard.now.block = Some(Block::clone(block)),
                 Sample::Host(reading) => heard.now.reading = Some(HostReading::clone(reading)),
-                Sample::Call(_) | Sample::Request(_) | Sample::Transaction(_) => {}
+                Sample::Call(_)
+                | Sample::Request(_)
+                | Sample::Transaction(_)
+                | Sample::State(_)
+                | Sample::Finding(_) => {}
             }
         }
         let after = heard.counts;

@@ -156,6 +156,7 @@ fn call(method: &'static str, outcome: Outcome, total_us: u64) -> Sample {
         }),
         transaction: None,
         trace: None,
+        detail: None,
     })
 }
 
@@ -200,6 +201,12 @@ fn transaction(status: TransactionStatus, reason: Option<&'static str>) -> Sampl
         confirmation: Some(Duration::from_millis(4)),
         submission: Some(Duration::from_millis(2)),
         trace: None,
+        message: None,
+        envelope: None,
+        events: Box::default(),
+        inner: Box::default(),
+        code_bytes: None,
+        block_gas_limit: None,
     }))
 }
 

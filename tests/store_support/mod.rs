@@ -109,6 +109,7 @@ impl CallStream {
             target: None,
             transaction: None,
             trace: None,
+            detail: None,
         }
     }
 }
@@ -174,6 +175,7 @@ pub fn any_sample(random: &mut Random, at: UnixMicros) -> Sample {
             target: often(random).then(|| target(random)),
             transaction: often(random).then(|| hash(random)),
             trace: often(random).then(|| trace(random)),
+            detail: None,
         }),
         4..7 => Sample::Request(HttpRequest {
             at,
@@ -216,6 +218,12 @@ pub fn any_sample(random: &mut Random, at: UnixMicros) -> Sample {
                 confirmation: (!often(random)).then(|| duration(random)),
                 submission: often(random).then(|| duration(random)),
                 trace: often(random).then(|| trace(random)),
+                message: None,
+                envelope: None,
+                events: Box::default(),
+                inner: Box::default(),
+                code_bytes: None,
+                block_gas_limit: None,
             }))
         }
         8 => Sample::Block(Box::new(Block {

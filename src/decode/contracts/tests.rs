@@ -49,7 +49,7 @@ fn code_from_real_nodes_is_named() {
         let mut contracts = marketplace();
         let code = bytes(&fixture(node)["code-nft"]);
         assert!(!contracts.knows(HERE));
-        assert_eq!(contracts.learn_code(HERE, &code).as_str(), "MarketNFT");
+        assert_eq!(contracts.learn_code(HERE, &code, None).as_str(), "MarketNFT");
         let mint = contracts.target(Some(HERE), &[0xd0, 0xde, 0xf5, 0x21]);
         assert_eq!(label(mint), "MarketNFT.mint");
         assert_eq!(label(contracts.target(Some(HERE), &[1, 2, 3, 4])), "MarketNFT._unknown");
@@ -76,15 +76,15 @@ fn a_deployment_is_named_by_its_input() {
 fn accounts_and_strangers_are_told_apart() {
     let mut contracts = marketplace();
     assert_eq!(label(contracts.target(Some(HERE), &[])), "_unknown.receive");
-    assert_eq!(contracts.learn_code(HERE, &[]).as_str(), ACCOUNT);
+    assert_eq!(contracts.learn_code(HERE, &[], None).as_str(), ACCOUNT);
     assert_eq!(label(contracts.target(Some(HERE), &[])), "_account.receive");
     assert_eq!(label(contracts.target(Some(HERE), &[1, 2, 3, 4])), "_account._unknown");
-    assert_eq!(contracts.learn_code(HERE, &[0xfe, 1]).as_str(), "_unknown");
+    assert_eq!(contracts.learn_code(HERE, &[0xfe, 1], None).as_str(), "_unknown");
     assert_eq!(label(contracts.target(Some(HERE), &[1, 2, 3, 4])), "_unknown._unknown");
     assert!(contracts.knows(HERE));
     contracts.add(artifact("Late", "", &json!([]), "0xfe01"));
     assert!(!contracts.knows(HERE), "a new artifact may fit");
-    assert_eq!(contracts.learn_code(HERE, &[0xfe, 1]).as_str(), "Late");
+    assert_eq!(contracts.learn_code(HERE, &[0xfe, 1], None).as_str(), "Late");
     contracts.forget_addresses();
     assert!(!contracts.knows(HERE));
 }
@@ -98,7 +98,7 @@ fn overloads_are_told_by_their_signature() {
     ]);
     let mut contracts = Contracts::new();
     contracts.add(artifact("Token", "", &abi, "0x6001"));
-    contracts.learn_code(HERE, &[0x60, 0x01]);
+    contracts.learn_code(HERE, &[0x60, 0x01], None);
     let call = |contracts: &mut Contracts, s: [u8; 4]| label(contracts.target(Some(HERE), &s));
     assert_eq!(call(&mut contracts, [0xd0, 0xde, 0xf5, 0x21]), "Token.mint(address,string)");
     assert_eq!(call(&mut contracts, [0x6a, 0x62, 0x78, 0x42]), "Token.mint(address)");
@@ -110,7 +110,7 @@ fn a_proxys_calls_are_named_by_the_contract_behind_it() {
     let mut contracts = marketplace();
     let fallback = json!([{"type": "fallback", "stateMutability": "payable"}]);
     contracts.add(artifact("Proxy", "", &fallback, "0x36ff"));
-    contracts.learn_code(HERE, &[0x36, 0xff]);
+    contracts.learn_code(HERE, &[0x36, 0xff], None);
     let mint = contracts.target(Some(HERE), &[0xd0, 0xde, 0xf5, 0x21]);
     assert_eq!(label(mint), "Proxy.mint");
     assert_eq!(label(contracts.target(Some(HERE), &[1, 2, 3, 4])), "Proxy.fallback");
@@ -122,11 +122,11 @@ fn two_contracts_of_one_name_are_told_by_their_sources() {
     let mut contracts = Contracts::new();
     contracts.add(artifact("Token", "a.sol", &json!([]), "0x6001"));
     contracts.add(artifact("Token", "b.sol", &json!([]), "0x6002"));
-    assert_eq!(contracts.learn_code(HERE, &[0x60, 0x02]).as_str(), "Token");
-    assert_eq!(contracts.learn_code(Address::ZERO, &[0x60, 0x01]).as_str(), "a.sol:Token");
+    assert_eq!(contracts.learn_code(HERE, &[0x60, 0x02], None).as_str(), "Token");
+    assert_eq!(contracts.learn_code(Address::ZERO, &[0x60, 0x01], None).as_str(), "a.sol:Token");
     contracts.add(artifact("Token", "a.sol", &json!([]), "0x6003"));
     assert_eq!(contracts.len(), 2, "compiled again");
-    assert_eq!(contracts.learn_code(Address::ZERO, &[0x60, 0x03]).as_str(), "a.sol:Token");
+    assert_eq!(contracts.learn_code(Address::ZERO, &[0x60, 0x03], None).as_str(), "a.sol:Token");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn an_abi_that_asks_for_all_memory_is_not_followed() {
 fn addresses_are_bounded() {
     let mut contracts = Contracts::new();
     for i in 0..MOST_ADDRESSES + 10 {
-        contracts.learn_code(Address::left_padding_from(&i.to_be_bytes()), &[]);
+        contracts.learn_code(Address::left_padding_from(&i.to_be_bytes()), &[], None);
     }
     assert_eq!(contracts.residents.len(), MOST_ADDRESSES);
     assert!(!contracts.knows(Address::left_padding_from(&3usize.to_be_bytes())));
@@ -201,7 +201,7 @@ proptest::proptest! {
         let to = to.map(Address::from);
         contracts.target(to, &bytes);
         contracts.created(HERE, &bytes);
-        contracts.learn_code(HERE, &bytes);
+        contracts.learn_code(HERE, &bytes, None);
         contracts.reason(to, &bytes);
         contracts.revert_message(to, &bytes);
         let errors: Vec<_> = contracts.known.iter().flat_map(|k| k.errors.keys()).copied().collect();

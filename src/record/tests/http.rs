@@ -257,6 +257,7 @@ fn a_send_becomes_a_transaction_when_its_block_is_seen() {
     bench.take(Observation::Chain(ChainEvent::Code(ContractCode {
         address: TOKEN,
         code: Bytes::from_static(&[0xfe]),
+        implementation: None,
     })));
     let mined = MinedTransaction {
         hash,
@@ -271,6 +272,8 @@ fn a_send_becomes_a_transaction_when_its_block_is_seen() {
         success: true,
         created: None,
         revert: None,
+        envelope: Some(2),
+        logs: Box::default(),
     };
     let block = MinedBlock { transactions: vec![mined], ..block(1) };
     bench.take(Observation::Chain(ChainEvent::Block(Box::new(block))));

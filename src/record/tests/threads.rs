@@ -90,7 +90,11 @@ fn an_artifact_that_comes_later_names_what_is_called() {
     artifacts.send(Artifact::parse(artifact.as_bytes(), "Token").expect("an artifact")).unwrap();
     recorder.flush();
     let code = alloy::primitives::bytes!("6002fe");
-    observer.tell(Observation::Chain(ChainEvent::Code(ContractCode { address, code })));
+    observer.tell(Observation::Chain(ChainEvent::Code(ContractCode {
+        address,
+        code,
+        implementation: None,
+    })));
     answered();
     recorder.stop();
     let targets: Vec<_> = received.calls().iter().map(|call| call.target.unwrap()).collect();

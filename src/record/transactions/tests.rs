@@ -39,7 +39,7 @@ impl Recorder {
     fn learn(&mut self) {
         let json: serde_json::Value = serde_json::from_str(NFT).unwrap();
         let code = alloy::primitives::hex::decode(json["deployedBytecode"].as_str().unwrap());
-        self.contracts.learn_code(THERE, &code.unwrap());
+        self.contracts.learn_code(THERE, &code.unwrap(), None);
         self.transactions.learned(THERE, &mut self.contracts, &mut self.out);
     }
 
@@ -129,6 +129,8 @@ fn mined(hash: u8) -> MinedTransaction {
         success: true,
         created: None,
         revert: None,
+        envelope: Some(2),
+        logs: Box::default(),
     }
 }
 

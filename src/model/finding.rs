@@ -1,0 +1,69 @@
+//! What a dapp does that it could leave out, or should know of.
+
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256};
+
+use super::call::ContractCall;
+use super::connection::ConnectionId;
+use super::label::Method;
+use super::time::UnixMicros;
+
+/// The kinds of finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FindingKind {
+    /// The same call with the same parameters, again and again, while no block came in between.
+    RepeatedCalls,
+    /// A burst of reads that one multicall or batch would serve.
+    MulticallBurst,
+    /// A transaction's receipt asked for again and again.
+    ReceiptPolling,
+    /// A wallet's nonce is ahead of the chain's, which was restarted or set back: its account has to
+    /// be reset in the wallet.
+    NonceAhead,
+}
+
+impl FindingKind {
+    pub const ALL: [Self; 4] =
+        [Self::RepeatedCalls, Self::MulticallBurst, Self::ReceiptPolling, Self::NonceAhead];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RepeatedCalls => "repeated_calls",
+            Self::MulticallBurst => "multicall_burst",
+            Self::ReceiptPolling => "receipt_polling",
+            Self::NonceAhead => "nonce_ahead",
+        }
+    }
+}
+
+/// Who caused it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// Its `User-Agent`, at most 200 bytes.
+    pub agent: Option<Box<str>>,
+    /// The process at the other end, where the system tells: `node (4711)`.
+    pub process: Option<Box<str>>,
+}
+
+/// A finding, told once it is over: a block came, or the burst ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// When its last call began.
+    pub at: UnixMicros,
+    pub kind: FindingKind,
+    /// Calls it consists of, all of them; those that could be saved are fewer.
+    pub count: u32,
+    /// From its first call to its last one.
+    pub span: Duration,
+    pub method: Option<Method>,
+    /// What the calls touch.
+    pub target: Option<ContractCall>,
+    /// Whose receipt was polled, or which transaction was refused.
+    pub transaction: Option<B256>,
+    /// Whose nonce it is.
+    pub account: Option<Address>,
+    /// The connection that most of the calls came by.
+    pub connection: ConnectionId,
+    pub client: Client,
+}
