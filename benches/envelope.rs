@@ -122,8 +122,16 @@ fn recorded(fill: impl Fn(&Observer)) -> Duration {
     let started = Instant::now();
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Nowhere)];
     let (_, artifacts) = std::sync::mpsc::channel();
-    let recorder = Recorder::start(queue, tally, Contracts::new(), artifacts, sinks, wanted)
-        .expect("a thread");
+    let recorder = Recorder::start(
+        queue,
+        tally,
+        Contracts::new(),
+        artifacts,
+        dappscope::record::Settings::default(),
+        sinks,
+        wanted,
+    )
+    .expect("a thread");
     recorder.flush();
     let taken = started.elapsed();
     recorder.stop();

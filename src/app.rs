@@ -28,7 +28,7 @@ use crate::decode::routes::Routes;
 use crate::host::{self, HostSettings, HostWatch};
 use crate::metrics::{Metrics, Reading, Sources, StoreNumbers};
 use crate::model::{Observer, Queue, Role, Sink, Tally, Underway};
-use crate::record::Recorder;
+use crate::record::{self, Recorder, Traces};
 use crate::store::{self, Store, StoreError, Writer};
 use crate::view::{self, Endpoints, View, ViewError};
 use crate::wire::guard::Guard;
@@ -37,6 +37,8 @@ use crate::wire::reverse::{self, Drained, ReverseSettings};
 
 /// How long what is under way may take to finish.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How often one transaction of each function is traced.
+const TRACE_EVERY: Duration = Duration::from_secs(10);
 /// How often the artifacts' directories are looked at for new contracts.
 const ARTIFACTS_EVERY: Duration = Duration::from_secs(2);
 
@@ -126,6 +128,11 @@ pub fn taken_by(address: SocketAddr) -> String {
     }
 }
 
+/// The process that has this end of a connection, in words.
+fn process_at(end: SocketAddr) -> Option<Box<str>> {
+    host::who_connects(end).map(|(pid, name)| format!("{name} ({pid})").into())
+}
+
 /// The running program.
 pub struct App {
     addresses: Addresses,
@@ -202,6 +209,7 @@ impl App {
             Arc::clone(&tally),
             Contracts::new(),
             artifacts,
+            record::Settings { traces: Traces::Sampled(TRACE_EVERY), who: Box::new(process_at) },
             sinks,
             wanted,
         )?;

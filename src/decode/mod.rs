@@ -12,6 +12,7 @@ pub mod follower;
 pub mod http1;
 pub mod jsonrpc;
 pub mod multicall;
+pub mod reads;
 pub mod revert;
 pub mod routes;
 pub mod submission;

@@ -16,6 +16,8 @@ pub const PANIC: [u8; 4] = [0x4e, 0x48, 0x7b, 0x71];
 
 /// The largest error object that is looked into, in bytes.
 const LARGEST: usize = 1 << 20;
+/// The longest words of a node that are kept, in characters.
+const MOST_WORDS: usize = 300;
 /// How far nested `data` is followed.
 const DEEPEST: usize = 16;
 /// The longest revert data that is kept, in bytes.
@@ -36,6 +38,8 @@ pub struct RevertInfo {
     /// What the reverted call returned; empty when it returned nothing, none when nothing is told.
     pub data: Option<Bytes>,
     pub kind: RefusalKind,
+    /// The node's own words, for people; at most 300 characters.
+    pub words: Box<str>,
 }
 
 macro_rules! refusal_kinds {
@@ -185,7 +189,12 @@ impl RevertInfo {
     pub fn parse(error: &[u8]) -> Self {
         let parsed = (error.len() <= LARGEST).then(|| serde_json::from_slice::<ErrorObject>(error));
         let Some(Ok(ErrorObject { code, message, data })) = parsed else {
-            return Self { transaction: None, data: None, kind: RefusalKind::Rejected };
+            return Self {
+                transaction: None,
+                data: None,
+                kind: RefusalKind::Rejected,
+                words: Box::default(),
+            };
         };
         let mut found = Found::default();
         found.look(&data, DEEPEST);
@@ -199,7 +208,8 @@ impl RevertInfo {
         if found.hash.is_none() && matches!(kind, RefusalKind::Reverted | RefusalKind::OutOfGas) {
             found.hash = hash_in_words(&message);
         }
-        Self { transaction: found.hash, data: found.data, kind }
+        let words = message.chars().take(MOST_WORDS).collect::<String>().into();
+        Self { transaction: found.hash, data: found.data, kind, words }
     }
 }
 

@@ -4,6 +4,7 @@
 //! Linux only (`/proc`); elsewhere nobody is ever found.
 
 use std::fs;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// The process that listens on a TCP port of this machine, by pid and name. None when nobody does,
@@ -18,6 +19,16 @@ pub fn who_holds(file: &Path) -> Option<(u32, String)> {
     named(holder_of(&[file.canonicalize().ok()?])?)
 }
 
+/// The process that has this address as its own end of a TCP connection, by pid and name; none where
+/// [`who_listens`] would find none.
+pub fn who_connects(end: SocketAddr) -> Option<(u32, String)> {
+    let sockets: Vec<PathBuf> = tables()
+        .flat_map(|table| connected_inodes(&table, end))
+        .map(|inode| PathBuf::from(format!("socket:[{inode}]")))
+        .collect();
+    named(holder_of(&sockets)?)
+}
+
 fn named(pid: u32) -> Option<(u32, String)> {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     Some((pid, name.trim().to_owned()))
@@ -26,13 +37,18 @@ fn named(pid: u32) -> Option<(u32, String)> {
 /// The pid of [`who_listens`]. Where several processes hold the socket (a reloader and its child, a
 /// master and its workers) it is the one started last, which is the one that does the work.
 pub fn listening_pid(port: u16) -> Option<u32> {
-    let sockets: Vec<PathBuf> = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .filter_map(|table| fs::read_to_string(table).ok())
+    let sockets: Vec<PathBuf> = tables()
         .flat_map(|table| listening_inodes(&table, port))
         .map(|inode| PathBuf::from(format!("socket:[{inode}]")))
         .collect();
     holder_of(&sockets)
+}
+
+/// The kernel's tables of TCP sockets.
+fn tables() -> impl Iterator<Item = String> {
+    ["/proc/net/tcp", "/proc/net/tcp6"]
+        .into_iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
 }
 
 /// The process started last among those with a descriptor that leads to one of `targets`.
@@ -52,6 +68,41 @@ fn holder_of(targets: &[PathBuf]) -> Option<u32> {
 fn listening_inodes(table: &str, port: u16) -> Vec<u64> {
     /// `TCP_LISTEN` in the kernel's own numbering.
     const LISTEN: &str = "0A";
+    inodes(table, |local, state| {
+        let is_port = |(_, its)| u16::from_str_radix(its, 16).ok() == Some(port);
+        state == LISTEN && local.rsplit_once(':').is_some_and(is_port)
+    })
+}
+
+/// Inodes of the connected sockets whose own address is `end`.
+fn connected_inodes(table: &str, end: SocketAddr) -> Vec<u64> {
+    /// `TCP_ESTABLISHED`.
+    const ESTABLISHED: &str = "01";
+    let ends = written(end);
+    inodes(table, |local, state| state == ESTABLISHED && ends.iter().any(|end| end == local))
+}
+
+/// An address as the kernel's tables write it: hexadecimal, each four bytes in this machine's order;
+/// that of IPv4 also as a socket of IPv6 shows it.
+fn written(end: SocketAddr) -> Vec<String> {
+    let words = |bytes: &[u8]| -> String {
+        let word = |four: &[u8]| {
+            let four = <[u8; 4]>::try_from(four).unwrap_or_default();
+            format!("{:08X}", u32::from_ne_bytes(four))
+        };
+        bytes.chunks(4).map(word).collect()
+    };
+    let port = end.port();
+    match end.ip() {
+        IpAddr::V4(ip) => [words(&ip.octets()), words(&ip.to_ipv6_mapped().octets())]
+            .map(|ip| format!("{ip}:{port:04X}"))
+            .into(),
+        IpAddr::V6(ip) => vec![format!("{}:{port:04X}", words(&ip.octets()))],
+    }
+}
+
+/// Inodes of the sockets that fit, by their own address and their state.
+fn inodes(table: &str, fits: impl Fn(&str, &str) -> bool) -> Vec<u64> {
     table
         .lines()
         .skip(1)
@@ -61,9 +112,7 @@ fn listening_inodes(table: &str, port: u16) -> Vec<u64> {
             let local = fields.nth(1)?;
             let state = fields.nth(1)?;
             let inode = fields.nth(5)?;
-            let (_, local_port) = local.rsplit_once(':')?;
-            let found = u16::from_str_radix(local_port, 16).ok()? == port && state == LISTEN;
-            found.then(|| inode.parse().ok())?
+            fits(local, state).then(|| inode.parse().ok())?
         })
         .collect()
 }
@@ -110,6 +159,20 @@ mod tests {
         assert_eq!(listening_inodes(TABLE, 80), [9]);
         assert!(listening_inodes(TABLE, 81).is_empty());
         assert!(listening_inodes("sl\ngarbage\n0: :: x", 80).is_empty());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn this_process_is_found_at_its_end_of_a_connection() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = std::net::TcpListener::bind(address).unwrap();
+            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let end = client.local_addr().unwrap();
+            assert_eq!(who_connects(end).unwrap().0, std::process::id(), "{address}");
+            drop(client);
+        }
+        assert_eq!(connected_inodes(TABLE, "127.0.0.1:8545".parse().unwrap()), [81812]);
+        assert!(connected_inodes(TABLE, "127.0.0.1:80".parse().unwrap()).is_empty());
     }
 
     #[test]

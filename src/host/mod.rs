@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub use listen::{who_holds, who_listens};
+pub use listen::{who_connects, who_holds, who_listens};
 
 use crate::model::{Observation, Observer, Role};
 

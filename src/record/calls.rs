@@ -3,16 +3,20 @@
 //! `http` and `sockets` find out which answer belongs to which request; what is kept of a request in
 //! between, and what is made of both, is said here once.
 
+use alloy::primitives::U64;
+
 use super::ledger::Ledger;
 use super::methods::{Class, Methods};
 use super::outbox::Outbox;
 use super::passage::{Ending, Passage};
 use super::repeats::{Question, Repeats};
+use super::replaced::Replaced;
+use super::unnamed::Touched;
 use crate::decode::jsonrpc::Envelope;
+use crate::decode::reads;
 use crate::decode::submission::Submission;
 use crate::model::{
-    BatchPlace, Clock, ContractCall, Event, LabelKind, Method, Outcome, RpcCall, Sample, Transport,
-    kind,
+    BatchPlace, Clock, Event, LabelKind, Method, Outcome, RpcCall, Sample, Transport, kind,
 };
 
 /// All that the makers of calls share.
@@ -22,6 +26,7 @@ pub(super) struct Desk {
     pub(super) methods: Methods,
     pub(super) repeats: Repeats,
     pub(super) ledger: Ledger,
+    pub(super) replaced: Replaced,
 }
 
 /// All that is kept of a request object until its answer. Params are not.
@@ -33,9 +38,24 @@ pub(super) struct Asked {
     pub(super) bytes: u64,
     /// A request without id.
     pub(super) is_notification: bool,
+    /// Blocks that it asks to be mined.
+    blocks: u32,
     question: Option<Question>,
-    target: Option<ContractCall>,
+    touched: Option<Touched>,
     sending: Option<Box<Submission>>,
+}
+
+/// Blocks of one call whose mining is counted, at most.
+const MOST_MINED: u32 = 256;
+
+/// Blocks that the params of `hardhat_mine` ask for; `evm_mine` has a timestamp there, which is no
+/// such number, and mines one.
+fn blocks(method: Method, params: &[u8]) -> u32 {
+    if method.as_str() == "evm_mine" {
+        return 1;
+    }
+    let counts: Vec<U64> = serde_json::from_slice(params).unwrap_or_default();
+    counts.first().map_or(1, |count| count.saturating_to())
 }
 
 impl Asked {
@@ -61,10 +81,13 @@ impl Desk {
     ) -> Asked {
         let (method, class) = self.method(request);
         let params = request.params.unwrap_or_default();
-        let question = matches!(class, Class::Read | Class::Call)
+        let question = matches!(class, Class::Read | Class::State | Class::Call | Class::Receipt)
             .then(|| self.repeats.question(method, params));
-        let (target, sending) = match class {
-            Class::Call => (self.ledger.target(params), None),
+        let (touched, sending) = match class {
+            Class::State => {
+                (Some(Touched::State { account: reads::account(params), method }), None)
+            }
+            Class::Call => (self.ledger.touched(params), None),
             Class::Send => self.ledger.sending(method, params),
             _ => (None, None),
         };
@@ -75,8 +98,9 @@ impl Desk {
             place,
             bytes,
             is_notification: request.id().is_none(),
+            blocks: if class == Class::Mine { blocks(method, params) } else { 0 },
             question,
-            target,
+            touched,
             sending,
         }
     }
@@ -90,8 +114,9 @@ impl Desk {
             place,
             bytes,
             is_notification: false,
+            blocks: 0,
             question: None,
-            target: None,
+            touched: None,
             sending: None,
         }
     }
@@ -105,18 +130,25 @@ impl Desk {
         {
             self.outbox.event(&Event::Duplicate(asked.method));
         }
-        if matches!(asked.class, Class::Send | Class::Change | Class::Replace) {
+        if matches!(asked.class, Class::Send | Class::Mine | Class::Change | Class::Replace) {
             // With automine the block is there with the answer, long before it is told.
             self.repeats.forget();
         }
         if asked.class == Class::Replace {
+            self.replaced.by(asked.method, passage.started.after(passage.total));
             self.ledger.doubt();
+        }
+        if asked.class == Class::Mine && ending.outcome == Outcome::Success && asked.blocks > 0 {
+            // Of several blocks the mean, so that each counts once.
+            for _ in 0..asked.blocks.min(MOST_MINED) {
+                self.outbox.event(&Event::Mined(passage.upstream / asked.blocks));
+            }
         }
         let transaction = match asked.sending {
             Some(sending) => self.ledger.sent(*sending, at, passage, ending, &mut self.outbox),
             None => None,
         };
-        self.outbox.sample(Sample::Call(RpcCall {
+        let call = RpcCall {
             at,
             method: asked.method,
             transport: asked.transport,
@@ -128,11 +160,18 @@ impl Desk {
             total: passage.total,
             upstream: passage.upstream,
             overhead: passage.overhead,
-            target: asked.target,
+            target: None,
             transaction,
             trace: passage.trace,
             detail: None,
-        }));
+        };
+        match asked.touched {
+            None => self.outbox.sample(Sample::Call(call)),
+            Some(touched) => {
+                let ended = passage.started.after(passage.total);
+                self.ledger.called(call, touched, ending.answer, ended, &mut self.outbox);
+            }
+        }
     }
 
     fn method(&mut self, request: &Envelope<'_>) -> (Method, Class) {

@@ -7,15 +7,21 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256, Bytes, U256};
+use alloy::primitives::{Address, B256, U256};
 
+use super::unnamed::opened;
 use crate::decode::contracts::Contracts;
+use crate::decode::multicall::Inner;
 use crate::decode::revert::{RefusalKind, RevertInfo};
-use crate::decode::submission::Submission;
+use crate::decode::submission::{Signed, Submission};
 use crate::model::{
-    ContractCall, MinedTransaction, Reason, Sample, Stamp, TraceContext, Transaction,
-    TransactionKind, TransactionStatus, UnixMicros,
+    ContractCall, EmittedEvents, EmittedLog, MinedTransaction, Reason, Sample, Stamp, TraceContext,
+    Transaction, TransactionKind, TransactionStatus, UnixMicros,
 };
+
+/// How much later than the answer to a submission its block may be announced, and still have been
+/// mined within that call.
+const ANNOUNCED_LATE: Duration = Duration::from_millis(5);
 
 /// The call that submitted a transaction, and its answer.
 #[derive(Clone, Debug)]
@@ -26,6 +32,8 @@ pub struct SubmissionCall {
     pub left: Stamp,
     /// First request byte in to last response byte out.
     pub total: Duration,
+    /// Last request byte out to last response byte in.
+    pub upstream: Duration,
     pub outcome: SubmissionOutcome,
     pub trace: Option<TraceContext>,
 }
@@ -62,10 +70,14 @@ pub struct Pending {
     pub at: UnixMicros,
     pub left: Stamp,
     pub total: Duration,
+    pub upstream: Duration,
     pub trace: Option<TraceContext>,
     /// Of one that was refused, yet may have been mined.
-    pub refusal: Option<(RefusalKind, Option<Bytes>)>,
+    pub refusal: Option<RevertInfo>,
     pub from: Option<Address>,
+    signed: Option<Box<Signed>>,
+    /// When the node was last asked about it.
+    pub sighted: Stamp,
     pub to: Option<Address>,
     pub head: Head,
     pub content: Content,
@@ -79,11 +91,17 @@ pub struct Pending {
 /// What was mined, until it is told.
 pub struct Held {
     pub mined: MinedTransaction,
+    /// Its logs, equal ones counted.
+    pub logs: Vec<(EmittedLog, u32)>,
+    /// Of a multicall, what it called.
+    pub inner: Vec<Inner>,
     pub head: Head,
     pub content: Content,
     pub deployed: Option<ContractCall>,
     pub block: BlockPlace,
     pub submission: Option<Pending>,
+    /// Of a deployment, the size of the code on chain, once it was told.
+    pub code_bytes: Option<u32>,
     /// A sample of it was already made, from another block.
     pub again: bool,
 }
@@ -92,6 +110,10 @@ pub struct Held {
 #[derive(Clone, Copy)]
 pub struct BlockPlace {
     pub number: u64,
+    /// In gas units.
+    pub gas_limit: u64,
+    /// Transactions in it.
+    pub transactions: usize,
     pub seen: Stamp,
     pub at: UnixMicros,
     pub live: bool,
@@ -104,14 +126,17 @@ impl Pending {
         refusal: Option<&RevertInfo>,
         contracts: &mut Contracts,
     ) -> Self {
-        let Submission { from, to, input, nonce, value, gas_limit, hash: _ } = submission;
+        let Submission { from, signed, to, input, nonce, value, gas_limit, hash: _ } = submission;
         Self {
             at: call.at,
             left: call.left,
             total: call.total,
+            upstream: call.upstream,
             trace: call.trace,
-            refusal: refusal.map(|info| (info.kind, info.data.clone())),
+            refusal: refusal.cloned(),
             from,
+            signed,
+            sighted: call.left,
             to,
             head: Head::of(&input),
             content: Content::of(to, value, &input),
@@ -122,24 +147,34 @@ impl Pending {
         }
     }
 
+    /// Who sent it, if that can be told.
+    pub fn sender(&mut self) -> Option<Address> {
+        if self.from.is_none() {
+            self.from = self.signed.take().and_then(|signed| signed.signer());
+        }
+        self.from
+    }
+
     /// The sample of a transaction that is in no block.
     pub fn unmined(
-        self,
+        mut self,
         hash: B256,
         status: TransactionStatus,
         contracts: &mut Contracts,
     ) -> Sample {
+        // A restarted chain loses all at once: recovering every sender would take a second.
+        let from = if status == TransactionStatus::Lost { self.from } else { self.sender() };
         let call = self.deployed.unwrap_or_else(|| contracts.target(self.to, self.head.as_slice()));
-        let reason = self.refusal.map(|(kind, data)| match data {
-            Some(data) if !data.is_empty() => contracts.reason(self.to, &data),
-            _ => kind.reason(),
-        });
+        let (reason, message) = match self.refusal {
+            Some(refusal) => why(refusal, self.to, contracts),
+            None => (None, None),
+        };
         Sample::Transaction(Box::new(Transaction {
             at: self.at,
             hash,
             kind: kind(self.to, self.head),
             status,
-            from: self.from,
+            from,
             to: self.to,
             created: None,
             contract: call.contract,
@@ -155,7 +190,7 @@ impl Pending {
             confirmation: None,
             submission: Some(self.total),
             trace: self.trace,
-            message: None,
+            message,
             envelope: None,
             events: Box::default(),
             inner: Box::default(),
@@ -166,14 +201,34 @@ impl Pending {
 }
 
 impl Held {
+    /// Whose code has to be known for its names, or for the size of what it deployed.
+    pub fn missing(&self, contracts: &Contracts) -> Option<Address> {
+        let named = self.mined.to.and_then(|to| contracts.missing(to));
+        let unmeasured = self.mined.success && self.code_bytes.is_none();
+        named.or_else(|| self.mined.created.filter(|_| unmeasured))
+    }
+
+    /// How long mining took, where the node mined it alone while it answered the submission.
+    pub fn mining(&self) -> Option<Duration> {
+        let submission = self.submission.as_ref()?;
+        let waited = self.block.seen.since(submission.left);
+        let inside = waited <= submission.upstream + ANNOUNCED_LATE;
+        (self.block.live && self.block.transactions == 1 && inside).then_some(submission.upstream)
+    }
+
     /// The sample of a mined transaction, complete or as complete as it got.
     pub fn into_sample(self, contracts: &mut Contracts) -> Sample {
-        let Self { mined, head, content: _, deployed, block, submission, again: _ } = self;
+        let Self { mined, logs, inner, head, deployed, block, submission, code_bytes, .. } = self;
+        let events = events(&logs, contracts);
+        let inner = opened(&inner, &[], contracts);
         let call = deployed.unwrap_or_else(|| contracts.target(mined.to, head.as_slice()));
         let status =
             if mined.success { TransactionStatus::Success } else { TransactionStatus::Reverted };
         let refusal = submission.as_ref().and_then(|s| s.refusal.as_ref());
-        let reason = (!mined.success).then(|| reason(&mined, refusal, contracts));
+        let (reason, message) = match mined.success {
+            true => (None, None),
+            false => why_reverted(&mined, refusal, contracts),
+        };
         Sample::Transaction(Box::new(Transaction {
             at: submission.as_ref().map_or(block.at, |s| s.at),
             hash: mined.hash,
@@ -198,12 +253,12 @@ impl Held {
                 .map(|s| block.seen.since(s.left)),
             submission: submission.as_ref().map(|s| s.total),
             trace: submission.and_then(|s| s.trace),
-            message: None,
-            envelope: None,
-            events: Box::default(),
-            inner: Box::default(),
-            code_bytes: None,
-            block_gas_limit: None,
+            message,
+            envelope: mined.envelope,
+            events,
+            inner,
+            code_bytes,
+            block_gas_limit: Some(block.gas_limit),
         }))
     }
 }
@@ -241,20 +296,52 @@ fn kind(to: Option<Address>, head: Head) -> TransactionKind {
     }
 }
 
+/// Events by contract and name.
+fn events(logs: &[(EmittedLog, u32)], contracts: &mut Contracts) -> Box<[EmittedEvents]> {
+    let mut events: Vec<EmittedEvents> = Vec::new();
+    for (EmittedLog { address, topic }, count) in logs {
+        let (contract, event) = (contracts.contract(*address), contracts.event(*address, *topic));
+        match events.iter_mut().find(|it| it.contract == contract && it.event == event) {
+            Some(same) => same.count = same.count.saturating_add(*count),
+            None => events.push(EmittedEvents { contract, event, count: *count }),
+        }
+    }
+    events.into()
+}
+
+/// A reason, and the same for people.
+type Why = (Option<Reason>, Option<Box<str>>);
+
+/// Why a submission was refused.
+fn why(refusal: RevertInfo, to: Option<Address>, contracts: &mut Contracts) -> Why {
+    match refusal.data {
+        Some(data) if !data.is_empty() => told(&data, to, contracts),
+        _ => {
+            let words = Some(refusal.words).filter(|words| !words.is_empty());
+            (Some(refusal.kind.reason()), words)
+        }
+    }
+}
+
 /// Why a mined transaction reverted: what the submission's error told, else what the watcher found
 /// out, else what the gas tells.
-fn reason(
+fn why_reverted(
     mined: &MinedTransaction,
-    refusal: Option<&(RefusalKind, Option<Bytes>)>,
+    refusal: Option<&RevertInfo>,
     contracts: &mut Contracts,
-) -> Reason {
-    let told = refusal.and_then(|(_, data)| data.as_ref()).or(mined.revert.as_ref());
-    match (told, refusal) {
-        (Some(data), _) if !data.is_empty() => contracts.reason(mined.to, data),
+) -> Why {
+    let data = refusal.and_then(|info| info.data.as_ref()).or(mined.revert.as_ref());
+    let reason = match (data, refusal) {
+        (Some(data), _) if !data.is_empty() => return told(data, mined.to, contracts),
         // The node's words say more than that nothing was returned.
-        (_, Some((kind, _))) if *kind != RefusalKind::Reverted => kind.reason(),
+        (_, Some(info)) if info.kind != RefusalKind::Reverted => info.kind.reason(),
         _ if mined.gas_used >= mined.gas_limit => RefusalKind::OutOfGas.reason(),
         (Some(_), _) => contracts.reason(mined.to, &[]),
         (None, _) => Reason::unknown(),
-    }
+    };
+    (Some(reason), None)
+}
+
+fn told(data: &[u8], to: Option<Address>, contracts: &mut Contracts) -> Why {
+    (Some(contracts.reason(to, data)), contracts.revert_message(to, data).map(Into::into))
 }

@@ -8,63 +8,69 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, U64};
 use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
 
 use super::fate::{SubmissionCall, SubmissionOutcome};
 use super::outbox::Outbox;
 use super::passage::{Ending, Passage};
-use super::transactions::{GRACE, Transactions};
+use super::tracing::{Traces, Tracing};
+use super::transactions::{GRACE, Told, Transactions};
+use super::unnamed::{Touched, Unnamed, WaitingForNames};
 use crate::decode::artifact::Artifact;
 use crate::decode::contracts::Contracts;
 use crate::decode::jsonrpc::Answer;
 use crate::decode::revert::RevertInfo;
-use crate::decode::submission::{Submission, call_target};
+use crate::decode::submission::{CallTarget, Submission, call_target};
 use crate::model::{
-    ChainQuestion, Clock, ContractCall, ContractCode, Event, Method, MinedBlock, Outcome, Sample,
-    Stamp, UnixMicros,
+    CallDetail, ChainQuestion, Clock, ContractCode, Event, Method, MinedBlock, Outcome, RpcCall,
+    Sample, Sight, Stamp, Traced, UnixMicros,
 };
 
 /// After how long the code at an address is asked for again, when it did not come.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// Addresses whose asking is remembered.
 const MOST_ASKED: usize = 10_000;
+/// The method whose result is an amount of gas.
+const ESTIMATE: &str = "eth_estimateGas";
 /// How often the age of the oldest pending transaction is told.
 const PENDING_TOLD: Duration = Duration::from_secs(1);
 
 pub(super) struct Ledger {
     contracts: Contracts,
     transactions: Transactions,
+    unnamed: WaitingForNames,
+    tracing: Tracing,
     wanted: Sender<ChainQuestion>,
     /// When the code at an address was asked for.
     asked: HashMap<Address, Stamp>,
     now: Stamp,
-    /// Samples and addresses on their way out; empty between two calls.
-    samples: Vec<Sample>,
-    addresses: Vec<Address>,
+    /// What is on its way out; empty between two calls.
+    out: Told,
     /// What was told last.
-    told: Told,
+    last: Last,
 }
 
 #[derive(Default)]
-struct Told {
+struct Last {
     overflow: [u64; 3],
     pending: u64,
     pending_at: Stamp,
 }
 
 impl Ledger {
-    pub(super) fn new(contracts: Contracts, wanted: Sender<ChainQuestion>) -> Self {
+    pub(super) fn new(contracts: Contracts, traces: Traces, wanted: Sender<ChainQuestion>) -> Self {
         Self {
             contracts,
             transactions: Transactions::new(),
+            unnamed: WaitingForNames::default(),
+            tracing: Tracing::new(traces),
             wanted,
             asked: HashMap::new(),
             now: Stamp::default(),
-            samples: Vec::new(),
-            addresses: Vec::new(),
-            told: Told::default(),
+            out: Told::default(),
+            last: Last::default(),
         }
     }
 
@@ -75,10 +81,59 @@ impl Ledger {
     }
 
     /// What the params of `eth_call` or `eth_estimateGas` touch.
-    pub(super) fn target(&mut self, params: &[u8]) -> Option<ContractCall> {
-        let target = call_target(params)?;
-        self.want(target.to);
-        Some(self.contracts.target(target.to, &target.input))
+    pub(super) fn touched(&mut self, params: &[u8]) -> Option<Touched> {
+        let CallTarget { to, input } = call_target(params)?;
+        Some(self.function(to, input))
+    }
+
+    /// The function that an input means.
+    fn function(&mut self, to: Option<Address>, input: Vec<u8>) -> Touched {
+        match to {
+            Some(to) => {
+                // While the node answers the call, it can tell what is there, too.
+                self.want(to);
+                Touched::Function { to, input }
+            }
+            None => Touched::Creation(self.contracts.target(None, &input)),
+        }
+    }
+
+    /// A call that touches something has ended: makes its sample, when its names are known.
+    pub(super) fn called(
+        &mut self,
+        mut call: RpcCall,
+        touched: Touched,
+        answer: Option<Answer<'_>>,
+        ended: Stamp,
+        outbox: &mut Outbox,
+    ) {
+        let (failure, result) = match answer {
+            Some(Answer::Error { text, .. }) => (Some(RevertInfo::parse(text)), None),
+            Some(Answer::Result(result)) => (None, Some(result)),
+            None => (None, None),
+        };
+        if let (ESTIMATE, Some(result)) = (call.method.as_str(), result) {
+            let gas = serde_json::from_slice::<U64>(result).ok().map(|gas| gas.to());
+            call.detail = Some(Box::new(CallDetail { gas, ..CallDetail::default() }));
+        }
+        let unnamed = Unnamed::new(call, touched, failure, result);
+        let unnamed = match unnamed.missing(&self.contracts) {
+            Some(missing) => {
+                self.want(missing);
+                self.unnamed.put(missing, unnamed, self.now.max(ended))
+            }
+            None => Some(unnamed),
+        };
+        if let Some(unnamed) = unnamed {
+            outbox.sample(Sample::Call(unnamed.name(&mut self.contracts)));
+        }
+    }
+
+    /// Gives up waiting for names.
+    pub(super) fn flush(&mut self, outbox: &mut Outbox) {
+        for unnamed in self.unnamed.take_all() {
+            outbox.sample(Sample::Call(unnamed.name(&mut self.contracts)));
+        }
     }
 
     /// What the params of a send submit, and what that touches.
@@ -86,13 +141,17 @@ impl Ledger {
         &mut self,
         method: Method,
         params: &[u8],
-    ) -> (Option<ContractCall>, Option<Box<Submission>>) {
+    ) -> (Option<Touched>, Option<Box<Submission>>) {
         let Some(Ok(submission)) = Submission::parse(method.as_str(), params) else {
             return (None, None);
         };
-        self.want(submission.to);
-        let target = self.contracts.target(submission.to, &submission.input);
-        (Some(target), Some(Box::new(submission)))
+        // What of a call names its function is enough: the input is held by the submission.
+        let named = match submission.to {
+            Some(_) => submission.input.len().min(4),
+            None => submission.input.len(),
+        };
+        let touched = self.function(submission.to, submission.input[..named].to_vec());
+        (Some(touched), Some(Box::new(submission)))
     }
 
     /// A send has ended; gives the transaction's hash, if it is known.
@@ -123,24 +182,28 @@ impl Ledger {
             at,
             left: passage.written,
             total: passage.total,
+            upstream: passage.upstream,
             outcome,
             trace: passage.trace,
         };
-        self.transactions.submitted(submission, &call, &mut self.contracts, &mut self.samples);
+        self.transactions.submitted(submission, &call, &mut self.contracts, &mut self.out);
         self.hand_on(outbox);
         told.or(signed)
     }
 
     pub(super) fn block(&mut self, block: MinedBlock, clock: &Clock, outbox: &mut Outbox) {
-        let (contracts, samples) = (&mut self.contracts, &mut self.samples);
-        self.transactions.block(block, clock, contracts, samples, &mut self.addresses);
+        self.transactions.block(block, clock, &mut self.contracts, &mut self.out);
         self.hand_on(outbox);
     }
 
     pub(super) fn code(&mut self, found: &ContractCode, outbox: &mut Outbox) {
         self.asked.remove(&found.address);
         self.contracts.learn_code(found.address, &found.code, found.implementation);
-        self.transactions.learned(found.address, &mut self.contracts, &mut self.samples);
+        let wanted = &mut self.out.wanted;
+        for unnamed in self.unnamed.learned(found.address, &self.contracts, wanted) {
+            outbox.sample(Sample::Call(unnamed.name(&mut self.contracts)));
+        }
+        self.transactions.learned(found, &mut self.contracts, &mut self.out);
         self.hand_on(outbox);
     }
 
@@ -149,7 +212,28 @@ impl Ledger {
         self.contracts.forget_addresses();
         self.asked.clear();
         self.transactions.restarted();
+        self.tracing.forget();
         self.tick(self.now, outbox);
+    }
+
+    /// The chain lost its newest blocks. What was deployed in them may be at other addresses now.
+    pub(super) fn went_back(&mut self) {
+        self.contracts.forget_addresses();
+        self.asked.clear();
+        self.transactions.went_back();
+    }
+
+    /// The node told where a submitted transaction is.
+    pub(super) fn sighted(&mut self, hash: B256, sight: Sight, outbox: &mut Outbox) {
+        self.transactions.sighted(hash, sight, &mut self.contracts, &mut self.out);
+        self.hand_on(outbox);
+    }
+
+    /// The node told what a transaction changed.
+    pub(super) fn traced(&mut self, traced: &Traced, clock: &Clock, outbox: &mut Outbox) {
+        if let Some(change) = self.tracing.told(traced, clock, &mut self.contracts) {
+            outbox.sample(Sample::State(Box::new(change)));
+        }
     }
 
     /// The chain may be another one by now: has the watcher look.
@@ -161,8 +245,10 @@ impl Ledger {
     /// Lets time pass, and tells what has changed since the last time.
     pub(super) fn tick(&mut self, now: Stamp, outbox: &mut Outbox) {
         self.now = now;
-        let (contracts, samples) = (&mut self.contracts, &mut self.samples);
-        self.transactions.expire(now, contracts, samples, &mut self.addresses);
+        self.transactions.expire(now, &mut self.contracts, &mut self.out);
+        for unnamed in self.unnamed.take_due(now) {
+            outbox.sample(Sample::Call(unnamed.name(&mut self.contracts)));
+        }
         self.hand_on(outbox);
         self.tell_overflow(outbox);
         self.tell_pending(outbox);
@@ -177,7 +263,7 @@ impl Ledger {
 
     fn tell_overflow(&mut self, outbox: &mut Outbox) {
         let overflow = self.contracts.overflow();
-        for ((label, count), told) in overflow.into_iter().zip(&mut self.told.overflow) {
+        for ((label, count), told) in overflow.into_iter().zip(&mut self.last.overflow) {
             for _ in *told..count {
                 outbox.event(&Event::LabelOverflow { label });
             }
@@ -187,9 +273,9 @@ impl Ledger {
 
     fn tell_pending(&mut self, outbox: &mut Outbox) {
         let pending = self.transactions.pending() as u64;
-        let is_due = pending > 0 && self.now.since(self.told.pending_at) >= PENDING_TOLD;
-        if pending != self.told.pending || is_due {
-            (self.told.pending, self.told.pending_at) = (pending, self.now);
+        let is_due = pending > 0 && self.now.since(self.last.pending_at) >= PENDING_TOLD;
+        if pending != self.last.pending || is_due {
+            (self.last.pending, self.last.pending_at) = (pending, self.now);
             let oldest = self.transactions.oldest_pending(self.now);
             outbox.event(&Event::Pending { transactions: pending, oldest });
         }
@@ -197,19 +283,33 @@ impl Ledger {
 
     /// Passes on what [`Transactions`] gave.
     fn hand_on(&mut self, outbox: &mut Outbox) {
-        for sample in self.samples.drain(..) {
+        for sample in self.out.samples.drain(..) {
+            if let Sample::Transaction(transaction) = &sample {
+                self.out.wanted.extend(self.tracing.consider(transaction, self.now));
+            }
             outbox.sample(sample);
         }
-        for address in std::mem::take(&mut self.addresses) {
-            self.want(Some(address));
+        for took in self.out.mined.drain(..) {
+            outbox.event(&Event::Mined(took));
+        }
+        for question in std::mem::take(&mut self.out.wanted) {
+            match question {
+                ChainQuestion::Code(address) => self.ask_code(address),
+                // Without room it goes unanswered, and nothing waits for it.
+                other => drop(self.wanted.try_send(other)),
+            }
         }
     }
 
-    /// Has the code at an address asked for, unless it is known or was asked for a moment ago.
-    fn want(&mut self, address: Option<Address>) {
-        let Some(address) = address.filter(|address| !self.contracts.knows(*address)) else {
-            return;
-        };
+    /// Has the code asked for that a call to an address takes to be named.
+    fn want(&mut self, address: Address) {
+        if let Some(missing) = self.contracts.missing(address) {
+            self.ask_code(missing);
+        }
+    }
+
+    /// Has the code at an address asked for, unless it was a moment ago.
+    fn ask_code(&mut self, address: Address) {
         let lately = |at: &Stamp| self.now.since(*at) < ASK_AGAIN;
         if self.asked.get(&address).is_some_and(lately) {
             return;

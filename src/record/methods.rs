@@ -13,6 +13,8 @@ use crate::model::{LabelSet, Method};
 pub enum Class {
     /// Asks for state and changes none: asking twice between two blocks is a repetition.
     Read,
+    /// A read of an account's state, which names the account.
+    State,
     /// A read that names a contract and an input: `eth_call`, `eth_estimateGas`.
     Call,
     /// Submits a transaction.
@@ -21,6 +23,10 @@ pub enum Class {
     Subscribe,
     /// Ends a subscription.
     Unsubscribe,
+    /// Asks for a transaction's receipt.
+    Receipt,
+    /// Mines blocks while it is being answered.
+    Mine,
     /// Changes the chain beside transactions: mining, time, balances, snapshots, forks.
     Change,
     /// Puts an earlier or another chain in the place of this one, which no node announces.
@@ -29,7 +35,9 @@ pub enum Class {
     Other,
 }
 
-use Class::{Call, Change, Other, Read, Replace, Send, Subscribe, Unsubscribe};
+use Class::{
+    Call, Change, Mine, Other, Read, Receipt, Replace, Send, State, Subscribe, Unsubscribe,
+};
 
 /// The known methods.
 #[rustfmt::skip]
@@ -38,14 +46,14 @@ const KNOWN: &[(&str, Class)] = &[
     ("eth_call", Call), ("eth_callMany", Read), ("eth_chainId", Read), ("eth_coinbase", Read),
     ("eth_createAccessList", Read), ("eth_estimateGas", Call), ("eth_feeHistory", Read),
     ("eth_fillTransaction", Other), ("eth_gasPrice", Read), ("eth_getAccount", Read),
-    ("eth_getBalance", Read), ("eth_getBlockByHash", Read), ("eth_getBlockByNumber", Read),
+    ("eth_getBalance", State), ("eth_getBlockByHash", Read), ("eth_getBlockByNumber", Read),
     ("eth_getBlockReceipts", Read), ("eth_getBlockTransactionCountByHash", Read),
-    ("eth_getBlockTransactionCountByNumber", Read), ("eth_getCode", Read),
-    ("eth_getFilterChanges", Other), ("eth_getFilterLogs", Other), ("eth_getLogs", Read),
-    ("eth_getProof", Read), ("eth_getStorageAt", Read),
+    ("eth_getBlockTransactionCountByNumber", Read), ("eth_getCode", State),
+    ("eth_getFilterChanges", Other), ("eth_getFilterLogs", Other), ("eth_getLogs", State),
+    ("eth_getProof", State), ("eth_getStorageAt", State),
     ("eth_getTransactionByBlockHashAndIndex", Read),
     ("eth_getTransactionByBlockNumberAndIndex", Read), ("eth_getTransactionByHash", Read),
-    ("eth_getTransactionCount", Read), ("eth_getTransactionReceipt", Read),
+    ("eth_getTransactionCount", Read), ("eth_getTransactionReceipt", Receipt),
     ("eth_getUncleCountByBlockHash", Read), ("eth_getUncleCountByBlockNumber", Read),
     ("eth_hashrate", Read), ("eth_maxPriorityFeePerGas", Read), ("eth_mining", Read),
     ("eth_newBlockFilter", Other), ("eth_newFilter", Other),
@@ -70,20 +78,20 @@ const KNOWN: &[(&str, Class)] = &[
     ("txpool_content", Read), ("txpool_inspect", Read), ("txpool_status", Read),
     ("hardhat_addCompilationResult", Other), ("hardhat_dropTransaction", Change),
     ("hardhat_getAutomine", Read), ("hardhat_impersonateAccount", Change),
-    ("hardhat_metadata", Read), ("hardhat_mine", Change), ("hardhat_reset", Replace),
+    ("hardhat_metadata", Read), ("hardhat_mine", Mine), ("hardhat_reset", Replace),
     ("hardhat_setBalance", Change), ("hardhat_setCode", Change), ("hardhat_setCoinbase", Change),
     ("hardhat_setLoggingEnabled", Other), ("hardhat_setMinGasPrice", Change),
     ("hardhat_setNextBlockBaseFeePerGas", Change), ("hardhat_setNonce", Change),
     ("hardhat_setPrevRandao", Change), ("hardhat_setStorageAt", Change),
     ("hardhat_stopImpersonatingAccount", Change),
-    ("evm_increaseTime", Change), ("evm_mine", Change), ("evm_revert", Replace),
+    ("evm_increaseTime", Change), ("evm_mine", Mine), ("evm_revert", Replace),
     ("evm_setAutomine", Change), ("evm_setBlockGasLimit", Change),
     ("evm_setIntervalMining", Change), ("evm_setNextBlockTimestamp", Change),
     ("evm_setTime", Change), ("evm_snapshot", Change),
     ("anvil_autoImpersonateAccount", Change), ("anvil_dropTransaction", Change),
     ("anvil_dumpState", Read), ("anvil_getAutomine", Read), ("anvil_impersonateAccount", Change),
     ("anvil_increaseTime", Change), ("anvil_loadState", Replace), ("anvil_metadata", Read),
-    ("anvil_mine", Change), ("anvil_nodeInfo", Read), ("anvil_reset", Replace),
+    ("anvil_mine", Mine), ("anvil_nodeInfo", Read), ("anvil_reset", Replace),
     ("anvil_revert", Replace), ("anvil_setAutomine", Change), ("anvil_setBalance", Change),
     ("anvil_setBlockTimestampInterval", Change), ("anvil_setCode", Change),
     ("anvil_setCoinbase", Change), ("anvil_setIntervalMining", Change),

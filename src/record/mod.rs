@@ -23,12 +23,16 @@ mod passage;
 mod recorder;
 mod recording;
 mod repeats;
+mod replaced;
 mod sockets;
 mod timed;
+mod tracing;
 pub mod transactions;
+mod unnamed;
 mod waiting;
 
-pub use recorder::{Recorder, StartError};
+pub use recorder::{Recorder, Settings, StartError, Who};
+pub use tracing::Traces;
 
 #[cfg(test)]
 mod tests;

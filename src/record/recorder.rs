@@ -4,6 +4,7 @@
 //! It looks by itself, for nobody wakes it (see [`Queue`]): 5 ms after it found something, and up to
 //! 20 ms after it found nothing for a while.
 
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -15,6 +16,7 @@ use tokio::sync::mpsc::Sender;
 use super::ledger::Ledger;
 use super::outbox::Outbox;
 use super::recording::Recording;
+use super::tracing::Traces;
 use crate::decode::artifact::Artifact;
 use crate::decode::contracts::Contracts;
 use crate::model::{ChainQuestion, Clock, Queue, Sink, Stamp, Tally};
@@ -25,6 +27,23 @@ const IDLE_PAUSE: Duration = Duration::from_millis(20);
 const ARTIFACTS: usize = 64;
 /// How often a flush makes sure that there is still somebody to wait for.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How the recorder is to work.
+pub struct Settings {
+    pub traces: Traces,
+    /// Names the process at the other end of a connection: `node (4711)`.
+    pub who: Who,
+}
+
+/// Tells whose end of a connection has this address.
+pub type Who = Box<dyn Fn(SocketAddr) -> Option<Box<str>> + Send>;
+
+impl Default for Settings {
+    /// Traces nothing, and nobody is known.
+    fn default() -> Self {
+        Self { traces: Traces::Off, who: Box::new(|_| None) }
+    }
+}
 
 /// The running recorder.
 pub struct Recorder {
@@ -67,11 +86,15 @@ impl Recorder {
         tally: Arc<Tally>,
         contracts: Contracts,
         artifacts: Receiver<Artifact>,
+        settings: Settings,
         sinks: Vec<Box<dyn Sink>>,
         wanted: Sender<ChainQuestion>,
     ) -> Result<Self, StartError> {
         let shared = Arc::new(Shared::default());
-        let recording = Recording::new(Outbox::new(sinks, tally), Ledger::new(contracts, wanted));
+        let recording = Recording::new(
+            Outbox::new(sinks, tally),
+            Ledger::new(contracts, settings.traces, wanted),
+        );
         let thread = thread::Builder::new().name("recorder".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || run(&queue, &shared, &artifacts, recording)

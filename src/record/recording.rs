@@ -8,6 +8,7 @@ use super::ledger::Ledger;
 use super::methods::Methods;
 use super::outbox::Outbox;
 use super::repeats::Repeats;
+use super::replaced::{self, Replaced};
 use super::sockets::Sockets;
 use crate::decode::artifact::Artifact;
 use crate::model::{
@@ -32,6 +33,7 @@ impl Recording {
             methods: Methods::new(),
             repeats: Repeats::default(),
             ledger,
+            replaced: Replaced::default(),
         };
         Self { desk, sockets: Sockets::default(), ticked: Stamp::default() }
     }
@@ -81,6 +83,7 @@ impl Recording {
     pub(super) fn flush(&mut self) {
         let outbox = &mut self.desk.outbox;
         self.sockets.heads.give_up(|event| outbox.event(event));
+        self.desk.ledger.flush(outbox);
         outbox.hand_over();
     }
 
@@ -161,10 +164,24 @@ impl Recording {
             ChainEvent::Asked { purpose, calls, took } => {
                 desk.outbox.event(&Event::Asked { purpose, calls, took });
             }
-            ChainEvent::WentBack { .. } | ChainEvent::Traced(_) | ChainEvent::Sighted { .. } => {}
+            ChainEvent::WentBack { from, to } => {
+                desk.repeats.forget();
+                desk.ledger.went_back();
+                let blocks = from.saturating_sub(to);
+                desk.outbox.event(&Event::WentBack { cause: desk.replaced.cause(), blocks });
+            }
+            ChainEvent::Traced(traced) => {
+                desk.ledger.traced(&traced, &desk.clock, &mut desk.outbox);
+            }
+            ChainEvent::Sighted { hash, sight } => {
+                desk.ledger.sighted(hash, sight, &mut desk.outbox);
+            }
             ChainEvent::NodeRestarted => {
                 desk.repeats.forget();
                 desk.ledger.restarted(&mut desk.outbox);
+                if desk.replaced.cause() == replaced::RESET {
+                    desk.outbox.event(&Event::WentBack { cause: replaced::RESET, blocks: 0 });
+                }
                 desk.outbox.event(&Event::NodeRestarted);
             }
         }

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use super::ledger::Ledger;
 use super::outbox::Outbox;
 use super::recording::Recording;
+use super::tracing::Traces;
 use crate::decode::contracts::Contracts;
 use crate::model::*;
 
@@ -75,7 +76,8 @@ impl Bench {
         let (received, tally) = (Received::default(), Arc::new(Tally::default()));
         let (sender, wanted) = channel(16);
         let outbox = Outbox::new(vec![Box::new(received.clone())], Arc::clone(&tally));
-        let mut recording = Recording::new(outbox, Ledger::new(Contracts::new(), sender));
+        let mut recording =
+            Recording::new(outbox, Ledger::new(Contracts::new(), Traces::Off, sender));
         // Stamp 0 is one second after the epoch.
         recording
             .tick(Stamp::from_nanos(0), Clock::fixed(Stamp::from_nanos(0), UnixMicros(1_000_000)));

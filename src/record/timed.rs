@@ -33,6 +33,10 @@ impl<V> Timed<V> {
         self.values.get(hash).map(|(_, value)| value)
     }
 
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&B256, &mut V)> {
+        self.values.iter_mut().map(|(hash, (_, value))| (hash, value))
+    }
+
     pub fn values(&self) -> impl Iterator<Item = &V> {
         self.values.values().map(|(_, value)| value)
     }

@@ -13,7 +13,7 @@
 //! not mined is a sample at once. Decoding comes before (`decode::submission`, `decode::revert`),
 //! naming is asked of `decode::contracts`, and code that is wanted for it of `chain`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
@@ -22,9 +22,11 @@ use super::fate::{BlockPlace, Content, Head, Held, Pending, SubmissionCall, Subm
 use super::hashless::{Hashless, may_be};
 use super::timed::Timed;
 use crate::decode::contracts::Contracts;
+use crate::decode::multicall;
 use crate::decode::submission::Submission;
 use crate::model::{
-    Block, Clock, MinedBlock, MinedTransaction, Sample, Stamp, TransactionStatus, UnixMicros,
+    Block, ChainQuestion, Clock, ContractCode, EmittedLog, MinedBlock, MinedTransaction, Sample,
+    Sight, Stamp, TransactionStatus, UnixMicros,
 };
 
 /// How long a mined transaction waits for its submission's answer and for its contract's name.
@@ -39,9 +41,23 @@ const MOST_HELD: usize = 10_000;
 /// Settled ones that are remembered, so that what is told twice is counted once.
 const MOST_SETTLED: usize = 10_000;
 const SETTLED_FOR: Duration = Duration::from_secs(60);
-/// After how long code that did not come is asked for again.
-const ASK_AGAIN: Duration = Duration::from_secs(10);
-const MOST_ASKED: usize = 10_000;
+/// After how long without a block, and then how often, the node is asked whether it still has a
+/// submitted transaction.
+const SIGHT_EVERY: Duration = Duration::from_secs(2);
+/// Transactions that are asked about at a time, the longest unasked first.
+const SIGHTS: usize = 64;
+/// Different logs of a transaction that are kept until it is told.
+const MOST_LOGS: usize = 64;
+
+/// What following transactions brings about.
+#[derive(Default)]
+pub struct Told {
+    pub samples: Vec<Sample>,
+    /// What the chain watcher is to be asked.
+    pub wanted: Vec<ChainQuestion>,
+    /// How long blocks took to be mined, where that can be told.
+    pub mined: Vec<Duration>,
+}
 
 /// Pending and recently settled transactions.
 #[derive(Default)]
@@ -51,12 +67,10 @@ pub struct Transactions {
     hashless: Hashless,
     /// When the blocks of settled ones were seen.
     settled: Timed<Stamp>,
-    /// Held ones by the address whose name they wait for.
+    /// Held ones by the address whose code they wait for.
     waiting: HashMap<Address, Vec<B256>>,
-    /// Addresses whose code is to be asked for.
-    wanted: Vec<Address>,
-    /// When an address's code was asked for.
-    asked: HashMap<Address, Stamp>,
+    /// When the node was last asked about pending ones.
+    sighted: Stamp,
     previous: Option<Previous>,
     /// The latest stamp that was met.
     now: Stamp,
@@ -80,7 +94,7 @@ impl Transactions {
         submission: Submission,
         call: &SubmissionCall,
         contracts: &mut Contracts,
-        out: &mut Vec<Sample>,
+        out: &mut Told,
     ) {
         self.meet(call.left.after(call.total));
         let (told, refusal) = match &call.outcome {
@@ -90,8 +104,8 @@ impl Transactions {
         };
         let hash = told.or(submission.hash);
         let pending = Pending::new(submission, call, refusal, contracts);
-        if let Some(to) = pending.to {
-            self.want(to, contracts);
+        if let Some(missing) = pending.to.and_then(|to| contracts.missing(to)) {
+            out.wanted.push(ChainQuestion::Code(missing));
         }
         // Without a txHash an error means "not mined", except that nodes which leave it out say in
         // words that the code ran; then a block may still bring it.
@@ -100,7 +114,7 @@ impl Transactions {
             (None, Some(_)) if ran => self.find(pending, contracts, out),
             (hash, Some(_)) if told.is_none() && !ran => {
                 let status = TransactionStatus::Rejected;
-                out.push(pending.unmined(hash.unwrap_or_default(), status, contracts));
+                out.samples.push(pending.unmined(hash.unwrap_or_default(), status, contracts));
             }
             (Some(hash), _) => {
                 let only_grace = refusal.is_some() && told.is_none();
@@ -116,28 +130,37 @@ impl Transactions {
         block: MinedBlock,
         clock: &Clock,
         contracts: &mut Contracts,
-        out: &mut Vec<Sample>,
-        wanted: &mut Vec<Address>,
+        out: &mut Told,
     ) {
         self.meet(block.seen);
         let place = BlockPlace {
             number: block.number,
+            gas_limit: block.gas_limit,
+            transactions: block.transactions.len(),
             seen: block.seen,
             at: clock.wall(block.seen),
             live: block.live,
         };
-        out.push(Sample::Block(Box::new(self.block_sample(&block, place.at))));
+        out.samples.push(Sample::Block(Box::new(self.block_sample(&block, place.at))));
+        let taken: HashSet<_> = block.transactions.iter().map(|t| (t.from, t.nonce)).collect();
         for mined in block.transactions {
             self.mined(mined, place, contracts, out);
         }
-        wanted.append(&mut self.wanted);
+        self.replaced(&taken, block.seen, contracts, out);
     }
 
     /// The contracts have learnt what is at an address: tells the transactions that waited for it.
-    pub fn learned(&mut self, address: Address, contracts: &mut Contracts, out: &mut Vec<Sample>) {
-        self.asked.remove(&address);
-        for hash in self.waiting.remove(&address).unwrap_or_default() {
-            if self.held.get(&hash).is_some_and(|held| held.submission.is_some())
+    pub fn learned(&mut self, found: &ContractCode, contracts: &mut Contracts, out: &mut Told) {
+        for hash in self.waiting.remove(&found.address).unwrap_or_default() {
+            let Some(held) = self.held.get_mut(&hash) else { continue };
+            if held.mined.created == Some(found.address) && !found.code.is_empty() {
+                held.code_bytes = u32::try_from(found.code.len()).ok();
+            }
+            let asked_again = held.missing(contracts).filter(|next| *next != found.address);
+            if let Some(next) = asked_again {
+                out.wanted.push(ChainQuestion::Code(next));
+                self.waiting.entry(next).or_default().push(hash);
+            } else if held.submission.is_some()
                 && let Some(held) = self.held.remove(&hash)
             {
                 self.settle(held, contracts, out);
@@ -145,14 +168,30 @@ impl Transactions {
         }
     }
 
+    /// The node told where a submitted transaction is.
+    pub fn sighted(&mut self, hash: B256, sight: Sight, contracts: &mut Contracts, out: &mut Told) {
+        match sight {
+            Sight::Pending { from } => {
+                if let Some(pending) = self.pending.get_mut(&hash) {
+                    pending.from = Some(from);
+                }
+            }
+            Sight::Gone => {
+                if let Some(mut pending) = self.pending.remove(&hash) {
+                    let status = match self.has_twin(&mut pending) {
+                        true => TransactionStatus::Replaced,
+                        false => TransactionStatus::Dropped,
+                    };
+                    out.samples.push(pending.unmined(hash, status, contracts));
+                }
+            }
+            // Its block is on its way here.
+            Sight::Mined => {}
+        }
+    }
+
     /// Tells what has waited long enough. To be called a few times a second.
-    pub fn expire(
-        &mut self,
-        now: Stamp,
-        contracts: &mut Contracts,
-        out: &mut Vec<Sample>,
-        wanted: &mut Vec<Address>,
-    ) {
+    pub fn expire(&mut self, now: Stamp, contracts: &mut Contracts, out: &mut Told) {
         self.meet(now);
         while let Some((_, held)) =
             self.held.pop_due(now).or_else(|| self.held.pop_above(MOST_HELD))
@@ -166,13 +205,18 @@ impl Transactions {
                 Some(_) => TransactionStatus::Rejected,
                 None => TransactionStatus::Lost,
             };
-            out.push(pending.unmined(hash, status, contracts));
+            out.samples.push(pending.unmined(hash, status, contracts));
         }
         while let Some(pending) = self.hashless.pop_due(now) {
-            out.push(pending.unmined(B256::ZERO, TransactionStatus::Rejected, contracts));
+            out.samples.push(pending.unmined(B256::ZERO, TransactionStatus::Rejected, contracts));
         }
         while self.settled.pop_due(now).is_some() {}
-        wanted.append(&mut self.wanted);
+        let held = &self.held;
+        self.waiting.retain(|_, hashes| {
+            hashes.retain(|hash| held.contains(hash));
+            !hashes.is_empty()
+        });
+        self.ask_sights(now, out);
     }
 
     /// The chain is another one: what was pending there will never be mined, and is told as lost after
@@ -183,8 +227,11 @@ impl Transactions {
         self.pending.hurry(latest);
         self.held.hurry(latest);
         self.settled.clear();
-        self.asked.clear();
-        self.wanted.clear();
+        self.previous = None;
+    }
+
+    /// The chain lost its newest blocks: what was in them can be mined again.
+    pub fn went_back(&mut self) {
         self.previous = None;
     }
 
@@ -196,6 +243,65 @@ impl Transactions {
     /// How long the oldest pending transaction has waited.
     pub fn oldest_pending(&self, now: Stamp) -> Option<Duration> {
         self.pending.values().map(|pending| now.since(pending.left)).max()
+    }
+
+    /// Tells the pending ones that can never be mined, since others of their sender and nonce were.
+    fn replaced(
+        &mut self,
+        taken: &HashSet<(Address, u64)>,
+        seen: Stamp,
+        contracts: &mut Contracts,
+        out: &mut Told,
+    ) {
+        if taken.is_empty() || self.pending.len() == 0 {
+            return;
+        }
+        let nonces: HashSet<u64> = taken.iter().map(|(_, nonce)| *nonce).collect();
+        let mut replaced = Vec::new();
+        for (hash, pending) in self.pending.iter_mut() {
+            // What was sent after the block was seen met a chain that had been set back.
+            if let Some(nonce) = pending.nonce.filter(|nonce| nonces.contains(nonce))
+                && pending.left <= seen
+                && pending.sender().is_some_and(|from| taken.contains(&(from, nonce)))
+            {
+                replaced.push(*hash);
+            }
+        }
+        for hash in replaced {
+            if let Some(pending) = self.pending.remove(&hash) {
+                let status = TransactionStatus::Replaced;
+                out.samples.push(pending.unmined(hash, status, contracts));
+            }
+        }
+    }
+
+    /// Whether another pending transaction has the same sender and nonce.
+    fn has_twin(&mut self, of: &mut Pending) -> bool {
+        let (Some(from), Some(nonce)) = (of.sender(), of.nonce) else { return false };
+        self.pending.iter_mut().any(|(_, other)| {
+            other.nonce == Some(nonce) && other.left >= of.left && other.sender() == Some(from)
+        })
+    }
+
+    /// Asks where those are that have been pending for a while.
+    fn ask_sights(&mut self, now: Stamp, out: &mut Told) {
+        if self.pending.len() == 0 || now.since(self.sighted) < SIGHT_EVERY {
+            return;
+        }
+        self.sighted = now;
+        let mut due: Vec<(Stamp, B256)> = self
+            .pending
+            .iter_mut()
+            .filter(|(_, pending)| now.since(pending.sighted) >= SIGHT_EVERY)
+            .map(|(hash, pending)| (pending.sighted, *hash))
+            .collect();
+        due.sort_unstable();
+        for (_, hash) in due.into_iter().take(SIGHTS) {
+            if let Some(pending) = self.pending.get_mut(&hash) {
+                pending.sighted = now;
+                out.wanted.push(ChainQuestion::Sight(hash));
+            }
+        }
     }
 
     fn meet(&mut self, stamp: Stamp) {
@@ -232,7 +338,7 @@ impl Transactions {
         mut mined: MinedTransaction,
         block: BlockPlace,
         contracts: &mut Contracts,
-        out: &mut Vec<Sample>,
+        out: &mut Told,
     ) {
         let hash = mined.hash;
         if let Some(held) = self.held.get_mut(&hash) {
@@ -248,7 +354,21 @@ impl Transactions {
         let deployed = mined.to.is_none().then(|| contracts.target(None, &input));
         let (head, content) = (Head::of(&input), Content::of(mined.to, mined.value, &input));
         let submission = self.pending.remove(&hash);
-        let mut held = Held { head, content, mined, deployed, block, submission, again };
+        let inner = multicall::open(&input).unwrap_or_default();
+        let logs = counted(&std::mem::take(&mut mined.logs));
+        let code_bytes = None;
+        let mut held = Held {
+            mined,
+            logs,
+            inner,
+            head,
+            content,
+            deployed,
+            block,
+            submission,
+            code_bytes,
+            again,
+        };
         if held.submission.is_none() {
             held.submission = self.hashless.take(&held);
         }
@@ -257,7 +377,7 @@ impl Transactions {
 
     /// A submission without a hash meets the transaction that it became, or waits for it. Of several
     /// alike the first in its sender's order is taken.
-    fn find(&mut self, pending: Pending, contracts: &mut Contracts, out: &mut Vec<Sample>) {
+    fn find(&mut self, pending: Pending, contracts: &mut Contracts, out: &mut Told) {
         let became = self.held.values().filter(|held| may_be(&pending, held));
         match became.min_by_key(|held| held.mined.nonce).map(|held| held.mined.hash) {
             Some(hash) => self.join(hash, pending, true, contracts, out),
@@ -272,7 +392,7 @@ impl Transactions {
         pending: Pending,
         only_grace: bool,
         contracts: &mut Contracts,
-        out: &mut Vec<Sample>,
+        out: &mut Told,
     ) {
         // An answer that came after the grace. One that left later submits the same bytes anew, to
         // a chain that was set back.
@@ -291,17 +411,15 @@ impl Transactions {
         let deadline = self.now.after(if only_grace { GRACE } else { PATIENCE });
         self.pending.insert(hash, deadline, pending);
         while let Some((hash, given_up)) = self.pending.pop_above(MOST_PENDING) {
-            out.push(given_up.unmined(hash, TransactionStatus::Lost, contracts));
+            out.samples.push(given_up.unmined(hash, TransactionStatus::Lost, contracts));
         }
     }
 
-    fn settle_or_hold(&mut self, held: Held, contracts: &mut Contracts, out: &mut Vec<Sample>) {
-        let unnamed = held.mined.to.filter(|to| !contracts.knows(*to));
-        if let Some(to) = unnamed {
-            self.want(to, contracts);
-            self.waiting.entry(to).or_default().push(held.mined.hash);
-        }
-        if unnamed.is_none() && held.submission.is_some() {
+    fn settle_or_hold(&mut self, held: Held, contracts: &mut Contracts, out: &mut Told) {
+        if let Some(missing) = held.missing(contracts) {
+            out.wanted.push(ChainQuestion::Code(missing));
+            self.waiting.entry(missing).or_default().push(held.mined.hash);
+        } else if held.submission.is_some() {
             self.settle(held, contracts, out);
             return;
         }
@@ -312,35 +430,29 @@ impl Transactions {
         }
     }
 
-    fn settle(&mut self, held: Held, contracts: &mut Contracts, out: &mut Vec<Sample>) {
-        if let Some(to) = held.mined.to {
-            // Others that wait for the same name have their own deadlines.
-            self.waiting.remove(&to);
-        }
+    fn settle(&mut self, held: Held, contracts: &mut Contracts, out: &mut Told) {
         self.settled.insert(held.mined.hash, self.now.after(SETTLED_FOR), held.block.seen);
         while self.settled.pop_above(MOST_SETTLED).is_some() {}
         if held.again && held.submission.is_none() {
             // Told already, and now in another block by a reorganisation, or announced twice.
             return;
         }
-        out.push(held.into_sample(contracts));
+        out.mined.extend(held.mining());
+        out.samples.push(held.into_sample(contracts));
     }
+}
 
-    /// Has the code at an address asked for, unless it is known or was asked for a moment ago.
-    fn want(&mut self, address: Address, contracts: &Contracts) {
-        if contracts.knows(address) {
-            return;
+/// Equal logs, counted.
+fn counted(logs: &[EmittedLog]) -> Vec<(EmittedLog, u32)> {
+    let mut counted: Vec<(EmittedLog, u32)> = Vec::new();
+    for log in logs {
+        if let Some((_, count)) = counted.iter_mut().find(|(same, _)| same == log) {
+            *count = count.saturating_add(1);
+        } else if counted.len() < MOST_LOGS {
+            counted.push((*log, 1));
         }
-        let lately = |at: &Stamp| self.now.since(*at) < ASK_AGAIN;
-        if self.asked.get(&address).is_some_and(lately) {
-            return;
-        }
-        if self.asked.len() >= MOST_ASKED {
-            self.asked.clear();
-        }
-        self.asked.insert(address, self.now);
-        self.wanted.push(address);
     }
+    counted
 }
 
 #[cfg(test)]

@@ -206,8 +206,10 @@ fn a_read_repeated_between_two_blocks_is_a_duplicate() {
     bench.take(balance("0x1"));
     assert_eq!(bench.received.events().len(), 3);
     bench.take(http(exchange(r#"{"id":1,"method":"evm_mine"}"#, r#"{"id":1,"result":0}"#)));
+    let mined = Event::Mined(Duration::from_micros(55));
+    assert_eq!(bench.received.events().last(), Some(&mined));
     bench.take(balance("0x1"));
-    assert_eq!(bench.received.events().len(), 3);
+    assert_eq!(bench.received.events().len(), 4);
 }
 
 #[test]
@@ -250,15 +252,18 @@ fn a_send_becomes_a_transaction_when_its_block_is_seen() {
         r#"{{"id":1,"method":"eth_sendTransaction","params":[{{"from":"{TOKEN}","to":"{TOKEN}","data":"0x12345678"}}]}}"#
     );
     bench.take(http(exchange(&send, &format!(r#"{{"id":1,"result":"{hash}"}}"#))));
-    let [call] = &bench.received.calls()[..] else { panic!("one call") };
-    assert_eq!(call.transaction, Some(hash));
-    assert_eq!(call.target.map(|t| t.contract), Some(ContractName::unknown()));
+    assert!(bench.received.calls().is_empty(), "it waits for its name");
     assert_eq!(bench.wanted.try_recv(), Ok(ChainQuestion::Code(TOKEN)));
     bench.take(Observation::Chain(ChainEvent::Code(ContractCode {
         address: TOKEN,
         code: Bytes::from_static(&[0xfe]),
         implementation: None,
     })));
+    let [call] = &bench.received.calls()[..] else { panic!("one call") };
+    assert_eq!(call.transaction, Some(hash));
+    assert_eq!(call.target.map(|t| t.contract), Some(ContractName::unknown()));
+    let selector = call.detail.as_ref().and_then(|detail| detail.selector);
+    assert_eq!(selector, Some([0x12, 0x34, 0x56, 0x78]), "what has no name keeps its selector");
     let mined = MinedTransaction {
         hash,
         from: TOKEN,
@@ -309,6 +314,9 @@ fn what_eth_call_touches_is_named_and_asked_for_once() {
     }
     assert_eq!(bench.wanted.try_recv(), Ok(ChainQuestion::Code(TOKEN)));
     assert!(bench.wanted.try_recv().is_err());
+    assert!(bench.received.calls().is_empty());
+    bench.recording.flush();
+    assert_eq!(bench.received.calls().len(), 3, "no more waiting");
     let target = bench.received.calls()[0].target.expect("a target");
     assert_eq!(target.function, FunctionName::unknown());
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::decode::artifact::Artifact;
-use crate::record::Recorder;
+use crate::record::{Recorder, Settings};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}"#;
 
@@ -16,6 +16,7 @@ fn start(entries: usize) -> (Recorder, Observer, Received, Arc<Tally>) {
         Arc::clone(&tally),
         Contracts::new(),
         std::sync::mpsc::channel().1,
+        Settings::default(),
         vec![Box::new(received.clone())],
         channel(1).0,
     );
@@ -78,8 +79,16 @@ fn an_artifact_that_comes_later_names_what_is_called() {
     let (artifacts, compiled) = std::sync::mpsc::channel();
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(received.clone())];
     let (wanted, mut asked) = channel(4);
-    let recorder =
-        Recorder::start(queue, tally, Contracts::new(), compiled, sinks, wanted).expect("a thread");
+    let recorder = Recorder::start(
+        queue,
+        tally,
+        Contracts::new(),
+        compiled,
+        Settings::default(),
+        sinks,
+        wanted,
+    )
+    .expect("a thread");
     let call = r#"{"id":1,"method":"eth_call","params":[{"to":"0x5fbdb2315678afecb367f032d93f642f64180aa3","data":"0x18160ddd"}]}"#;
     let answered = || observer.tell(http(exchange(call, r#"{"id":1,"result":"0x"}"#)));
     let artifact = r#"{"contractName":"Token","sourceName":"Token.sol","bytecode":"0x60016002fe","deployedBytecode":"0x6002fe","abi":[

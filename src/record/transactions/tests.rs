@@ -16,8 +16,7 @@ const EMPTY_URI: [u8; 4] = [0xd0, 0x7b, 0x00, 0xd6];
 struct Recorder {
     transactions: Transactions,
     contracts: Contracts,
-    out: Vec<Sample>,
-    wanted: Vec<Address>,
+    out: Told,
 }
 
 impl Recorder {
@@ -25,8 +24,7 @@ impl Recorder {
     fn new() -> Self {
         let mut contracts = Contracts::new();
         contracts.add(Artifact::parse(NFT.as_bytes(), "").unwrap());
-        let (out, wanted) = (Vec::new(), Vec::new());
-        Self { transactions: Transactions::new(), contracts, out, wanted }
+        Self { transactions: Transactions::new(), contracts, out: Told::default() }
     }
 
     /// One that knows where the contract is as well.
@@ -39,8 +37,13 @@ impl Recorder {
     fn learn(&mut self) {
         let json: serde_json::Value = serde_json::from_str(NFT).unwrap();
         let code = alloy::primitives::hex::decode(json["deployedBytecode"].as_str().unwrap());
-        self.contracts.learn_code(THERE, &code.unwrap(), None);
-        self.transactions.learned(THERE, &mut self.contracts, &mut self.out);
+        self.told_code(THERE, code.unwrap().into());
+    }
+
+    fn told_code(&mut self, address: Address, code: Bytes) {
+        self.contracts.learn_code(address, &code, None);
+        let found = ContractCode { address, code, implementation: None };
+        self.transactions.learned(&found, &mut self.contracts, &mut self.out);
     }
 
     fn submit(&mut self, hash: u8, left_ms: u64, outcome: SubmissionOutcome) {
@@ -58,6 +61,7 @@ impl Recorder {
             at: UnixMicros(left_ms * 1_000),
             left: ms(left_ms),
             total: Duration::from_millis(4),
+            upstream: Duration::from_millis(3),
             outcome,
             trace: None,
         };
@@ -74,13 +78,11 @@ impl Recorder {
 
     fn block_of(&mut self, block: MinedBlock) {
         let clock = Clock::fixed(ms(0), UnixMicros(0));
-        let Self { transactions, contracts, out, wanted } = self;
-        transactions.block(block, &clock, contracts, out, wanted);
+        self.transactions.block(block, &clock, &mut self.contracts, &mut self.out);
     }
 
     fn expire(&mut self, now_ms: u64) {
-        let Self { transactions, contracts, out, wanted } = self;
-        transactions.expire(ms(now_ms), contracts, out, wanted);
+        self.transactions.expire(ms(now_ms), &mut self.contracts, &mut self.out);
     }
 
     /// The transactions that were told since the last time.
@@ -89,7 +91,7 @@ impl Recorder {
             Sample::Transaction(transaction) => Some(*transaction),
             _ => None,
         };
-        self.out.drain(..).filter_map(transaction).collect()
+        self.out.samples.drain(..).filter_map(transaction).collect()
     }
 
     fn only(&mut self) -> Transaction {
@@ -107,6 +109,7 @@ fn unsigned() -> Submission {
     Submission {
         hash: None,
         from: None,
+        signed: None,
         to: Some(THERE),
         input: Bytes::from([&MINT[..], &[7; 64]].concat()),
         nonce: Some(3),
@@ -159,6 +162,7 @@ fn refused(kind: RefusalKind, transaction: Option<u8>, data: Option<&[u8]>) -> S
         transaction: transaction.map(B256::repeat_byte),
         data: data.map(Bytes::copy_from_slice),
         kind,
+        words: "the node's own words".into(),
     })
 }
 
@@ -333,7 +337,9 @@ fn the_first_transaction_to_an_unknown_contract_carries_its_name() {
     let mut recorder = Recorder::new();
     recorder.accept(0xaa, 1_000);
     recorder.block(1, 1_003, &[0xaa]);
-    assert_eq!(recorder.wanted, [THERE], "asked once");
+    assert!(!recorder.out.wanted.is_empty());
+    let code = ChainQuestion::Code(THERE);
+    assert!(recorder.out.wanted.iter().all(|question| *question == code));
     assert!(recorder.told().is_empty());
     recorder.learn();
     let told = recorder.only();
@@ -349,8 +355,9 @@ fn code_that_does_not_come_holds_nothing_up_for_long() {
     recorder.expire(2_100);
     let told = recorder.only();
     assert_eq!((told.contract.as_str(), told.function.as_str()), ("_unknown", "_unknown"));
+    recorder.out.wanted.clear();
     recorder.block(2, 20_000, &[0xbb]);
-    assert_eq!(recorder.wanted, [THERE, THERE], "asked again after a while");
+    assert_eq!(recorder.out.wanted, [ChainQuestion::Code(THERE)], "asked again");
 }
 
 #[test]
@@ -361,7 +368,11 @@ fn a_deployment_names_its_contract_from_then_on() {
     let deployment =
         MinedTransaction { to: None, input: code.into(), created: Some(THERE), ..mined(0xaa) };
     recorder.block_of(block(1, 1_000, vec![deployment, mined(0xbb)]));
-    assert!(recorder.wanted.is_empty());
+    assert_eq!(recorder.out.wanted, [ChainQuestion::Code(THERE)], "for its size alone");
+    let deployed = alloy::primitives::hex::decode(json["deployedBytecode"].as_str().unwrap());
+    let deployed: Bytes = deployed.unwrap().into();
+    let size = u32::try_from(deployed.len()).unwrap();
+    recorder.told_code(THERE, deployed);
     recorder.expire(2_000);
     let told = recorder.told();
     let names: Vec<_> = told.iter().map(|t| (t.contract.as_str(), t.function.as_str())).collect();
@@ -369,7 +380,8 @@ fn a_deployment_names_its_contract_from_then_on() {
         names.contains(&("MarketNFT", "constructor")) && names.contains(&("MarketNFT", "mint"))
     );
     let deployment = told.iter().find(|t| t.kind == TransactionKind::Deployment).unwrap();
-    assert_eq!(deployment.created, Some(THERE));
+    assert_eq!((deployment.created, deployment.code_bytes), (Some(THERE), Some(size)));
+    assert_eq!(deployment.block_gas_limit, Some(30_000_000));
 }
 
 #[test]
@@ -396,6 +408,7 @@ fn pending_transactions_are_bounded() {
             at: UnixMicros(i),
             left: ms(i),
             total: Duration::ZERO,
+            upstream: Duration::ZERO,
             outcome: SubmissionOutcome::Accepted(Some(hash)),
             trace: None,
         };
@@ -456,6 +469,7 @@ fn an_interval_lies_between_two_blocks_that_followed_each_other_live() {
     }
     let blocks: Vec<_> = recorder
         .out
+        .samples
         .iter()
         .filter_map(|sample| match sample {
             Sample::Block(block) => Some((block.interval, block.transactions)),

@@ -1,0 +1,130 @@
+//! Which transactions the node is asked to trace, and what the traces tell by name.
+//!
+//! A trace makes the node run the transaction again: by default there is one for each function in a
+//! while, and never two at once. The asking is done by `chain`.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use alloy::primitives::B256;
+
+use crate::decode::contracts::Contracts;
+use crate::model::{
+    ChainQuestion, Clock, ContractCall, SlotChange, SlotFate, Stamp, StateChange, Traced,
+    Transaction, TransactionKind,
+};
+
+/// How long a trace is waited for before another one is asked for.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Traces that are waited for, at most.
+const MOST_ASKED: usize = 64;
+/// Functions whose last trace is remembered.
+const MOST_FUNCTIONS: usize = 4_096;
+
+/// Of which transactions the state changes are looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traces {
+    Off,
+    /// Of one of each function in so much time.
+    Sampled(Duration),
+    /// Of every one, as far as the node keeps up.
+    All,
+}
+
+/// What was asked for.
+struct Asked {
+    at: Stamp,
+    target: ContractCall,
+}
+
+pub(super) struct Tracing {
+    traces: Traces,
+    asked: HashMap<B256, Asked>,
+    /// When a function was traced last.
+    last: HashMap<ContractCall, Stamp>,
+}
+
+impl Tracing {
+    pub(super) fn new(traces: Traces) -> Self {
+        Self { traces, asked: HashMap::new(), last: HashMap::new() }
+    }
+
+    /// A transaction was told: what to ask the node because of it.
+    pub(super) fn consider(
+        &mut self,
+        transaction: &Transaction,
+        now: Stamp,
+    ) -> Option<ChainQuestion> {
+        let block = transaction.block?;
+        if transaction.kind == TransactionKind::Transfer {
+            return None;
+        }
+        let target =
+            ContractCall { contract: transaction.contract, function: transaction.function };
+        self.asked.retain(|_, asked| now.since(asked.at) < PATIENCE);
+        match self.traces {
+            Traces::Off => return None,
+            Traces::All => {}
+            Traces::Sampled(every) => {
+                let lately = |at: &Stamp| now.since(*at) < every;
+                if !self.asked.is_empty() || self.last.get(&target).is_some_and(lately) {
+                    return None;
+                }
+            }
+        }
+        if self.asked.len() >= MOST_ASKED {
+            return None;
+        }
+        if self.last.len() >= MOST_FUNCTIONS {
+            self.last.clear();
+        }
+        self.last.insert(target, now);
+        self.asked.insert(transaction.hash, Asked { at: now, target });
+        Some(ChainQuestion::Trace { hash: transaction.hash, block })
+    }
+
+    /// A trace came.
+    pub(super) fn told(
+        &mut self,
+        traced: &Traced,
+        clock: &Clock,
+        contracts: &mut Contracts,
+    ) -> Option<StateChange> {
+        let Asked { target, .. } = self.asked.remove(&traced.hash)?;
+        let mut slots: Vec<SlotChange> = traced
+            .slots
+            .iter()
+            .map(|slot| SlotChange {
+                address: slot.address,
+                contract: contracts.contract(slot.address),
+                slot: slot.slot,
+                name: contracts.slot_name(slot.address, slot.slot),
+                before: slot.before,
+                after: slot.after,
+            })
+            .collect();
+        let counts = SlotFate::ALL.map(|fate| {
+            let of_fate = slots.iter().filter(|slot| slot.fate() == fate).count();
+            u32::try_from(of_fate).unwrap_or(u32::MAX)
+        });
+        slots.truncate(StateChange::MOST_SLOTS);
+        Some(StateChange {
+            at: clock.wall(traced.at),
+            hash: traced.hash,
+            block: traced.block,
+            contract: target.contract,
+            function: target.function,
+            tracer: traced.tracer,
+            took: traced.took,
+            counts,
+            accounts: traced.accounts,
+            slots: slots.into(),
+        })
+    }
+
+    /// The chain is another one: what was asked for will not come.
+    pub(super) fn forget(&mut self) {
+        self.asked.clear();
+        self.last.clear();
+    }
+}

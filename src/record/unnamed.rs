@@ -1,0 +1,238 @@
+//! What calls touch, by name; and the calls whose names take code that was asked for and is on its
+//! way.
+//!
+//! A contract that was deployed before anybody watched is named by its code, which the first call
+//! to it has asked for. That call waits for it here, for a moment.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use alloy::primitives::{Address, Bytes, hex};
+
+use crate::decode::contracts::Contracts;
+use crate::decode::multicall::{self, Inner, InnerResult};
+use crate::decode::revert::RevertInfo;
+use crate::model::{
+    CallDetail, ChainQuestion, ContractCall, FunctionName, InnerCall, Method, RpcCall, Stamp,
+    UNKNOWN,
+};
+
+/// How long a call waits for a name.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// Calls that wait, at most; further ones go without a name.
+const MOST: usize = 4_096;
+/// What of an input names its function, in bytes.
+const SELECTOR: usize = 4;
+/// Bytes of revert data that are kept while a call waits.
+const MOST_DATA: usize = 4_096;
+/// Bytes of an answer that are looked into for what a multicall returned.
+const LARGEST_ANSWER: usize = 1 << 20;
+
+/// What a call touches.
+pub(super) enum Touched {
+    /// A function of the contract at an address.
+    Function { to: Address, input: Vec<u8> },
+    /// The creation of a contract, whose name is in the code that is not kept.
+    Creation(ContractCall),
+    /// An account's state, by a method of the node; no account where several are named.
+    State { account: Option<Address>, method: Method },
+}
+
+/// A call and what its names are made of.
+pub(super) struct Unnamed {
+    pub(super) call: RpcCall,
+    touched: Touched,
+    failure: Option<RevertInfo>,
+    inner: Vec<Inner>,
+    results: Vec<InnerResult>,
+}
+
+/// Calls by the address whose code they wait for, each with the time at which it waits no longer.
+#[derive(Default)]
+pub(super) struct WaitingForNames {
+    calls: HashMap<Address, Vec<(Stamp, Unnamed)>>,
+    count: usize,
+}
+
+impl Unnamed {
+    /// `answer` is the result's JSON, where there is one.
+    pub(super) fn new(
+        call: RpcCall,
+        touched: Touched,
+        failure: Option<RevertInfo>,
+        answer: Option<&[u8]>,
+    ) -> Self {
+        let mut unnamed = Self { call, touched, failure, inner: Vec::new(), results: Vec::new() };
+        if let Touched::Function { input, .. } = &mut unnamed.touched {
+            if let Some(selector) = input.first_chunk().copied()
+                && let Some(inner) = multicall::open(input)
+            {
+                unnamed.inner = inner;
+                let returned = answer.and_then(returned);
+                let results = returned.and_then(|it| multicall::results(selector, &it));
+                unnamed.results = results.unwrap_or_default();
+                unnamed.results.iter_mut().for_each(shorten);
+            }
+            input.truncate(SELECTOR);
+        }
+        if let Some(data) = unnamed.failure.as_mut().and_then(|failure| failure.data.as_mut()) {
+            *data = Bytes::copy_from_slice(&data[..data.len().min(MOST_DATA)]);
+        }
+        unnamed
+    }
+
+    /// Whose code has to be known for this call's names, next.
+    pub(super) fn missing(&self, contracts: &Contracts) -> Option<Address> {
+        let touched = match &self.touched {
+            Touched::Function { to, .. } => Some(*to),
+            Touched::Creation(_) => None,
+            Touched::State { account, .. } => *account,
+        };
+        let all = touched.into_iter().chain(self.inner.iter().map(|inner| inner.to));
+        all.into_iter().find_map(|address| contracts.missing(address))
+    }
+
+    /// The call with the names that can be given.
+    pub(super) fn name(self, contracts: &mut Contracts) -> RpcCall {
+        let Self { mut call, touched, failure, inner, results } = self;
+        let mut detail = call.detail.take().map(|detail| *detail).unwrap_or_default();
+        let to = match touched {
+            Touched::Function { to, input } => {
+                let target = contracts.target(Some(to), &input);
+                detail.selector = unnamed_selector(target, &input);
+                call.target = Some(target);
+                Some(to)
+            }
+            Touched::Creation(target) => {
+                call.target = Some(target);
+                None
+            }
+            Touched::State { account, method } => {
+                let function = FunctionName::known(method.as_str());
+                call.target = account.map(|account| ContractCall {
+                    contract: contracts.contract(account),
+                    function,
+                });
+                None
+            }
+        };
+        if let Some(failure) = failure {
+            let data = failure.data.as_ref().filter(|data| !data.is_empty());
+            detail.reason = Some(match data {
+                Some(data) => contracts.reason(to, data),
+                None => failure.kind.reason(),
+            });
+            detail.message = match data {
+                Some(data) => contracts.revert_message(to, data).map(Into::into),
+                None if failure.words.is_empty() => None,
+                None => Some(failure.words),
+            };
+        }
+        detail.inner = opened(&inner, &results, contracts);
+        call.detail = (detail != CallDetail::default()).then(|| Box::new(detail));
+        call
+    }
+}
+
+/// The calls of a multicall, by name.
+pub(super) fn opened(
+    inner: &[Inner],
+    results: &[InnerResult],
+    contracts: &mut Contracts,
+) -> Box<[InnerCall]> {
+    let results = results.iter().map(Some).chain(std::iter::repeat(None));
+    inner
+        .iter()
+        .zip(results)
+        .map(|(inner, result)| {
+            let target = contracts.target(Some(inner.to), &inner.input);
+            InnerCall {
+                target,
+                selector: unnamed_selector(target, &inner.input),
+                success: result.map(|result| result.success),
+                reason: result
+                    .filter(|result| !result.success)
+                    .map(|result| contracts.reason(Some(inner.to), &result.data)),
+            }
+        })
+        .collect()
+}
+
+/// The selector, where it has to stand for a name.
+fn unnamed_selector(target: ContractCall, input: &[u8]) -> Option<[u8; 4]> {
+    input.first_chunk().copied().filter(|_| target.function.as_str() == UNKNOWN)
+}
+
+/// Keeps what tells why a call failed.
+fn shorten(result: &mut InnerResult) {
+    let kept = if result.success { 0 } else { result.data.len().min(MOST_DATA) };
+    result.data = Bytes::copy_from_slice(&result.data[..kept]);
+}
+
+/// The bytes that a call returned.
+fn returned(answer: &[u8]) -> Option<Bytes> {
+    if answer.len() > LARGEST_ANSWER {
+        return None;
+    }
+    let text: &str = serde_json::from_slice(answer).ok()?;
+    hex::decode(text).ok().map(Into::into)
+}
+
+impl WaitingForNames {
+    /// Has a call wait for the code at an address; gives it back when there is no room.
+    pub(super) fn put(&mut self, address: Address, call: Unnamed, now: Stamp) -> Option<Unnamed> {
+        self.put_until(address, call, now.after(PATIENCE))
+    }
+
+    fn put_until(&mut self, address: Address, call: Unnamed, until: Stamp) -> Option<Unnamed> {
+        if self.count >= MOST {
+            return Some(call);
+        }
+        self.count += 1;
+        self.calls.entry(address).or_default().push((until, call));
+        None
+    }
+
+    /// The code at an address is known: gives the calls that have all their names now. The others
+    /// go on waiting, and what they wait for is put to `wanted`.
+    pub(super) fn learned(
+        &mut self,
+        address: Address,
+        contracts: &Contracts,
+        wanted: &mut Vec<ChainQuestion>,
+    ) -> Vec<Unnamed> {
+        let waited = self.calls.remove(&address).unwrap_or_default();
+        self.count -= waited.len();
+        let mut named = Vec::new();
+        for (until, call) in waited {
+            match call.missing(contracts) {
+                Some(next) if next != address => {
+                    wanted.push(ChainQuestion::Code(next));
+                    named.extend(self.put_until(next, call, until));
+                }
+                _ => named.push(call),
+            }
+        }
+        named
+    }
+
+    /// Takes out those that have waited long enough.
+    pub(super) fn take_due(&mut self, now: Stamp) -> Vec<Unnamed> {
+        if self.count == 0 {
+            return Vec::new();
+        }
+        let mut due = Vec::new();
+        for waiting in self.calls.values_mut() {
+            due.extend(waiting.extract_if(.., |(until, _)| *until <= now).map(|(_, call)| call));
+        }
+        self.calls.retain(|_, waiting| !waiting.is_empty());
+        self.count -= due.len();
+        due
+    }
+
+    /// Takes out all.
+    pub(super) fn take_all(&mut self) -> Vec<Unnamed> {
+        self.count = 0;
+        std::mem::take(&mut self.calls).into_values().flatten().map(|(_, call)| call).collect()
+    }
+}
