@@ -49,7 +49,7 @@ pub(super) struct Ledger {
 
 #[derive(Default)]
 struct Told {
-    overflow: [u64; 3],
+    overflow: [u64; 4],
     pending: u64,
     pending_at: Stamp,
 }
