@@ -16,6 +16,7 @@ use alloy::primitives::{Address, B256};
 
 use super::artifact::Artifact;
 use super::bytecode::Fit;
+use super::layout;
 use super::revert::{PANIC, REVERT, panic_code, revert_text};
 use crate::model::{ContractCall, ContractName, EventName, FunctionName, LabelSet, Reason};
 use interfaces::Interface;
@@ -166,8 +167,22 @@ impl Contracts {
 
     /// The variable that a storage slot of the contract at an address belongs to.
     pub fn slot_name(&self, address: Address, slot: B256) -> Option<Box<str>> {
-        let _ = (address, slot);
-        None
+        self.slot_name_among(address, slot, &[])
+    }
+
+    /// The same; `keys` are words that a mapping's key may be, such as the transaction's sender, the
+    /// words of its input and the topics of its events. At most 32 of them are tried.
+    pub fn slot_name_among(&self, address: Address, slot: B256, keys: &[B256]) -> Option<Box<str>> {
+        if let Some(name) = layout::standard_slot(slot) {
+            return Some(name.into());
+        }
+        // A proxy's storage is laid out by the contract behind it, once that is known.
+        let Some(Code::Contract(index)) =
+            self.residents.face(address).filter(|_| self.knows(address))
+        else {
+            return None;
+        };
+        self.known[index].layout.as_ref()?.name(slot, keys).map(Into::into)
     }
 
     /// What a transaction or call with this target and input means. For a call the first four bytes

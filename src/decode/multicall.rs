@@ -96,6 +96,11 @@ pub fn is_multicall(selector: [u8; 4]) -> bool {
     function(selector).is_some()
 }
 
+/// The selectors of all functions that call others.
+pub fn selectors() -> impl Iterator<Item = [u8; 4]> {
+    FUNCTIONS.iter().map(|function| function.selector)
+}
+
 /// What the input of a call of Multicall3 calls, the first [`CallDetail::MOST_INNER`] of it; none
 /// when it is none, or cannot be read.
 pub fn open(input: &[u8]) -> Option<Vec<Inner>> {
@@ -204,7 +209,7 @@ mod tests {
     fn value(ty: &DynSolType, i: u8, size: u8) -> Value {
         match ty {
             DynSolType::Address => Value::Address(Address::with_last_byte(i)),
-            DynSolType::Bool => Value::Bool(i % 2 == 0),
+            DynSolType::Bool => Value::Bool(i.is_multiple_of(2)),
             DynSolType::Bytes => Value::Bytes(vec![i; usize::from(i)]),
             DynSolType::Array(item) => {
                 Value::Array((0..size).map(|i| value(item, i, size)).collect())
@@ -240,8 +245,8 @@ mod tests {
             let selector = *input.first_chunk().unwrap();
             let results = results(selector, &encode(returned, 9)).unwrap();
             let tells = !signature.starts_with("aggregate(");
-            for (i, result) in (0..).zip(&results) {
-                assert_eq!(result.success, i % 2 == 0 || !tells, "{signature}");
+            for (i, result) in (0_u8..).zip(&results) {
+                assert_eq!(result.success, i.is_multiple_of(2) || !tells, "{signature}");
                 assert_eq!(result.data[..], vec![i; usize::from(i)], "{signature}");
             }
             assert_eq!(results.len(), 9);

@@ -1,12 +1,14 @@
 //! One artifact, prepared: its functions and errors by selector, its code, its storage.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use alloy::json_abi::{Error as AbiError, Function, JsonAbi};
 
 use super::Selector;
 use crate::decode::artifact::Artifact;
 use crate::decode::bytecode::Bytecode;
+use crate::decode::layout::Layout;
 use crate::model::ContractName;
 
 pub(super) struct Known {
@@ -19,11 +21,13 @@ pub(super) struct Known {
     pub functions: HashMap<Selector, String>,
     pub errors: HashMap<Selector, AbiError>,
     pub has_fallback: bool,
+    pub layout: Option<Arc<Layout>>,
 }
 
 impl From<Artifact> for Known {
     fn from(artifact: Artifact) -> Self {
-        let Artifact { contract, source, abi, creation, deployed } = artifact;
+        let Artifact { contract, source, abi, creation, deployed, layout, built_from: _ } =
+            artifact;
         Self {
             functions: function_names(&abi),
             errors: abi.errors().map(|e| (e.selector().0, e.clone())).collect(),
@@ -33,6 +37,7 @@ impl From<Artifact> for Known {
             source,
             creation,
             deployed,
+            layout,
         }
     }
 }

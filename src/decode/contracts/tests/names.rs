@@ -331,3 +331,26 @@ fn panics_are_told_in_words_and_arguments_by_their_names() {
         [&REVERT[..], &word(0x20), &[&[0; 30][..], &[2, 0]].concat(), &[b'y'; 512]].concat();
     assert_eq!(say(&contracts, &text), "y".repeat(300));
 }
+
+#[test]
+fn slots_behind_a_proxy_are_named_by_the_layout_of_what_is_behind_it() {
+    let (mut contracts, code) = with_proxy();
+    let ledger = compiled("ledger");
+    contracts.add(Artifact::parse(ledger.to_string().as_bytes(), "").unwrap());
+    contracts.learn_code(HERE, &code, Some(BEHIND));
+    let total = B256::with_last_byte(1);
+    assert_eq!(contracts.slot_name(HERE, total), None, "nobody knows what is behind it");
+    contracts.learn_code(BEHIND, &bytes(&ledger["deployedBytecode"]), None);
+    assert_eq!(contracts.slot_name(HERE, total).as_deref(), Some("total"));
+    let key = HERE.into_word();
+    let balance = keccak256([key, B256::with_last_byte(2)].concat());
+    assert_eq!(contracts.slot_name(HERE, balance), None);
+    let name = contracts.slot_name_among(HERE, balance, &[key]).unwrap();
+    assert_eq!(&*name, format!("balances[{HERE}]"));
+    let implementation =
+        B256::from(hex!("360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc"));
+    assert_eq!(
+        contracts.slot_name(OTHER, implementation).as_deref(),
+        Some("eip1967.proxy.implementation")
+    );
+}
