@@ -10,6 +10,7 @@ pub mod bytecode;
 pub mod capture;
 pub mod contracts;
 pub mod follower;
+pub mod hostile;
 pub mod http1;
 pub mod jsonrpc;
 pub mod layout;
