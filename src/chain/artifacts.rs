@@ -12,10 +12,12 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
+use super::builds::{Builds, is_build};
 use crate::decode::artifact::{Artifact, ArtifactError, LARGEST};
+use crate::decode::build_info::BuildInfoError;
 
 /// Folders that hold no artifacts, or copies of them.
-const PASSED_OVER: [&str; 4] = ["build-info", "cache", "node_modules", ".git"];
+const PASSED_OVER: [&str; 3] = ["cache", "node_modules", ".git"];
 /// How deep folders are followed: also what ends a chain of links that grows.
 const DEEPEST: usize = 24;
 /// Files that are looked at in one scan.
@@ -33,6 +35,8 @@ pub enum LoadError {
     Read(#[source] io::Error),
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
+    #[error(transparent)]
+    BuildInfo(#[from] BuildInfoError),
     #[error("more than {MOST_FILES} files here: the others are not looked at")]
     TooManyFiles,
     #[error(
@@ -64,20 +68,22 @@ pub struct ArtifactWatcher {
     folders: Vec<PathBuf>,
     /// Files read before, by what they looked like then.
     read: HashMap<PathBuf, Looks>,
+    builds: Builds,
     /// Folders that were warned of.
     warned: HashSet<PathBuf>,
 }
 
 /// What tells that a file has changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Looks {
-    modified: Option<SystemTime>,
+pub(super) struct Looks {
+    pub(super) modified: Option<SystemTime>,
     bytes: u64,
 }
 
 impl ArtifactWatcher {
     pub fn new(folders: Vec<PathBuf>) -> Self {
-        Self { folders, read: HashMap::new(), warned: HashSet::new() }
+        let (read, builds, warned) = Default::default();
+        Self { folders, read, builds, warned }
     }
 
     /// Reads what is new since the last scan, as long as nobody `stopped` it. Blocks on the disk.
@@ -96,6 +102,11 @@ impl ArtifactWatcher {
         }
         files.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         files.dedup_by(|a, b| a.0 == b.0);
+        let (builds, files): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|(path, _)| is_build(path));
+        let changed = self.builds.update(builds, &mut scan.warnings, &stopped);
+        // The compiler writes both, and a scan may come in between.
+        self.read.retain(|path, _| !changed.iter().any(|folder| path.starts_with(folder)));
         let mut read = HashMap::with_capacity(files.len());
         for (path, looks) in files {
             if stopped() {
@@ -104,7 +115,11 @@ impl ArtifactWatcher {
             // Files may be gone by now: `read` holds those of this scan only.
             if self.read.get(&path) != Some(&looks) {
                 match load(&path) {
-                    Ok(artifact) => scan.artifacts.push(artifact),
+                    Ok(mut artifact) => {
+                        let layout = artifact.layout.take();
+                        artifact.layout = layout.or_else(|| self.builds.layout(&path, &artifact));
+                        scan.artifacts.push(artifact);
+                    }
                     Err(LoadError::Artifact(ArtifactError::NotAnArtifact)) => {}
                     Err(cause) => scan.warnings.push(Warning { path: path.clone(), cause }),
                 }
@@ -289,6 +304,77 @@ mod tests {
         fs::write(cut, NFT).unwrap();
         let healed = watcher.scan(|| false);
         assert_eq!((names(&healed).len(), healed.warnings.len()), (1, 0));
+    }
+
+    /// A project of Hardhat's with a contract and its layout in a build info.
+    fn ledger(folder: &Path, version: u8) -> (PathBuf, String) {
+        let all: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/fixtures/artifacts/openzeppelin.json"))
+                .unwrap();
+        let mut artifact = all["ledger"].clone();
+        let layout = artifact["storageLayout"].take();
+        if version == 3 {
+            artifact["inputSourceName"] = "project/Ledger.sol".into();
+        }
+        write(folder, "contracts/Ledger.json", &artifact.to_string());
+        let source = if version == 3 { "project/Ledger.sol" } else { "Ledger.sol" };
+        let contracts = serde_json::json!({source: {"Ledger": {"storageLayout": layout}}});
+        let build = serde_json::json!({"output": {"contracts": contracts}}).to_string();
+        let name = if version == 3 { "build-info/x.output.json" } else { "build-info/x.json" };
+        (folder.join(name), build)
+    }
+
+    #[test]
+    fn layouts_come_from_the_build_info_of_the_same_folder() {
+        for version in [2, 3] {
+            let parent = tempfile::tempdir().unwrap();
+            let (here, elsewhere) = (parent.path().join("a"), parent.path().join("b"));
+            let (path, build) = ledger(&here, version);
+            let (other, _) = ledger(&elsewhere, version);
+            write(&here, "build-info/input.json", r#"{"input":{"sources":{}}}"#);
+            fs::create_dir_all(other.parent().unwrap()).unwrap();
+            fs::write(&other, &build).unwrap();
+            let mut watcher = ArtifactWatcher::new(vec![here, elsewhere]);
+            let has = |scan: &Scan| -> Vec<bool> {
+                assert_eq!(warnings(scan), [""; 0]);
+                scan.artifacts.iter().map(|artifact| artifact.layout.is_some()).collect()
+            };
+            assert_eq!(has(&watcher.scan(|| false)), [false, true], "Hardhat {version}");
+            fs::write(&path, &build).unwrap();
+            assert_eq!(has(&watcher.scan(|| false)), [true], "told when the build info came");
+            assert_eq!(has(&watcher.scan(|| false)), [false; 0]);
+            fs::remove_file(&path).unwrap();
+            assert_eq!(has(&watcher.scan(|| false)), [false], "the layout is out of date");
+        }
+    }
+
+    #[test]
+    fn bad_build_infos_are_warned_of_once_and_stop_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let (path, build) = ledger(folder, 2);
+        write(folder, "build-info/cut.json", &build[..build.len() / 2]);
+        write(folder, "build-info/odd.json", r#"{"output":{"contracts":[7]}}"#);
+        let huge = File::create(folder.join("build-info/huge.json")).unwrap();
+        huge.set_len(300 << 20).unwrap();
+        // 50 MB of what is not wanted, before and in the place of what is.
+        let text = "x".repeat(25_000_000);
+        let large = build.replacen('{', &format!(r#"{{"input":"{text}","#), 1);
+        let large = large.replacen(
+            "\"contracts\":{",
+            &format!(r#""contracts":{{"a":{{"A":{{"storageLayout":"{text}"}}}},"#),
+            1,
+        );
+        fs::write(path, large).unwrap();
+        let mut watcher = ArtifactWatcher::new(vec![folder.to_path_buf()]);
+        let scan = watcher.scan(|| false);
+        assert_eq!(names(&scan), ["Ledger"]);
+        assert!(scan.artifacts[0].layout.is_some());
+        let told = warnings(&scan);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].starts_with("cut.json: expected a build info: EOF"), "{told:?}");
+        assert!(told[1].starts_with("huge.json: expected a build info of at most"), "{told:?}");
+        assert_eq!(warnings(&watcher.scan(|| false)), [""; 0]);
     }
 
     #[test]

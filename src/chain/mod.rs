@@ -6,6 +6,7 @@
 //! none was announced for some seconds.
 
 pub mod artifacts;
+mod builds;
 mod code;
 mod follow;
 mod greet;

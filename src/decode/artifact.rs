@@ -6,12 +6,14 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use alloy::json_abi::JsonAbi;
 use alloy::primitives::hex;
 use serde::Deserialize;
 
 use super::bytecode::Bytecode;
+use super::layout::Layout;
 
 /// The largest artifact that is read, in bytes. Foundry's hold the syntax tree and reach a few MiB.
 pub const LARGEST: usize = 16 << 20;
@@ -35,6 +37,10 @@ pub struct Artifact {
     pub creation: Bytecode,
     /// The code it has on the chain; empty for an interface.
     pub deployed: Bytecode,
+    /// Hardhat 3's name for the source file in its build info, where that is another one than `source`.
+    pub built_from: Option<String>,
+    /// Its storage: in Foundry's file where the compiler was asked for it, else in the build info.
+    pub layout: Option<Arc<Layout>>,
 }
 
 /// Why a file is not a usable artifact.
@@ -66,6 +72,9 @@ pub enum ArtifactError {
 struct File<'a> {
     contract_name: Option<String>,
     source_name: Option<String>,
+    input_source_name: Option<String>,
+    #[serde(borrow)]
+    storage_layout: Option<&'a serde_json::value::RawValue>,
     #[serde(borrow)]
     abi: Option<&'a serde_json::value::RawValue>,
     bytecode: Option<Code>,
@@ -148,6 +157,12 @@ impl Artifact {
             abi,
             creation: Bytecode::new(creation, creation_holes),
             deployed: Bytecode::deployed(deployed, holes),
+            built_from: file.input_source_name,
+            // A contract is of use without it.
+            layout: file
+                .storage_layout
+                .and_then(|layout| Layout::parse(layout.get()))
+                .map(Arc::new),
         })
     }
 }
@@ -247,6 +262,20 @@ mod tests {
             let hardhat = Artifact::parse(NFT.as_bytes(), "").unwrap();
             assert_eq!(artifact.creation, hardhat.creation);
             assert_ne!(artifact.deployed, hardhat.deployed, "an immutable more");
+        }
+    }
+
+    #[test]
+    fn a_storage_layout_is_read_where_there_is_one() {
+        let all: Value =
+            serde_json::from_str(include_str!("../../tests/fixtures/artifacts/openzeppelin.json"))
+                .unwrap();
+        let mut ledger = all["ledger"].clone();
+        let parse = |json: &Value| Artifact::parse(json.to_string().as_bytes(), "").unwrap().layout;
+        assert!(parse(&ledger).is_some());
+        for wrong in [Value::Null, json!(7), json!({"storage": 7}), json!([])] {
+            ledger["storageLayout"] = wrong;
+            assert!(parse(&ledger).is_none());
         }
     }
 

@@ -9,62 +9,58 @@
 //! chain, can so be told from a call to an unknown contract. A call without input is `receive`,
 //! whomever it goes to.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
-use alloy::json_abi::{Error as AbiError, JsonAbi};
+use alloy::json_abi::Error as AbiError;
 use alloy::primitives::{Address, B256};
 
 use super::artifact::Artifact;
-use super::bytecode::{Bytecode, Fit};
+use super::bytecode::Fit;
+use super::layout;
 use super::revert::{PANIC, REVERT, panic_code, revert_text};
 use crate::model::{ContractCall, ContractName, EventName, FunctionName, LabelSet, Reason};
+use interfaces::Interface;
+use known::Known;
+use residents::{Code, Resident, Residents};
+
+mod interfaces;
+mod known;
+mod proxies;
+mod reasons;
+mod residents;
 
 /// What a plain account, an address without code, is called in the place of a contract.
 pub const ACCOUNT: &str = "_account";
 
-/// Addresses that are remembered; the oldest are forgotten first, and looked up again when met.
-const MOST_ADDRESSES: usize = 100_000;
 /// Artifacts that are kept; later ones are for their errors and functions of no use and ignored.
 const MOST_CONTRACTS: usize = 10_000;
-/// The longest revert text that is passed on, in characters.
-const LONGEST_MESSAGE: usize = 300;
-
 type Selector = [u8; 4];
 
-/// What is at an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Resident {
-    /// The contract of this index.
-    Contract(usize),
-    /// Code that fits no artifact.
-    Stranger,
-    /// No code.
-    Account,
-}
-
-/// One artifact, prepared.
-struct Known {
-    contract: String,
-    source: String,
-    /// The name as a label, once it was needed: contracts that are never met use up no label.
-    label: Option<ContractName>,
-    creation: Bytecode,
-    deployed: Bytecode,
-    functions: HashMap<Selector, String>,
-    errors: HashMap<Selector, AbiError>,
-    has_fallback: bool,
-}
-
 /// All contracts that artifacts tell of, and the addresses where they were found.
-#[derive(Default)]
 pub struct Contracts {
     known: Vec<Known>,
-    residents: HashMap<Address, Resident>,
-    /// The addresses in `residents`, oldest first.
-    order: VecDeque<Address>,
+    residents: Residents,
+    /// By first topic the names of all events. The topic is the hash of the name and the types, so
+    /// whoever knows it knows the name.
+    events: HashMap<B256, String>,
+    event_names: LabelSet<crate::model::kind::EventKind>,
     names: LabelSet<crate::model::kind::ContractKind>,
     functions: LabelSet<crate::model::kind::FunctionKind>,
     reasons: LabelSet<crate::model::kind::ReasonKind>,
+}
+
+impl Default for Contracts {
+    fn default() -> Self {
+        Self {
+            known: Vec::new(),
+            residents: Residents::default(),
+            events: interfaces::events().map(|(topic, name)| (topic, name.to_owned())).collect(),
+            event_names: LabelSet::new(),
+            names: LabelSet::new(),
+            functions: LabelSet::new(),
+            reasons: LabelSet::new(),
+        }
+    }
 }
 
 impl Contracts {
@@ -76,6 +72,12 @@ impl Contracts {
     pub fn add(&mut self, artifact: Artifact) {
         let same = |k: &Known| k.contract == artifact.contract && k.source == artifact.source;
         let place = self.known.iter().position(same);
+        if place.is_none() && self.known.len() >= MOST_CONTRACTS {
+            return;
+        }
+        for event in artifact.abi.events().filter(|event| !event.anonymous) {
+            self.events.entry(event.selector()).or_insert_with(|| event.name.clone());
+        }
         let mut known = Known::from(artifact);
         match place {
             Some(place) => {
@@ -83,13 +85,10 @@ impl Contracts {
                 known.label = self.known[place].label;
                 self.known[place] = known;
             }
-            None if self.known.len() < MOST_CONTRACTS => self.known.push(known),
-            None => return,
+            None => self.known.push(known),
         }
         // Addresses looked at in vain are worth another look.
-        self.residents.retain(|_, resident| *resident != Resident::Stranger);
-        let residents = &self.residents;
-        self.order.retain(|address| residents.contains_key(address));
+        self.residents.forget_unnamed();
     }
 
     /// A contract was created at `address` by a transaction with this input. When no artifact fits,
@@ -97,10 +96,13 @@ impl Contracts {
     pub fn created(&mut self, address: Address, creation_input: &[u8]) -> ContractName {
         let Some(index) = self.by_creation(creation_input) else {
             // Whatever was there before the chain was reset is there no more.
-            self.residents.remove(&address);
+            self.residents.forget(address);
             return ContractName::unknown();
         };
-        self.remember(address, Resident::Contract(index));
+        // What passes on calls it has no function for may be a proxy: the node knows of whom.
+        let is_settled = !self.known[index].has_fallback;
+        let code = Code::Contract(index);
+        self.residents.put(address, Resident { code, behind: None, is_settled });
         self.name(index)
     }
 
@@ -113,53 +115,74 @@ impl Contracts {
         code: &[u8],
         implementation: Option<Address>,
     ) -> ContractName {
-        let _ = implementation;
-        if code.is_empty() {
-            self.remember(address, Resident::Account);
-            return ContractName::known(ACCOUNT);
-        }
-        match self.best(|known| known.deployed.matches(code).map(|fit| (fit, 0))) {
-            Some(index) => {
-                self.remember(address, Resident::Contract(index));
-                self.name(index)
-            }
-            None => {
-                self.remember(address, Resident::Stranger);
-                ContractName::unknown()
-            }
-        }
+        let cloned = proxies::cloned(code);
+        let fit = |known: &Known| known.deployed.matches(code).map(|fit| (fit, 0));
+        let own = if code.is_empty() {
+            Code::Account
+        } else if let Some(index) = self.best(fit) {
+            Code::Contract(index)
+        } else {
+            // The functions of a proxy's own code are not those that are called through it.
+            Interface::of(address, code).map_or(Code::Stranger, Code::Interface)
+        };
+        let behind = cloned.or(implementation).filter(|behind| !behind.is_zero());
+        self.residents.put(address, Resident { code: own, behind, is_settled: true });
+        self.contract(address)
     }
 
-    /// Whether the address was named, or looked at in vain.
+    /// Whether nothing more is to be learnt of an address: it was named, or looked at in vain, and so
+    /// was the contract behind it.
     pub fn knows(&self, address: Address) -> bool {
-        self.residents.contains_key(&address)
+        self.missing(address).is_none()
     }
 
     /// Whose code has to be asked for before calls to `address` can be named: its own, or that of the
     /// contract behind it. None when nothing more is to be learnt.
     pub fn missing(&self, address: Address) -> Option<Address> {
-        (!self.knows(address)).then_some(address)
+        self.residents.missing(address)
     }
 
-    /// The contract at an address.
+    /// The contract at an address: of a proxy, the one behind it.
     pub fn contract(&mut self, address: Address) -> ContractName {
-        match self.residents.get(&address).copied() {
-            Some(Resident::Contract(index)) => self.name(index),
-            Some(Resident::Account) => ContractName::known(ACCOUNT),
-            Some(Resident::Stranger) | None => ContractName::unknown(),
+        match self.residents.face(address) {
+            Some(Code::Contract(index)) => self.name(index),
+            Some(Code::Interface(interface)) => ContractName::known(interface.name),
+            Some(Code::Account) => ContractName::known(ACCOUNT),
+            Some(Code::Stranger) | None => ContractName::unknown(),
         }
     }
 
-    /// The name of an event that was emitted at an address, by its first topic.
+    /// The name of an event that was emitted at an address, by its first topic. That a proxy was
+    /// upgraded is told by an event: what is behind it is then [`Self::missing`].
     pub fn event(&mut self, address: Address, topic: Option<B256>) -> EventName {
-        let _ = (address, topic);
-        EventName::unknown()
+        let Some(topic) = topic else {
+            return EventName::unknown();
+        };
+        self.residents.emitted(address, topic);
+        match self.events.get(&topic) {
+            Some(name) => self.event_names.admit(name),
+            None => EventName::unknown(),
+        }
     }
 
     /// The variable that a storage slot of the contract at an address belongs to.
     pub fn slot_name(&self, address: Address, slot: B256) -> Option<Box<str>> {
-        let _ = (address, slot);
-        None
+        self.slot_name_among(address, slot, &[])
+    }
+
+    /// The same; `keys` are words that a mapping's key may be, such as the transaction's sender, the
+    /// words of its input and the topics of its events. At most 32 of them are tried.
+    pub fn slot_name_among(&self, address: Address, slot: B256, keys: &[B256]) -> Option<Box<str>> {
+        if let Some(name) = layout::standard_slot(slot) {
+            return Some(name.into());
+        }
+        // A proxy's storage is laid out by the contract behind it, once that is known.
+        let Some(Code::Contract(index)) =
+            self.residents.face(address).filter(|_| self.knows(address))
+        else {
+            return None;
+        };
+        self.known[index].layout.as_ref()?.name(slot, keys).map(Into::into)
     }
 
     /// What a transaction or call with this target and input means. For a call the first four bytes
@@ -172,19 +195,10 @@ impl Contracts {
             };
             return ContractCall { contract, function: FunctionName::known("constructor") };
         };
-        let resident = self.residents.get(&to).copied();
-        let contract = match resident {
-            Some(Resident::Contract(index)) => self.name(index),
-            Some(Resident::Account) => ContractName::known(ACCOUNT),
-            Some(Resident::Stranger) | None => ContractName::unknown(),
-        };
-        let function = match (resident, input.first_chunk()) {
+        let contract = self.contract(to);
+        let function = match input.first_chunk() {
             _ if input.is_empty() => FunctionName::known("receive"),
-            (Some(Resident::Contract(index)), Some(selector)) => self.function(index, selector),
-            (Some(Resident::Contract(index)), None) if self.known[index].has_fallback => {
-                FunctionName::known("fallback")
-            }
-            _ => FunctionName::unknown(),
+            selector => self.function(to, selector),
         };
         ContractCall { contract, function }
     }
@@ -209,24 +223,25 @@ impl Contracts {
         }
     }
 
-    /// The whole message of a revert, for people: the text of `Error(string)`, or a custom error
-    /// with its arguments. Free text, cut at 300 characters: not for labels.
+    /// The whole message of a revert, for people: the text of `Error(string)`, a panic in words, or a
+    /// custom error with its arguments. Free text, cut at 300 characters: not for labels.
     pub fn revert_message(&self, to: Option<Address>, revert_data: &[u8]) -> Option<String> {
         let text = match revert_data.first_chunk()? {
             &REVERT => revert_text(revert_data)?,
-            &PANIC => format!("Panic(0x{:02x})", panic_code(revert_data)?),
-            selector => message(self.error(to, selector)?, revert_data),
+            &PANIC => reasons::panic_message(panic_code(revert_data)?),
+            selector => reasons::error_message(self.error(to, selector)?, revert_data),
         };
-        Some(text.chars().take(LONGEST_MESSAGE).collect())
+        Some(reasons::cut(&text))
     }
 
     /// How often a name was refused for want of room, by kind of label.
-    pub fn overflow(&self) -> [(&'static str, u64); 3] {
+    pub fn overflow(&self) -> [(&'static str, u64); 4] {
         use crate::model::{LabelKind, kind};
         [
             (kind::ContractKind::NAME, self.names.overflow()),
             (kind::FunctionKind::NAME, self.functions.overflow()),
             (kind::ReasonKind::NAME, self.reasons.overflow()),
+            (kind::EventKind::NAME, self.event_names.overflow()),
         ]
     }
 
@@ -242,18 +257,6 @@ impl Contracts {
     /// The chain is another one: what was at which address holds no more.
     pub fn forget_addresses(&mut self) {
         self.residents.clear();
-        self.order.clear();
-    }
-
-    fn remember(&mut self, address: Address, resident: Resident) {
-        if self.residents.insert(address, resident).is_none() {
-            self.order.push_back(address);
-        }
-        while self.order.len() > MOST_ADDRESSES {
-            if let Some(oldest) = self.order.pop_front() {
-                self.residents.remove(&oldest);
-            }
-        }
     }
 
     fn by_creation(&self, input: &[u8]) -> Option<usize> {
@@ -286,103 +289,44 @@ impl Contracts {
         label
     }
 
-    fn function(&mut self, index: usize, selector: &Selector) -> FunctionName {
-        let own = &self.known[index];
-        if let Some(name) = own.functions.get(selector) {
+    /// The function that a selector means at an address: the one of the contract behind a proxy
+    /// where both have it.
+    fn function(&mut self, to: Address, selector: Option<&Selector>) -> FunctionName {
+        let named = |selector| {
+            let known = &self.known;
+            let name = move |code| match code {
+                Code::Contract(index) => known[index].functions.get(selector).map(|s| &**s),
+                Code::Interface(interface) => interface.function(selector),
+                Code::Stranger | Code::Account => None,
+            };
+            self.residents.chain(to).filter_map(name).last()
+        };
+        if let Some(name) = selector.and_then(named) {
             return self.functions.admit(name);
         }
-        if !own.has_fallback {
-            return FunctionName::unknown();
+        match self.residents.face(to) {
+            Some(Code::Contract(index)) if self.known[index].has_fallback => {}
+            _ => return FunctionName::unknown(),
         }
-        // A proxy: its fallback passes on the functions of the contract behind it. The selector is
-        // worth a name where all who know it agree.
-        let mut names = self.known.iter().filter_map(|known| known.functions.get(selector));
+        // A proxy in front of nobody knows what, or one of several implementations: its fallback
+        // passes on the functions of others. A selector is worth a name where all who know it agree.
+        let mut names = self.known.iter().filter_map(|known| known.functions.get(selector?));
         match names.next() {
             Some(name) if names.all(|other| other == name) => self.functions.admit(name),
             _ => FunctionName::known("fallback"),
         }
     }
 
-    /// The custom error: the called contract's own, else the first one of any (errors of contracts
-    /// further down come up unchanged).
+    /// The custom error: the called contract's own or that of the one behind it, else the first one
+    /// of any (errors of contracts further down come up unchanged).
     fn error(&self, to: Option<Address>, selector: &Selector) -> Option<&AbiError> {
-        let own = to.and_then(|to| match self.residents.get(&to) {
-            Some(Resident::Contract(index)) => self.known[*index].errors.get(selector),
-            _ => None,
+        let own = to.and_then(|to| {
+            self.residents.chain(to).find_map(|code| match code {
+                Code::Contract(index) => self.known[index].errors.get(selector),
+                _ => None,
+            })
         });
         own.or_else(|| self.known.iter().find_map(|known| known.errors.get(selector)))
-    }
-}
-
-impl From<Artifact> for Known {
-    fn from(artifact: Artifact) -> Self {
-        let Artifact { contract, source, abi, creation, deployed } = artifact;
-        Self {
-            functions: function_names(&abi),
-            errors: abi.errors().map(|e| (e.selector().0, e.clone())).collect(),
-            has_fallback: abi.fallback.is_some(),
-            label: None,
-            contract,
-            source,
-            creation,
-            deployed,
-        }
-    }
-}
-
-/// By selector the name, or for one of several functions of the name the signature.
-fn function_names(abi: &JsonAbi) -> HashMap<Selector, String> {
-    let named = |functions: &Vec<alloy::json_abi::Function>| {
-        let alone = functions.len() == 1;
-        functions
-            .iter()
-            .map(|f| (f.selector().0, if alone { f.name.clone() } else { f.signature() }))
-            .collect::<Vec<_>>()
-    };
-    abi.functions.values().flat_map(named).collect()
-}
-
-/// A custom error with its arguments, as far as they can be read.
-fn message(error: &AbiError, revert_data: &[u8]) -> String {
-    use alloy::dyn_abi::JsonAbiExt;
-    if error.inputs.iter().any(has_fixed_array) {
-        return error.name.clone();
-    }
-    match error.abi_decode_input(&revert_data[4..]) {
-        Ok(arguments) => {
-            let arguments: Vec<String> = arguments.iter().map(argument).collect();
-            format!("{}({})", error.name, arguments.join(", "))
-        }
-        Err(_) => error.name.clone(),
-    }
-}
-
-/// Whether a parameter holds an array of fixed size: room for all of it is made before the first
-/// item is read, and an ABI may say `uint8[99999999999]`.
-fn has_fixed_array(param: &alloy::json_abi::Param) -> bool {
-    let digit_after = |(at, _)| param.ty[at + 1..].starts_with(|c: char| c.is_ascii_digit());
-    param.ty.match_indices('[').any(digit_after) || param.components.iter().any(has_fixed_array)
-}
-
-fn argument(value: &alloy::dyn_abi::DynSolValue) -> String {
-    use alloy::dyn_abi::DynSolValue as Value;
-    match value {
-        Value::Bool(value) => value.to_string(),
-        Value::Int(value, _) => value.to_string(),
-        Value::Uint(value, _) => value.to_string(),
-        Value::Address(value) => value.to_string(),
-        Value::FixedBytes(value, size) => {
-            alloy::primitives::hex::encode_prefixed(&value[..(*size).min(32)])
-        }
-        Value::Bytes(value) => alloy::primitives::hex::encode_prefixed(value),
-        Value::String(value) => format!("{value:?}"),
-        Value::Array(values) | Value::FixedArray(values) => {
-            format!("[{}]", values.iter().map(argument).collect::<Vec<_>>().join(", "))
-        }
-        Value::Tuple(values) => {
-            format!("({})", values.iter().map(argument).collect::<Vec<_>>().join(", "))
-        }
-        other => format!("{other:?}"),
     }
 }
 

@@ -5,12 +5,15 @@
 //! was decoded. Does no I/O.
 
 pub mod artifact;
+pub mod build_info;
 pub mod bytecode;
 pub mod capture;
 pub mod contracts;
 pub mod follower;
+pub mod hostile;
 pub mod http1;
 pub mod jsonrpc;
+pub mod layout;
 pub mod multicall;
 pub mod reads;
 pub mod revert;

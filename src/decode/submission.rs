@@ -11,11 +11,15 @@ use alloy::eips::eip2718::Decodable2718;
 use alloy::primitives::{Address, B256, Bytes, Signature, U64, U256, hex};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
+use super::multicall::is_multicall;
+
 /// The largest parameters that are decoded, in bytes: blob transactions with their sidecars reach
 /// two MiB in hex.
 const LARGEST: usize = 4 << 20;
 /// Of a call to a contract, as much of the input as names its function.
 const SELECTOR: usize = 4;
+/// Of a multicall, as much of the input as is looked into, in bytes.
+const MOST_INPUT: usize = 1 << 20;
 
 /// A transaction as it was sent off.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +56,8 @@ impl Signed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallTarget {
     pub to: Option<Address>,
-    /// At most the selector of a call to an address; all of the code to create a contract.
+    /// At most the selector of a call to an address, or 1 MiB of a multicall's input; all of the code
+    /// to create a contract.
     pub input: Vec<u8>,
 }
 
@@ -121,8 +126,12 @@ impl Submission {
 /// What the parameters of `eth_call` or `eth_estimateGas` touch; none when they are malformed.
 pub fn call_target(params: &[u8]) -> Option<CallTarget> {
     let First(object): First<TransactionObject<'_>> = first(params, "").ok()?;
-    let most = if object.to.is_some() { SELECTOR } else { usize::MAX };
-    Some(CallTarget { to: object.to, input: object.bytes(most)? })
+    let mut input = object.bytes(if object.to.is_some() { SELECTOR } else { usize::MAX })?;
+    if object.to.is_some() && input.first_chunk().is_some_and(|selector| is_multicall(*selector)) {
+        // What cannot be read is not opened.
+        input = object.bytes(MOST_INPUT).unwrap_or(input);
+    }
+    Some(CallTarget { to: object.to, input })
 }
 
 /// The members that matter of a transaction to be sent or called.
@@ -277,6 +286,14 @@ mod tests {
         assert_eq!(target.input, [0xd0, 0xde, 0xf5, 0x21]);
         let create = json!([{"data": "0x608060405234"}]).to_string();
         assert_eq!(call_target(create.as_bytes()).unwrap().input.len(), 6);
+        for (data, length) in [
+            ("0x82ad56cb0102".to_owned(), 6),
+            ("0x82ad56cbzz".to_owned(), 4),
+            (format!("0x82ad56cb{}", "00".repeat(MOST_INPUT + 9)), MOST_INPUT),
+        ] {
+            let multicall = json!([{"to": address, "data": data}]).to_string();
+            assert_eq!(call_target(multicall.as_bytes()).unwrap().input.len(), length);
+        }
         assert_eq!(call_target(br#"[{"to":"0x12"}]"#), None);
         assert_eq!(call_target(b"{}"), None);
     }

@@ -54,7 +54,7 @@ pub(super) struct Ledger {
 
 #[derive(Default)]
 struct Last {
-    overflow: [u64; 3],
+    overflow: [u64; 4],
     pending: u64,
     pending_at: Stamp,
 }

@@ -3,7 +3,10 @@
 use alloy::primitives::{address, hex};
 use serde_json::{Value, json};
 
+use super::residents::MOST_ADDRESSES;
 use super::*;
+
+mod names;
 
 const NFT: &str = include_str!("../../../tests/fixtures/artifacts/MarketNFT.json");
 const MARKET: &str = include_str!("../../../tests/fixtures/artifacts/Marketplace.json");
@@ -136,7 +139,7 @@ fn reverts_are_named_by_the_contract_or_by_any() {
     assert_eq!(contracts.reason(None, &args).as_str(), "NotListed");
     assert_eq!(
         contracts.revert_message(Some(HERE), &args).unwrap(),
-        "NotListed(0x5FbDB2315678afecb367f032d93F642f64180aa3, 9)"
+        "NotListed(nft: 0x5FbDB2315678afecb367f032d93F642f64180aa3, tokenId: 9)"
     );
     let text = hex!(
         "08c379a0000000000000000000000000000000000000000000000000000000000000002000000000000000000000000000000000000000000000000000000000000000046e6f7065"
