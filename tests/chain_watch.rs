@@ -11,7 +11,7 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256, Bytes, U256};
 use dappscope::chain::{WatchSettings, watch};
 use dappscope::model::{
-    ChainEvent, ChainQuestion, MinedBlock, Observation, Observer, Queue, Tally,
+    ChainEvent, ChainQuestion, EmittedLog, MinedBlock, Observation, Observer, Queue, Tally,
 };
 use jsonrpsee::RpcModule;
 use jsonrpsee::server::{Server, ServerHandle};
@@ -66,11 +66,12 @@ impl Chain {
         let hash: B256 = U256::from(number).into();
         let status = if number % 2 == 1 { "0x0" } else { "0x1" };
         let receipt = json!({"transactionHash": hash, "status": status, "gasUsed": "0x5208",
-            "effectiveGasPrice": "0x8", "contractAddress": null});
+            "effectiveGasPrice": "0x8", "contractAddress": null,
+            "logs": [{"address": Address::repeat_byte(9), "topics": [word(number)]}]});
         self.receipts.insert(hash, receipt);
         json!({"hash": hash, "from": Address::ZERO, "to": Address::repeat_byte(9),
             "input": "0xd0def521", "nonce": quantity(number), "value": "0x0", "gas": "0xffff",
-            "gasPrice": "0x8"})
+            "gasPrice": "0x8", "type": "0x2"})
     }
 
     fn answer(
@@ -325,6 +326,8 @@ async fn new_blocks_come_with_their_receipts_and_reverts() {
     let [fine, reverted] = &block.transactions[..] else { panic!("{block:?}") };
     assert!(fine.success && fine.revert.is_none());
     assert_eq!((fine.gas_used, fine.nonce, fine.gas_price), (21_000, 4, 8));
+    let log = EmittedLog { address: Address::repeat_byte(9), topic: Some(word(4)) };
+    assert_eq!((fine.envelope, &*fine.logs), (Some(2), &[log][..]));
     assert!(!reverted.success);
     assert_eq!(reverted.revert, Some(Bytes::from_static(&[0xd0, 0x7b, 0x00, 0xd6])));
     assert_eq!(

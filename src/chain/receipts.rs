@@ -66,7 +66,7 @@ impl Receipts {
             let mined: Vec<_> = transactions
                 .into_iter()
                 .filter_map(|transaction| {
-                    let receipt = receipts.get(&transaction.hash)?;
+                    let receipt = receipts.remove(&transaction.hash)?;
                     let revert = reverts.remove(&transaction.hash);
                     Some(mined(transaction, receipt, revert))
                 })
@@ -176,7 +176,7 @@ fn success(receipt: &Receipt) -> bool {
 
 fn mined(
     transaction: FullTransaction,
-    receipt: &Receipt,
+    receipt: Receipt,
     revert: Option<Bytes>,
 ) -> MinedTransaction {
     MinedTransaction {
@@ -189,10 +189,10 @@ fn mined(
         gas_limit: transaction.gas.to(),
         gas_used: receipt.gas_used.to(),
         gas_price: receipt.effective_gas_price.unwrap_or(transaction.gas_price).to(),
-        success: success(receipt),
+        success: success(&receipt),
         created: receipt.contract_address,
         revert,
-        envelope: None,
-        logs: Box::default(),
+        envelope: transaction.envelope.and_then(|envelope| envelope.try_into().ok()),
+        logs: receipt.logs.0,
     }
 }
