@@ -14,5 +14,6 @@ pub mod jsonrpc;
 pub mod multicall;
 pub mod revert;
 pub mod routes;
+pub mod statediff;
 pub mod submission;
 pub mod websocket;
