@@ -11,7 +11,8 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256, Bytes, U256};
 use dappscope::chain::{WatchSettings, watch};
 use dappscope::model::{
-    ChainEvent, ChainQuestion, EmittedLog, MinedBlock, Observation, Observer, Queue, Tally,
+    ChainEvent, ChainQuestion, EmittedLog, MinedBlock, Observation, Observer, Queue, Sight, Tally,
+    Traced, TracedSlot, Tracer,
 };
 use jsonrpsee::RpcModule;
 use jsonrpsee::server::{Server, ServerHandle};
@@ -35,6 +36,10 @@ struct Chain {
     /// As nodes other than Hardhat and Anvil.
     refuses_metadata: bool,
     refuses_subscriptions: bool,
+    /// As Hardhat 2.
+    refuses_prestate: bool,
+    /// Storage by address and slot.
+    storage: HashMap<(Address, B256), B256>,
     /// A subscription begins with the head that an earlier one has brought already.
     repeats_head: bool,
     calls: HashMap<&'static str, usize>,
@@ -112,6 +117,39 @@ impl Chain {
                 let hash: B256 = serde_json::from_value(params[0].clone()).unwrap();
                 json!(self.receipts.get(&hash))
             }
+            "eth_getTransactionByHash" => {
+                let number: U256 = serde_json::from_value(params[0].clone()).unwrap();
+                let block = (number.to::<u64>() % 2 == 0).then_some("0x1");
+                let found = json!({"from": Address::repeat_byte(7), "blockNumber": block});
+                if number > U256::from(1_000) { Value::Null } else { found }
+            }
+            "debug_traceTransaction" if params[1]["tracer"].is_null() => json!({
+                "failed": false,
+                "structLogs": [
+                    {"op": "SLOAD", "depth": 1, "stack": ["7"]},
+                    {"op": "POP", "depth": 1, "stack": ["6"]},
+                    {"op": "SSTORE", "depth": 1, "stack": ["6", "5", "7"]},
+                    {"op": "SSTORE", "depth": 1, "stack": ["4", "8"]},
+                    {"op": "SSTORE", "depth": 1, "stack": ["3", "9"]},
+                ],
+            }),
+            "debug_traceTransaction" if self.refuses_prestate => {
+                let words = "only supports the default tracer";
+                return Err(ErrorObjectOwned::owned(-32602, words, None::<()>));
+            }
+            "debug_traceTransaction" => {
+                let account = Address::repeat_byte(9).to_string();
+                let pre = json!({&account: {"nonce": 1, "storage": {word(7).to_string(): "0x6"}}});
+                let post = json!({account: {"storage": {}}});
+                json!({"pre": pre, "post": post})
+            }
+            "eth_getStorageAt" => {
+                let place = serde_json::from_value(json!([params[0], params[1]])).unwrap();
+                json!(self.storage.get(&place).copied().unwrap_or_default())
+            }
+            "eth_call" if params[0]["data"] == "0x5c60da1b" => {
+                json!(Address::repeat_byte(0xbb).into_word())
+            }
             "eth_getCode" if params[0] == json!(Address::ZERO) => json!("0x"),
             "eth_getCode" => json!("0x6001"),
             "eth_call" => {
@@ -161,6 +199,9 @@ impl FakeNode {
             "eth_getTransactionReceipt",
             "eth_getCode",
             "eth_call",
+            "eth_getStorageAt",
+            "eth_getTransactionByHash",
+            "debug_traceTransaction",
         ] {
             module
                 .register_method(method, move |params, chain, _| {
@@ -262,6 +303,8 @@ impl Watching {
         let event = async {
             loop {
                 match self.queue.take() {
+                    // Told at any time.
+                    Some(Observation::Chain(ChainEvent::Asked { .. })) => {}
                     Some(Observation::Chain(event)) => return event,
                     Some(other) => panic!("the watcher told {other:?}"),
                     None => tokio::time::sleep(Duration::from_millis(1)).await,
@@ -299,10 +342,21 @@ impl Watching {
         }
     }
 
+    async fn went_back(&self, from: u64, to: u64) {
+        match self.next().await {
+            ChainEvent::WentBack { from: f, to: t } if (f, t) == (from, to) => {}
+            other => panic!("expected the chain to go from {from} back to {to}, found {other:?}"),
+        }
+    }
+
     async fn finish(self) {
         self.stop.send(true).unwrap();
         tokio::time::timeout(PATIENCE, self.task).await.expect("it stops").unwrap();
-        assert!(self.queue.take().is_none(), "nothing more was told");
+        while let Some(observation) = self.queue.take() {
+            let Observation::Chain(ChainEvent::Asked { .. }) = observation else {
+                panic!("nothing more was to be told, found {observation:?}");
+            };
+        }
     }
 }
 
@@ -476,6 +530,7 @@ async fn a_chain_set_back_is_the_same_chain() {
     node.chain.lock().unwrap().blocks.truncate(3);
     node.chain.lock().unwrap().salt = 9;
     node.mine(&[4]);
+    watching.went_back(5, 2).await;
     let block = watching.block().await;
     assert_eq!((block.number, block.live), (3, true));
     watching.finish().await;
@@ -521,6 +576,7 @@ async fn the_very_same_block_mined_again_is_told_again() {
     }
     node.chain.lock().unwrap().blocks.truncate(3);
     node.mine(&[6]);
+    watching.went_back(5, 2).await;
     let block = watching.block().await;
     assert_eq!((block.number, block.live), (3, true));
     node.mine(&[40]);
@@ -569,11 +625,8 @@ async fn a_chain_that_was_replaced_without_a_word_is_noticed_at_once_by_who_is_t
     }
     // Set back: the same chain, which mines the same block again and has its time.
     node.chain.lock().unwrap().blocks.truncate(3);
-    let looks = node.calls("hardhat_metadata");
     watching.wanted.send(ChainQuestion::Look).await.unwrap();
-    while node.calls("hardhat_metadata") == looks {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    watching.went_back(3, 2).await;
     node.mine(&[6]);
     let block = watching.block().await;
     assert_eq!((block.number, block.live), (3, true));
@@ -628,6 +681,7 @@ async fn a_reorganisation_tells_the_blocks_that_took_the_others_place() {
     node.mine_quietly(&[30]);
     node.mine_quietly(&[32]);
     node.mine(&[34]);
+    watching.went_back(5, 3).await;
     for (number, live) in [(4, false), (5, false), (6, true)] {
         let block = watching.block().await;
         assert_eq!((block.number, block.live), (number, live));
@@ -682,6 +736,189 @@ async fn code_is_told_to_those_who_ask_and_an_account_has_none() {
         assert_eq!((code.address, code.code.len()), (address, length));
     }
     watching.finish().await;
+}
+
+#[tokio::test]
+async fn of_a_proxy_the_contract_behind_it_is_told() {
+    let (proxy, beaconed) = (Address::repeat_byte(3), Address::repeat_byte(4));
+    let (behind, beacon) = (Address::repeat_byte(0xaa), Address::repeat_byte(0xbe));
+    let mut chain = Chain::new(1);
+    let slots = [
+        (proxy, "0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc", behind),
+        (beaconed, "0xa3f0ad74e5423aebfd80d3ef4346578335a9a72aeaee59ff6cb3582b35133d50", beacon),
+        // An account without code is no proxy, whatever the node says.
+        (
+            Address::ZERO,
+            "0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc",
+            behind,
+        ),
+    ];
+    for (address, slot, target) in slots {
+        chain.storage.insert((address, slot.parse().unwrap()), target.into_word());
+    }
+    let node = FakeNode::start(chain).await;
+    let watching = Watching::start(node.address);
+    watching.up().await;
+    let plain = Address::repeat_byte(9);
+    for address in [proxy, beaconed, plain, Address::ZERO] {
+        watching.wanted.send(ChainQuestion::Code(address)).await.unwrap();
+    }
+    for (address, implementation) in [
+        (proxy, Some(behind)),
+        (beaconed, Some(Address::repeat_byte(0xbb))),
+        (plain, None),
+        (Address::ZERO, None),
+    ] {
+        let ChainEvent::Code(code) = watching.next().await else { panic!("expected code") };
+        assert_eq!((code.address, code.implementation), (address, implementation));
+    }
+    watching.finish().await;
+}
+
+#[tokio::test]
+async fn what_was_deployed_before_the_start_is_told_on_a_young_chain() {
+    let deployer = Address::repeat_byte(5);
+    let deployed = |count: u64| {
+        let mut chain = Chain::new(1);
+        for nonce in 0..count {
+            chain.append(&[2]);
+            let block = chain.blocks.last_mut().unwrap();
+            let transaction = &mut block["transactions"][0];
+            transaction["to"] = Value::Null;
+            transaction["from"] = json!(deployer);
+            transaction["nonce"] = json!(quantity(nonce));
+        }
+        chain
+    };
+    let node = FakeNode::start(deployed(40)).await;
+    let watching = Watching::start(node.address);
+    watching.up().await;
+    for nonce in 0..40 {
+        let ChainEvent::Code(code) = watching.next().await else { panic!("expected code") };
+        assert_eq!(code.address, deployer.create(nonce));
+    }
+    watching.finish().await;
+    // On an old chain they are history.
+    let node = FakeNode::start(deployed(40)).await;
+    let settings =
+        WatchSettings { largest_gap: 39, ..WatchSettings::new(node.address.to_string()) };
+    let watching = Watching::start_with(settings);
+    watching.up().await;
+    node.mine(&[2]);
+    assert_eq!(watching.block().await.number, 41);
+    watching.finish().await;
+}
+
+impl Watching {
+    async fn traced(&self, number: u64) -> Traced {
+        let question = ChainQuestion::Trace { hash: word(number), block: 2 };
+        self.wanted.send(question).await.unwrap();
+        match self.next().await {
+            ChainEvent::Traced(traced) if traced.hash == word(number) => *traced,
+            other => panic!("expected a trace of {number}, found {other:?}"),
+        }
+    }
+}
+
+fn slot(slot: u64, before: u64, after: u64) -> TracedSlot {
+    let address = Address::repeat_byte(9);
+    TracedSlot { address, slot: word(slot), before: word(before), after: word(after) }
+}
+
+#[tokio::test]
+async fn a_transaction_is_traced_in_diff_mode() {
+    let node = FakeNode::start(Chain::new(1)).await;
+    let watching = Watching::start(node.address);
+    watching.up().await;
+    let traced = watching.traced(4).await;
+    assert_eq!((traced.tracer, traced.block, traced.accounts), (Tracer::PrestateDiff, 2, 1));
+    assert_eq!(traced.slots, [slot(7, 6, 0)]);
+    watching.finish().await;
+}
+
+#[tokio::test]
+async fn a_node_that_refuses_diff_mode_is_asked_for_struct_logs_from_then_on() {
+    let mut chain = Chain { refuses_prestate: true, ..Chain::new(1) };
+    chain.append(&[4, 5, 6]);
+    chain.storage.insert((Address::repeat_byte(9), word(8)), word(2));
+    chain.storage.insert((Address::repeat_byte(9), word(9)), word(3));
+    for receipt in chain.receipts.values_mut() {
+        receipt["to"] = json!(Address::repeat_byte(9));
+    }
+    let node = FakeNode::start(chain).await;
+    let watching = Watching::start(node.address);
+    watching.up().await;
+    for number in [4, 6] {
+        let traced = watching.traced(number).await;
+        assert_eq!((traced.tracer, traced.accounts), (Tracer::StructLogs, 1));
+        assert_eq!(traced.slots, [slot(7, 6, 5), slot(8, 2, 4)], "9 is as it was");
+    }
+    assert_eq!(node.calls("debug_traceTransaction"), 3);
+    let traced = watching.traced(5).await;
+    assert_eq!((traced.slots.len(), traced.accounts), (0, 0), "it reverted");
+    assert_eq!(node.calls("debug_traceTransaction"), 3, "so it need not be traced");
+    watching.finish().await;
+}
+
+#[tokio::test]
+async fn a_submitted_transaction_is_gone_pending_or_mined() {
+    let node = FakeNode::start(Chain::new(1)).await;
+    let watching = Watching::start(node.address);
+    watching.up().await;
+    let pending = Sight::Pending { from: Address::repeat_byte(7) };
+    for (number, expected) in [(2_000, Sight::Gone), (1, pending), (2, Sight::Mined)] {
+        watching.wanted.send(ChainQuestion::Sight(word(number))).await.unwrap();
+        match watching.next().await {
+            ChainEvent::Sighted { hash, sight } => {
+                assert_eq!((hash, sight), (word(number), expected));
+            }
+            other => panic!("expected a sight of {number}, found {other:?}"),
+        }
+    }
+    watching.finish().await;
+}
+
+#[tokio::test]
+async fn a_chain_set_back_to_before_the_start_tells_no_block_anew() {
+    let mut chain = Chain::new(1);
+    (1..=5).for_each(|n| drop(chain.append(&[n * 2])));
+    let node = FakeNode::start(chain).await;
+    let settings =
+        WatchSettings { silence: PATIENCE * 2, ..WatchSettings::new(node.address.to_string()) };
+    let watching = Watching::start_with(settings);
+    watching.up().await;
+    node.chain.lock().unwrap().blocks.truncate(3);
+    watching.wanted.send(ChainQuestion::Look).await.unwrap();
+    watching.went_back(5, 2).await;
+    node.mine(&[40]);
+    assert_eq!(watching.block().await.number, 3);
+    watching.finish().await;
+}
+
+#[tokio::test]
+async fn what_the_node_was_asked_is_told_by_purpose() {
+    let node = FakeNode::start(Chain::new(1)).await;
+    let watching = Watching::start(node.address);
+    watching.up().await;
+    node.mine(&[2, 4]);
+    watching.block().await;
+    watching.wanted.send(ChainQuestion::Code(Address::repeat_byte(9))).await.unwrap();
+    watching.next().await;
+    watching.stop.send(true).unwrap();
+    watching.task.await.unwrap();
+    let mut asked = HashMap::<_, u32>::new();
+    while let Some(observation) = watching.queue.take() {
+        if let Observation::Chain(ChainEvent::Asked { purpose, calls, .. }) = observation {
+            *asked.entry(purpose).or_default() += calls;
+        }
+    }
+    let served: usize = node.chain.lock().unwrap().calls.values().sum();
+    assert_eq!(
+        asked.values().sum::<u32>() as usize,
+        served,
+        "every call is counted once: {asked:?}"
+    );
+    assert_eq!(asked["code"], 3);
 }
 
 #[tokio::test]
