@@ -102,7 +102,10 @@ fn what_is_on_one_side_only_was_created_or_cleared_and_unchanged_accounts_do_not
     assert_eq!(accounts, 3, "one, three destroyed and four created");
 }
 
-fn run(steps: &[(&str, usize, &[u64])]) -> Result<Vec<(u8, u64, Option<u64>, u64)>, String> {
+/// The last byte of an address, slot, value before and after.
+type Short = (u8, u64, Option<u64>, u64);
+
+fn run(steps: &[(&str, usize, &[u64])]) -> Result<Vec<Short>, String> {
     let step = |(op, depth, stack): &(&str, usize, &[u64])| {
         let stack: Vec<String> = stack.iter().map(|word| format!("{word:x}")).collect();
         json!({"op": op, "depth": depth, "stack": stack})
