@@ -1,36 +1,106 @@
-//! The code at the addresses that the recorder asks about.
+//! The code at addresses, and of a proxy the contract behind it.
 
-use alloy::primitives::{Address, Bytes};
+use alloy::primitives::{Address, B256, Bytes, b256};
 use serde_json::json;
 
-use super::node::{Ask, Node, NodeError, read};
-use crate::model::{ChainEvent, ChainQuestion, ContractCode, Observation, Observer};
+use super::follow::GROUP;
+use super::json::FullBlock;
+use super::meter::Purpose;
+use super::node::{Answer, Ask, Node, NodeError, read};
+use crate::model::{ChainEvent, ContractCode, Observation, Observer};
 
-/// Takes the questions and tells the code that was asked for. What the node refuses is left
-/// unanswered.
+/// Where ERC-1967 has a proxy keep its implementation.
+const IMPLEMENTATION_SLOT: B256 =
+    b256!("360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc");
+/// Where ERC-1967 has a proxy keep its beacon, which knows the implementation.
+const BEACON_SLOT: B256 = b256!("a3f0ad74e5423aebfd80d3ef4346578335a9a72aeaee59ff6cb3582b35133d50");
+/// A beacon's `implementation()`.
+const IMPLEMENTATION: &str = "0x5c60da1b";
+/// Calls for one address.
+const CALLS: usize = 3;
+/// Deployments before the start that are looked up.
+const MOST_DEPLOYED: usize = 200;
+
+/// Tells the code at these addresses. What the node refuses is left unanswered.
 pub(super) async fn tell(
     node: &Node,
-    questions: &mut Vec<ChainQuestion>,
+    addresses: &[Address],
     observer: &Observer,
 ) -> Result<(), NodeError> {
-    let addresses: Vec<Address> = questions
-        .drain(..)
-        .filter_map(|question| match question {
-            ChainQuestion::Code(address) => Some(address),
-            ChainQuestion::Look | ChainQuestion::Trace { .. } | ChainQuestion::Sight(_) => None,
-        })
-        .collect();
-    if addresses.is_empty() {
-        return Ok(());
-    }
-    let ask = |address| -> Ask { ("eth_getCode", json!([address, "latest"])) };
-    let answers = node.batch(addresses.iter().map(ask).collect()).await?;
-    for (address, answer) in addresses.into_iter().zip(answers) {
-        let code = answer.ok().and_then(|answer| read::<Bytes>("code", &answer).ok());
-        if let Some(code) = code {
-            let code = ContractCode { address, code, implementation: None };
-            observer.tell(Observation::Chain(ChainEvent::Code(code)));
-        }
+    for code in look_up(node, addresses).await? {
+        observer.tell(Observation::Chain(ChainEvent::Code(code)));
     }
     Ok(())
+}
+
+/// Tells the code of what was deployed in the blocks up to this one, so that the first call to such
+/// a contract has a name already. Contracts that were created by contracts are not found.
+pub(super) async fn tell_deployed(
+    node: &Node,
+    head: u64,
+    observer: &Observer,
+) -> Result<(), NodeError> {
+    let mut deployed = Vec::new();
+    for first in (1..=head).step_by(GROUP) {
+        let numbers = first..=head.min(first + GROUP as u64 - 1);
+        let ask =
+            |number| -> Ask { ("eth_getBlockByNumber", json!([format!("{number:#x}"), true])) };
+        for answer in node.batch(Purpose::Code, numbers.map(ask).collect()).await? {
+            let block = answer.ok().and_then(|a| read::<Option<FullBlock>>("a block", &a).ok());
+            let transactions = block.flatten().into_iter().flat_map(|block| block.transactions);
+            deployed.extend(
+                transactions.filter(|t| t.to.is_none()).map(|t| t.from.create(t.nonce.to())),
+            );
+        }
+    }
+    deployed.truncate(MOST_DEPLOYED);
+    let mut codes = look_up(node, &deployed).await?;
+    // Reverted, or destroyed since.
+    codes.retain(|code| !code.code.is_empty());
+    for code in codes {
+        observer.tell(Observation::Chain(ChainEvent::Code(code)));
+    }
+    Ok(())
+}
+
+async fn look_up(node: &Node, addresses: &[Address]) -> Result<Vec<ContractCode>, NodeError> {
+    let asks = addresses.iter().flat_map(|address| -> [Ask; CALLS] {
+        [
+            ("eth_getCode", json!([address, "latest"])),
+            ("eth_getStorageAt", json!([address, IMPLEMENTATION_SLOT, "latest"])),
+            ("eth_getStorageAt", json!([address, BEACON_SLOT, "latest"])),
+        ]
+    });
+    let mut answers = node.batch(Purpose::Code, asks.collect()).await?.into_iter();
+    let mut found = Vec::with_capacity(addresses.len());
+    let mut beacons = Vec::new();
+    for address in addresses {
+        let mut next = || answers.next().and_then(Answer::ok);
+        let (code, implementation, beacon) = (next(), next(), next());
+        let Some(code) = code.and_then(|code| read::<Bytes>("code", &code).ok()) else { continue };
+        let pointer =
+            |word: Option<_>| word.as_deref().and_then(address_in).filter(|_| !code.is_empty());
+        let (implementation, beacon) = (pointer(implementation), pointer(beacon));
+        if let (None, Some(beacon)) = (implementation, beacon) {
+            beacons.push((found.len(), beacon));
+        }
+        found.push(ContractCode { address: *address, code, implementation });
+    }
+    let ask = |(_, beacon): &(usize, Address)| -> Ask {
+        ("eth_call", json!([{"to": beacon, "data": IMPLEMENTATION}, "latest"]))
+    };
+    let answers = node.batch(Purpose::Code, beacons.iter().map(ask).collect()).await?;
+    for ((place, _), answer) in beacons.into_iter().zip(answers) {
+        found[place].implementation = answer.ok().as_deref().and_then(address_in);
+    }
+    Ok(found)
+}
+
+/// The address in a word; none for zero and for what is no address. Some nodes leave leading zeros
+/// out.
+fn address_in(answer: &serde_json::value::RawValue) -> Option<Address> {
+    let word: alloy::primitives::U256 = read("a word", answer).ok()?;
+    let word = B256::from(word);
+    let address = Address::from_word(word);
+    (address.into_word() == word && !address.is_zero()).then_some(address)
 }

@@ -10,6 +10,8 @@ use super::json::Header;
 
 /// Blocks whose hashes are remembered.
 const REMEMBERED: usize = 256;
+/// Blocks that are asked for together.
+pub const GROUP: usize = 32;
 /// A head that is this much lower than the one before is no reorganisation.
 pub const DEEPEST_REORGANISATION: u64 = 32;
 
@@ -62,6 +64,11 @@ impl Told {
         header.number() <= oldest || self.contains(header.parent_hash)
     }
 
+    /// Whether the head is older than all that is remembered.
+    pub fn predates(&self, header: &Header) -> bool {
+        self.blocks.front().is_some_and(|(oldest, _)| header.number() < *oldest)
+    }
+
     /// Remembers a block; those that it replaces are forgotten.
     pub fn add(&mut self, number: u64, hash: B256) {
         self.cut_before(number);
@@ -69,11 +76,6 @@ impl Told {
         if self.blocks.len() > REMEMBERED {
             self.blocks.pop_front();
         }
-    }
-
-    /// Forgets what was told after a block that was told.
-    pub fn cut_after(&mut self, header: &Header) {
-        self.add(header.number(), header.hash);
     }
 
     /// Forgets a block that was told, and what was told after it.

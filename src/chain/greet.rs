@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::follow::DEEPEST_REORGANISATION;
 use super::json::{Header, Metadata};
+use super::meter::Purpose;
 use super::node::{Answer, Node, NodeError, read};
 
 /// What a node says of itself.
@@ -41,13 +42,14 @@ impl Identity {
 
 /// Asks a node who it is and where its head is.
 pub async fn greet(node: &Node) -> Result<Greeting, NodeError> {
-    let chain_id: U64 = node.call("a chain id", ("eth_chainId", json!([]))).await?;
+    let chain_id: U64 =
+        node.call(Purpose::Greeting, "a chain id", ("eth_chainId", json!([]))).await?;
     let asks = vec![
         ("web3_clientVersion", json!([])),
         ("hardhat_metadata", json!([])),
         ("eth_getBlockByNumber", json!(["0x0", false])),
     ];
-    let mut answers = node.batch(asks).await?.into_iter().map(Answer::ok);
+    let mut answers = node.batch(Purpose::Greeting, asks).await?.into_iter().map(Answer::ok);
     let mut next = || answers.next().flatten();
     let client = next().and_then(|c| read("a name", &c).ok()).unwrap_or_default();
     let metadata = next().and_then(|m| read::<Metadata>("metadata", &m).ok());
@@ -62,14 +64,14 @@ pub async fn greet(node: &Node) -> Result<Greeting, NodeError> {
 
 /// Asks which instance of the node this is; none where it does not tell.
 pub async fn instance(node: &Node) -> Result<Option<B256>, NodeError> {
-    let answers = node.batch(vec![("hardhat_metadata", json!([]))]).await?;
+    let answers = node.batch(Purpose::Greeting, vec![("hardhat_metadata", json!([]))]).await?;
     let metadata = answers.into_iter().next().and_then(Answer::ok);
     Ok(metadata.and_then(|m| read::<Metadata>("metadata", &m).ok()).map(|m| m.instance_id))
 }
 
 /// Asks where the head is.
 pub async fn head(node: &Node) -> Result<Header, NodeError> {
-    node.call("a block", ("eth_getBlockByNumber", json!(["latest", false]))).await
+    node.call(Purpose::Blocks, "a block", ("eth_getBlockByNumber", json!(["latest", false]))).await
 }
 
 #[cfg(test)]

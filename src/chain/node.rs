@@ -1,6 +1,7 @@
 //! A connection to the node: calls and batches of calls, over WebSocket or HTTP.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jsonrpsee::core::client::{ClientT, Error, Subscription, SubscriptionClientT};
 use jsonrpsee::core::params::BatchRequestBuilder;
@@ -13,6 +14,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::json::Header;
+use super::meter::{Meter, Purpose};
 use super::prompt::Prompt;
 
 /// The largest answer that is taken, in bytes: a block full of calldata is some MiB, a batch of
@@ -47,7 +49,12 @@ pub type Ask = (&'static str, Value);
 pub type Answer = Result<Box<RawValue>, ErrorObjectOwned>;
 
 /// The connection.
-pub enum Node {
+pub struct Node {
+    client: Client,
+    meter: Arc<Meter>,
+}
+
+enum Client {
     Socket(WsClient),
     Http(HttpClient),
 }
@@ -58,7 +65,7 @@ impl Node {
     ///
     /// # Errors
     /// Nobody listens there.
-    pub async fn connect(address: &str) -> Result<Self, NodeError> {
+    pub async fn connect(address: &str, meter: &Arc<Meter>) -> Result<Self, NodeError> {
         let connecting = tokio::time::timeout(CONNECT_TIMEOUT, Prompt::connect(address));
         let away = |why: &dyn std::fmt::Display| NodeError::Gone(format!("{address}: {why}"));
         let connected = connecting.await.map_err(|_| away(&"no connection in time"))?;
@@ -72,23 +79,35 @@ impl Node {
             .enable_ws_ping(ping)
             .build_with_stream(format!("ws://{address}"), stream)
             .await;
-        match socket {
-            Ok(socket) => Ok(Self::Socket(socket)),
+        let client = match socket {
+            Ok(socket) => Client::Socket(socket),
             Err(_) => HttpClientBuilder::new()
                 .connect_timeout(CONNECT_TIMEOUT)
                 .request_timeout(ANSWER_TIMEOUT)
                 .max_response_size(LARGEST_ANSWER)
                 .build(format!("http://{address}"))
-                .map(Self::Http)
-                .map_err(gone),
+                .map(Client::Http)
+                .map_err(gone)?,
+        };
+        Ok(Self { client, meter: Arc::clone(meter) })
+    }
+
+    /// Whether the connection is still of use, as far as is known.
+    pub fn is_connected(&self) -> bool {
+        match &self.client {
+            Client::Socket(socket) => socket.is_connected(),
+            Client::Http(_) => true,
         }
     }
 
     /// Subscribes to new heads; none where the node has no subscriptions.
     pub async fn heads(&self) -> Result<Option<Subscription<Header>>, NodeError> {
-        let Self::Socket(socket) = self else { return Ok(None) };
+        let Client::Socket(socket) = &self.client else { return Ok(None) };
         let params = Params(json!(["newHeads"]));
-        match socket.subscribe("eth_subscribe", params, "eth_unsubscribe").await {
+        let asked = Instant::now();
+        let heads = socket.subscribe("eth_subscribe", params, "eth_unsubscribe").await;
+        self.meter.add(Purpose::Greeting, 1, asked.elapsed());
+        match heads {
             Ok(heads) => Ok(Some(heads)),
             Err(Error::Call(_) | Error::InvalidSubscriptionId | Error::ParseError(_)) => Ok(None),
             Err(error) => Err(gone(error)),
@@ -98,13 +117,16 @@ impl Node {
     /// Makes one call.
     pub async fn call<T: DeserializeOwned>(
         &self,
+        purpose: Purpose,
         expected: &'static str,
         (method, params): Ask,
     ) -> Result<T, NodeError> {
-        let answer: Result<Box<RawValue>, Error> = match self {
-            Self::Socket(socket) => socket.request(method, Params(params)).await,
-            Self::Http(http) => http.request(method, Params(params)).await,
+        let asked = Instant::now();
+        let answer: Result<Box<RawValue>, Error> = match &self.client {
+            Client::Socket(socket) => socket.request(method, Params(params)).await,
+            Client::Http(http) => http.request(method, Params(params)).await,
         };
+        self.meter.add(purpose, 1, asked.elapsed());
         match answer {
             Ok(result) => read(expected, &result),
             Err(Error::Call(error)) => Err(NodeError::Refused(error)),
@@ -114,18 +136,18 @@ impl Node {
     }
 
     /// Makes several calls, and returns as many answers in the same order.
-    pub async fn batch(&self, asks: Vec<Ask>) -> Result<Vec<Answer>, NodeError> {
+    pub async fn batch(&self, purpose: Purpose, asks: Vec<Ask>) -> Result<Vec<Answer>, NodeError> {
         let mut answers = Vec::with_capacity(asks.len());
         let mut asks = asks.into_iter().peekable();
         while asks.peek().is_some() {
             let some: Vec<Ask> = asks.by_ref().take(LARGEST_BATCH).collect();
             if some.len() > 1
-                && let Some(some) = self.whole_batch(&some).await?
+                && let Some(some) = self.whole_batch(purpose, &some).await?
             {
                 answers.extend(some);
             } else {
                 for ask in some {
-                    match self.call::<Box<RawValue>>("any result", ask).await {
+                    match self.call::<Box<RawValue>>(purpose, "any result", ask).await {
                         Ok(result) => answers.push(Ok(result)),
                         Err(NodeError::Refused(error)) => answers.push(Err(error)),
                         Err(error) => return Err(error),
@@ -137,17 +159,23 @@ impl Node {
     }
 
     /// Makes calls in one message; none when the node does not understand batches.
-    async fn whole_batch(&self, asks: &[Ask]) -> Result<Option<Vec<Answer>>, NodeError> {
+    async fn whole_batch(
+        &self,
+        purpose: Purpose,
+        asks: &[Ask],
+    ) -> Result<Option<Vec<Answer>>, NodeError> {
         let mut batch = BatchRequestBuilder::new();
         for (method, params) in asks {
             batch
                 .insert(method, Params(params.clone()))
                 .expect("a JSON value always serialises; qed");
         }
-        let answers = match self {
-            Self::Socket(socket) => socket.batch_request::<Box<RawValue>>(batch).await,
-            Self::Http(http) => http.batch_request::<Box<RawValue>>(batch).await,
+        let asked = Instant::now();
+        let answers = match &self.client {
+            Client::Socket(socket) => socket.batch_request::<Box<RawValue>>(batch).await,
+            Client::Http(http) => http.batch_request::<Box<RawValue>>(batch).await,
         };
+        self.meter.add(purpose, asks.len(), asked.elapsed());
         match answers {
             Ok(answers) if answers.len() == asks.len() => Ok(Some(
                 answers

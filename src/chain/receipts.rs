@@ -7,6 +7,7 @@ use alloy::primitives::{B256, Bytes, U64};
 use serde_json::{Value, json};
 
 use super::json::{FullBlock, FullTransaction, Receipt};
+use super::meter::Purpose;
 use super::node::{Answer, Ask, Node, NodeError, read};
 use crate::decode::revert::RevertInfo;
 use crate::model::MinedTransaction;
@@ -66,7 +67,7 @@ impl Receipts {
             let mined: Vec<_> = transactions
                 .into_iter()
                 .filter_map(|transaction| {
-                    let receipt = receipts.get(&transaction.hash)?;
+                    let receipt = receipts.remove(&transaction.hash)?;
                     let revert = reverts.remove(&transaction.hash);
                     Some(mined(transaction, receipt, revert))
                 })
@@ -89,7 +90,10 @@ impl Receipts {
                 return Ok(());
             }
             let ask = ("eth_getBlockReceipts", json!([block.header.hash]));
-            match node.call::<Option<Vec<Receipt>>>("a block's receipts", ask).await {
+            match node
+                .call::<Option<Vec<Receipt>>>(Purpose::Blocks, "a block's receipts", ask)
+                .await
+            {
                 Ok(some) => {
                     receipts.extend(some.into_iter().flatten().map(|r| (r.transaction_hash, r)));
                 }
@@ -130,7 +134,7 @@ impl Receipts {
             let error = serde_json::to_vec(&answer.err()?).ok()?;
             Some((hash, RevertInfo::parse(&error).data?))
         };
-        let answers = node.batch(asks).await?;
+        let answers = node.batch(Purpose::Reverts, asks).await?;
         Ok(hashes.into_iter().zip(answers).filter_map(explain).collect())
     }
 }
@@ -144,7 +148,7 @@ async fn of_transactions(
     let ask = |hash: B256| -> Ask { ("eth_getTransactionReceipt", json!([hash])) };
     let asks: Vec<Ask> = hashes.filter(|hash| !receipts.contains_key(hash)).map(ask).collect();
     let mut all = true;
-    for answer in node.batch(asks).await? {
+    for answer in node.batch(Purpose::Blocks, asks).await? {
         let receipt = answer.ok().and_then(|a| read::<Option<Receipt>>("a receipt", &a).ok());
         match receipt.flatten() {
             Some(receipt) => {
@@ -176,7 +180,7 @@ fn success(receipt: &Receipt) -> bool {
 
 fn mined(
     transaction: FullTransaction,
-    receipt: &Receipt,
+    receipt: Receipt,
     revert: Option<Bytes>,
 ) -> MinedTransaction {
     MinedTransaction {
@@ -189,10 +193,10 @@ fn mined(
         gas_limit: transaction.gas.to(),
         gas_used: receipt.gas_used.to(),
         gas_price: receipt.effective_gas_price.unwrap_or(transaction.gas_price).to(),
-        success: success(receipt),
+        success: success(&receipt),
         created: receipt.contract_address,
         revert,
-        envelope: None,
-        logs: Box::default(),
+        envelope: transaction.envelope.and_then(|envelope| envelope.try_into().ok()),
+        logs: receipt.logs.0,
     }
 }

@@ -1,27 +1,30 @@
 //! The watcher's loop: connect, greet, follow, and start over when the node goes away.
 
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alloy::primitives::U64;
 use jsonrpsee::core::client::Subscription;
-use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::code;
-use super::follow::{DEEPEST_REORGANISATION, Place, Told};
-use super::greet::{Greeting, Identity, greet, head, instance};
-use super::json::{FullBlock, Header};
-use super::node::{Answer, Ask, Node, NodeError, read};
-use super::receipts::{Contents, Receipts, Replay};
-use crate::model::{ChainEvent, ChainQuestion, MinedBlock, Observation, Observer, Stamp};
+use super::follow::{GROUP, Told};
+use super::greet::{Identity, greet, head};
+use super::json::Header;
+use super::meet::Found;
+use super::meter::Meter;
+use super::node::{Node, NodeError};
+use super::questions::Questions;
+use super::receipts::{Receipts, Replay};
+use super::sight;
+use super::traces::Traces;
+use crate::model::{ChainEvent, ChainQuestion, Observation, Observer, Stamp};
 
 /// After how long a node that is away is called again, at first and at most.
 const BACK_OFF: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(2)];
 /// How long a node may take to announce what it has mined.
 const ANNOUNCED_WITHIN: Duration = Duration::from_millis(500);
-/// Heads that are worked on together, when they come faster than that.
-const GROUP: usize = 32;
 /// Heads read and not yet worked on. More are left to be found as a gap.
 const MOST_HEADS: usize = 4_096;
 /// For how long after a subscription was renewed a head may come that the one before brought.
@@ -73,26 +76,40 @@ pub async fn watch(
     mut wanted: mpsc::Receiver<ChainQuestion>,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    let mut watcher = Watcher::new(settings, observer);
+    let meter = Arc::<Meter>::default();
+    let mut watcher = Watcher {
+        traces: Traces::new(&settings.node, &observer, &meter, shutdown.clone()),
+        meter: Arc::clone(&meter),
+        observer: observer.clone(),
+        settings,
+        told: Told::default(),
+        identity: None,
+        up: None,
+    };
     tokio::select! {
-        () = watcher.run(&mut wanted) => {}
+        never = watcher.run(&mut wanted) => match never {},
+        never = meter.run(&observer) => match never {},
         _ = shutdown.wait_for(|stop| *stop) => {}
     }
+    meter.tell(&observer);
 }
 
-struct Watcher {
-    settings: WatchSettings,
-    observer: Observer,
-    told: Told,
-    identity: Option<Identity>,
+/// What lasts from one connection to the next.
+pub(super) struct Watcher {
+    pub(super) settings: WatchSettings,
+    pub(super) observer: Observer,
+    meter: Arc<Meter>,
+    traces: Traces,
+    pub(super) told: Told,
+    pub(super) identity: Option<Identity>,
     /// Whether the node was told to be up; none before the first word on it.
-    up: Option<bool>,
+    pub(super) up: Option<bool>,
 }
 
 /// A head, and when it was read.
-struct Seen {
-    header: Header,
-    at: Stamp,
+pub(super) struct Seen {
+    pub(super) header: Header,
+    pub(super) at: Stamp,
 }
 
 /// New heads, on a connection of their own: a long answer on the same one would hold them up.
@@ -103,13 +120,13 @@ struct Announcements {
 }
 
 /// A connection that is being followed.
-struct Following {
-    node: Node,
-    receipts: Receipts,
+pub(super) struct Following {
+    pub(super) node: Node,
+    pub(super) receipts: Receipts,
     /// Heads are asked for, so those between two answers came just now as well.
-    polling: bool,
+    pub(super) polling: bool,
     /// When it was known where the head is: announcements up to then may be of blocks told already.
-    met: Stamp,
+    pub(super) met: Stamp,
 }
 
 /// Why a connection is followed no longer.
@@ -121,16 +138,6 @@ enum End {
     Replaced,
 }
 
-/// What was found when nothing was announced for a while.
-enum Found {
-    /// There was nothing to announce.
-    Nothing,
-    /// A block; it may be announced in a moment.
-    Block,
-    /// Another chain.
-    Replacement,
-}
-
 impl From<NodeError> for End {
     fn from(error: NodeError) -> Self {
         Self::Error(error)
@@ -138,11 +145,7 @@ impl From<NodeError> for End {
 }
 
 impl Watcher {
-    fn new(settings: WatchSettings, observer: Observer) -> Self {
-        Self { settings, observer, told: Told::default(), identity: None, up: None }
-    }
-
-    async fn run(&mut self, wanted: &mut mpsc::Receiver<ChainQuestion>) {
+    async fn run(&mut self, wanted: &mut mpsc::Receiver<ChainQuestion>) -> Infallible {
         let mut pause = BACK_OFF[0];
         loop {
             let started = Instant::now();
@@ -167,8 +170,8 @@ impl Watcher {
     async fn connection(
         &mut self,
         wanted: &mut mpsc::Receiver<ChainQuestion>,
-    ) -> Result<std::convert::Infallible, End> {
-        let node = Node::connect(&self.settings.node).await?;
+    ) -> Result<Infallible, End> {
+        let node = Node::connect(&self.settings.node, &self.meter).await?;
         // Subscribed before the head is asked for: a block between the two is met twice, not never.
         let announced = self.announcements().await?;
         let polling = announced.is_none();
@@ -231,11 +234,17 @@ impl Watcher {
                     self.heads(&mut following, vec![seen]).await?;
                 }
                 _ = wanted.recv_many(&mut questions, GROUP), if !wanted.is_closed() => {
-                    if questions.contains(&ChainQuestion::Look) {
+                    let Questions { looks, codes, sights, traces } =
+                        questions.drain(..).collect();
+                    if looks {
                         look = tokio::time::Instant::now();
                         poll.reset_immediately();
                     }
-                    code::tell(&following.node, &mut questions, &self.observer).await?;
+                    for (hash, block) in traces {
+                        self.traces.ask(hash, block);
+                    }
+                    code::tell(&following.node, &codes, &self.observer).await?;
+                    sight::tell(&following.node, &sights, &self.observer).await?;
                 }
             }
         }
@@ -243,266 +252,9 @@ impl Watcher {
 
     /// Subscribes to heads; none where the node has no subscriptions.
     async fn announcements(&self) -> Result<Option<Announcements>, NodeError> {
-        let node = Node::connect(&self.settings.node).await?;
+        let node = Node::connect(&self.settings.node, &self.meter).await?;
         let heads = node.heads().await?;
         Ok(heads.map(|heads| Announcements { heads, _node: node }))
-    }
-
-    /// Tells who answers, whether it is another chain, and what happened meanwhile.
-    async fn meet(
-        &mut self,
-        following: &mut Following,
-        greeting: Greeting,
-    ) -> Result<(), NodeError> {
-        let Greeting { identity, client, head } = greeting;
-        let number = head.number();
-        let back = self.told.last().map_or(0, |(last, _)| last.saturating_sub(number));
-        let was_down = self.up == Some(false);
-        let other = self.identity.as_ref().is_some_and(|before| identity.differs(before, back));
-        let first = self.identity.is_none();
-        if other {
-            self.restarted();
-        }
-        let (chain_id, instance) = (identity.chain_id, identity.instance);
-        self.identity = Some(identity);
-        if other || self.up != Some(true) {
-            self.up = Some(true);
-            self.tell(ChainEvent::NodeUp { chain_id, instance, client, head: (&head).into() });
-        }
-        let from = if other || (first && was_down) {
-            // A young chain is told from its beginning: it holds the deployments that were made
-            // before it was noticed. On an old one, or a fork, they are history.
-            if number <= self.settings.largest_gap { 1 } else { number + 1 }
-        } else if first {
-            (number + 1).saturating_sub(self.settings.backfill).max(1)
-        } else {
-            match self.told.place(&head) {
-                Place::Known => {
-                    self.told.cut_after(&head);
-                    return Ok(());
-                }
-                Place::Gap { from } => from,
-                Place::Next | Place::Back { .. } => number,
-            }
-        };
-        let seen = Seen { header: head, at: Stamp::now() };
-        if from > number {
-            self.told.add(number, seen.header.hash);
-            return Ok(());
-        }
-        self.catch_up(following, from, number + 1, seen.at, false).await
-    }
-
-    /// Works on heads that were announced.
-    async fn heads(
-        &mut self,
-        following: &mut Following,
-        heads: Vec<Seen>,
-    ) -> Result<(), NodeError> {
-        let mut next: Vec<Seen> = Vec::new();
-        for seen in heads {
-            // Those before it first, so that `told` says what it follows.
-            let follows = next.last().is_some_and(|last| {
-                last.header.hash == seen.header.parent_hash
-                    && last.header.number() + 1 == seen.header.number()
-            });
-            if !follows {
-                self.tell_heads(following, std::mem::take(&mut next)).await?;
-                match self.told.place(&seen.header) {
-                    Place::Known if following.polling => {
-                        self.told.cut_after(&seen.header);
-                        continue;
-                    }
-                    Place::Known if seen.at <= following.met => continue,
-                    // Announced a second time: the chain was set back, and mined the very same block.
-                    Place::Known => self.told.cut_before(seen.header.number()),
-                    Place::Next => {}
-                    Place::Gap { from } => {
-                        let (to, live) = (seen.header.number(), following.polling);
-                        self.catch_up(following, from, to, seen.at, live).await?;
-                    }
-                    Place::Back { by } => self.went_back(following, &seen, by).await?,
-                }
-                if self.told.contains(seen.header.hash) {
-                    continue;
-                }
-            }
-            next.push(seen);
-        }
-        self.tell_heads(following, next).await
-    }
-
-    /// Looks whether the head is the one that was announced last.
-    async fn look(&mut self, node: &Node) -> Result<Found, NodeError> {
-        let header = head(node).await?;
-        // A node that was reset keeps the socket open, and can reach the same head again.
-        if let Some(before) = self.identity.as_ref().and_then(|identity| identity.instance)
-            && instance(node).await?.is_some_and(|instance| instance != before)
-        {
-            return Ok(Found::Replacement);
-        }
-        if self.told.place(&header) != Place::Known {
-            return Ok(Found::Block);
-        }
-        if self.told.last().is_some_and(|(last, _)| header.number() < last) {
-            // Set back; or reset, which makes the very same first blocks again.
-            let Greeting { identity, .. } = greet(node).await?;
-            if self.identity.as_ref().is_some_and(|before| identity.differs(before, 0)) {
-                return Ok(Found::Replacement);
-            }
-            self.told.cut_after(&header);
-        }
-        Ok(Found::Nothing)
-    }
-
-    /// The head went back: finds out whether this is another chain.
-    async fn went_back(
-        &mut self,
-        following: &mut Following,
-        seen: &Seen,
-        by: u64,
-    ) -> Result<(), NodeError> {
-        let Greeting { identity, client, .. } = greet(&following.node).await?;
-        let other = self.identity.as_ref().is_some_and(|before| identity.differs(before, by));
-        if !other {
-            return Ok(());
-        }
-        self.restarted();
-        let (chain_id, instance) = (identity.chain_id, identity.instance);
-        self.identity = Some(identity);
-        let head = (&seen.header).into();
-        self.tell(ChainEvent::NodeUp { chain_id, instance, client, head });
-        let number = seen.header.number();
-        if number <= self.settings.largest_gap {
-            self.catch_up(following, 1, number, seen.at, false).await?;
-        }
-        Ok(())
-    }
-
-    /// Tells the blocks with these numbers, `to` left out; of too many the newest.
-    async fn catch_up(
-        &mut self,
-        following: &mut Following,
-        from: u64,
-        to: u64,
-        at: Stamp,
-        live: bool,
-    ) -> Result<(), NodeError> {
-        let oldest = to.saturating_sub(self.settings.largest_gap);
-        // Where blocks are left out, the first one connects to nothing that was told.
-        let mut whole = from >= oldest;
-        let mut from = from.max(oldest);
-        while from < to {
-            let end = to.min(from + GROUP as u64);
-            let asks = (from..end).map(|number| -> Ask {
-                ("eth_getBlockByNumber", json!([U64::from(number), true]))
-            });
-            let blocks = blocks(following.node.batch(asks.collect()).await?);
-            if let (Some(first), true) = (blocks.first(), whole) {
-                let header = first.header.clone();
-                self.connect_to(following, &header, at).await?;
-            }
-            self.tell_blocks(following, blocks, |_| (at, live)).await?;
-            (from, whole) = (end, true);
-        }
-        Ok(())
-    }
-
-    /// Tells heads that follow each other.
-    async fn tell_heads(
-        &mut self,
-        following: &mut Following,
-        heads: Vec<Seen>,
-    ) -> Result<(), NodeError> {
-        if let Some(first) = heads.first() {
-            self.connect_to(following, &first.header, first.at).await?;
-        }
-        let filled = heads.iter().filter(|seen| !seen.header.is_empty());
-        let asks: Vec<Ask> = filled
-            .map(|seen| -> Ask { ("eth_getBlockByHash", json!([seen.header.hash, true])) })
-            .collect();
-        let mut filled = blocks(following.node.batch(asks).await?);
-        let mut at = std::collections::HashMap::new();
-        let blocks = heads
-            .into_iter()
-            .filter_map(|Seen { header, at: seen }| {
-                at.insert(header.hash, seen);
-                if header.is_empty() {
-                    return Some(FullBlock { header, transactions: Vec::new() });
-                }
-                // Not there: gone in a reorganisation since it was announced.
-                let place = filled.iter().position(|block| block.header.hash == header.hash)?;
-                Some(filled.swap_remove(place))
-            })
-            .collect();
-        self.tell_blocks(following, blocks, |header| {
-            (at.get(&header.hash).copied().unwrap_or_default(), true)
-        })
-        .await
-    }
-
-    /// Tells the blocks between what was told and this one, where a reorganisation replaced them.
-    async fn connect_to(
-        &mut self,
-        following: &mut Following,
-        header: &Header,
-        at: Stamp,
-    ) -> Result<(), NodeError> {
-        let mut between: Vec<FullBlock> = Vec::new();
-        let mut youngest = header.clone();
-        for _ in 0..DEEPEST_REORGANISATION {
-            if youngest.number() == 0 || self.told.connects(&youngest) {
-                break;
-            }
-            let ask = ("eth_getBlockByHash", json!([youngest.parent_hash, true]));
-            let Some(block) = following.node.call::<Option<FullBlock>>("a block", ask).await?
-            else {
-                break;
-            };
-            youngest = block.header.clone();
-            between.push(block);
-        }
-        between.reverse();
-        self.tell_blocks(following, between, |_| (at, false)).await
-    }
-
-    /// Completes blocks and tells them, with when they were seen and whether they were live.
-    async fn tell_blocks(
-        &mut self,
-        following: &mut Following,
-        blocks: Vec<FullBlock>,
-        seen: impl Fn(&Header) -> (Stamp, bool),
-    ) -> Result<(), NodeError> {
-        if blocks.is_empty() {
-            return Ok(());
-        }
-        for (FullBlock { header, .. }, contents) in
-            following.receipts.complete(&following.node, blocks).await?
-        {
-            let Contents { transactions, missing } = contents;
-            let (seen, live) = seen(&header);
-            self.told.add(header.number(), header.hash);
-            self.tell(ChainEvent::Block(Box::new(MinedBlock {
-                seen,
-                number: header.number(),
-                hash: header.hash,
-                parent: header.parent_hash,
-                timestamp: header.timestamp.to(),
-                gas_used: header.gas_used.to(),
-                gas_limit: header.gas_limit.to(),
-                base_fee: header.base_fee_per_gas.map(|fee| fee.to()),
-                transactions,
-                missing,
-                live,
-            })));
-        }
-        Ok(())
-    }
-
-    fn restarted(&mut self) {
-        self.told.clear();
-        tracing::info!(node = %self.settings.node, "the node's chain is another one than before");
-        self.tell(ChainEvent::NodeRestarted);
     }
 
     fn down(&mut self, error: &NodeError) {
@@ -513,7 +265,7 @@ impl Watcher {
         self.up = Some(false);
     }
 
-    fn tell(&self, event: ChainEvent) {
+    pub(super) fn tell(&self, event: ChainEvent) {
         self.observer.tell(Observation::Chain(event));
     }
 }
@@ -533,10 +285,4 @@ impl Announcements {
         }
         "the subscription to new heads ended".to_owned()
     }
-}
-
-/// The blocks that are there, in the order in which they were asked for.
-fn blocks(answers: Vec<Answer>) -> Vec<FullBlock> {
-    let block = |answer: Answer| read::<Option<FullBlock>>("a block", &answer.ok()?).ok()?;
-    answers.into_iter().filter_map(block).collect()
 }

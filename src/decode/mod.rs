@@ -18,5 +18,6 @@ pub mod multicall;
 pub mod reads;
 pub mod revert;
 pub mod routes;
+pub mod statediff;
 pub mod submission;
 pub mod websocket;

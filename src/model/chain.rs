@@ -23,8 +23,10 @@ pub enum ChainEvent {
     NodeRestarted,
     /// The chain lost its newest blocks: a reorganisation, or it was set back.
     WentBack {
-        /// The head before and after; what `to` is now may be another block than it was.
+        /// The head before.
         from: u64,
+        /// The newest block that is left of those told: the ones after it are gone, and those that
+        /// took their place are told next.
         to: u64,
     },
     /// What a transaction changed, as asked for.

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_queue::ArrayQueue;
 
-use super::chain::ChainEvent;
+use super::chain::{ChainEvent, MinedTransaction};
 use super::connection::{ConnectionEvent, ConnectionId};
 use super::exchange::{ApiExchange, Exchange};
 use super::host::HostReading;
@@ -40,7 +40,11 @@ impl Observation {
             // One for each request: it is counted only.
             Self::Connection(_, _, ConnectionEvent::Refused { .. }) => false,
             Self::Connection(..) => true,
-            Self::Chain(event) => !matches!(event, ChainEvent::Block(_)),
+            // A trace is a sample, and what was asked is counted only.
+            Self::Chain(event) => !matches!(
+                event,
+                ChainEvent::Block(_) | ChainEvent::Traced(_) | ChainEvent::Asked { .. }
+            ),
             Self::Exchange(_) | Self::Socket(_) | Self::Request(_) | Self::Host(_) => false,
         }
     }
@@ -54,8 +58,10 @@ impl Observation {
             Self::Socket(message) => message.payload.bytes.len(),
             Self::Request(request) => request.path.len(),
             Self::Chain(ChainEvent::Block(block)) => {
-                block.transactions.iter().map(|t| t.input.len() + 256).sum()
+                let logs = |t: &MinedTransaction| size_of_val(&*t.logs);
+                block.transactions.iter().map(|t| t.input.len() + logs(t) + 256).sum()
             }
+            Self::Chain(ChainEvent::Traced(traced)) => size_of_val(&*traced.slots),
             Self::Chain(_) | Self::Connection(..) | Self::Host(_) => 0,
         }
     }
