@@ -15,10 +15,10 @@ use super::bytes::{Damage, Read, Reader, put_text, put_varint};
 use super::call::{small, trace_bytes, trace_of};
 use super::column::{Decoder, Encoder};
 use super::columns::{
-    Columns, Record, Selected, encode_block, micros, read_at, read_strings, strings,
+    Columns, Record, Selected, encode_block, micros, read_at, read_strings, strings, within,
 };
 use super::labels::Labels;
-use super::query::{FindingFilter, StateFilter, TransactionFilter};
+use super::query::{BlockFilter, FindingFilter, StateFilter, TransactionFilter};
 use crate::model::{
     Block, Client, ConnectionId, ContractCall, EmittedEvents, Finding, FindingKind, HostReading,
     InnerCall, ProcessReading, Sample, SampleKind, SlotChange, StateChange, Tracer, Transaction,
@@ -64,6 +64,10 @@ impl Columns for RowBuffer {
         encode_block(self.kind, &self.at[rows.clone()], encoder, |encoder, columns| {
             columns.push(strings(encoder, self.rows[rows].iter().map(Vec::as_slice)));
         })
+    }
+
+    fn within(&self, rows: Rows<usize>, most: usize) -> usize {
+        within(self.rows[rows].iter().map(Vec::len), most)
     }
 
     fn drain_front(&mut self, count: usize) {
@@ -121,22 +125,30 @@ impl Record for Transaction {
                 && filter
                     .trace_id
                     .is_none_or(|id| transaction.trace.is_some_and(|t| t.trace_id == id))
+                && filter.kind.is_none_or(|kind| kind == transaction.kind)
+                && text(&filter.reason, transaction.reason.map_or("", |reason| reason.as_str()))
+                && filter.block.is_none_or(|block| transaction.block == Some(block))
+                && filter.through_relay.is_none_or(|wanted| wanted == transaction.through_relay())
+                && filter.min_gas.is_none_or(|gas| transaction.gas_used.is_some_and(|g| g >= gas))
         })
     }
 }
 
 impl Record for Block {
     const KIND: SampleKind = SampleKind::Block;
-    type Filter = ();
+    type Filter = BlockFilter;
 
     fn select(
         block: &Sealed<'_>,
         decoder: &mut Decoder,
         _labels: &Labels,
-        (): &(),
+        filter: &BlockFilter,
         keep: &dyn Fn(u64, usize) -> bool,
     ) -> Read<Vec<Selected<Self>>> {
-        select_rows(block, decoder, keep, get_block, |_| true)
+        select_rows(block, decoder, keep, get_block, |block: &Self| {
+            filter.with_transactions.is_none_or(|wanted| wanted == (block.transactions > 0))
+                && filter.min_fullness.is_none_or(|least| block.fullness() >= least)
+        })
     }
 }
 

@@ -11,7 +11,9 @@ use super::live::Now;
 use super::verdict::{Facts, verdict};
 use super::watched::watched;
 use crate::model::{Block, DropReason, Queue, SampleKind, Tally, TransactionStatus, UnixMicros};
-use crate::store::{CallFilter, Measure, Paging, Range, SeriesQuery, Store, StoreError, Summary};
+use crate::store::{
+    BlockFilter, CallFilter, Measure, Paging, Range, SeriesQuery, Store, StoreError, Summary,
+};
 
 /// Entries of a top list.
 const TOP: usize = 20;
@@ -72,7 +74,10 @@ pub fn read(
         }),
         transactions,
         overhead,
-        last_block: store.blocks(range, Paging { limit: 1, before: None })?.items.pop(),
+        last_block: store
+            .blocks(range, &BlockFilter::default(), Paging { limit: 1, before: None })?
+            .items
+            .pop(),
         watched: watched(store, range, began, now)?,
     })
 }

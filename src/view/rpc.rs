@@ -18,7 +18,7 @@ use super::live::Follower;
 use super::overview;
 use super::params::{Fields, invalid, write_cursor};
 use super::unknown::UNKNOWN;
-use crate::model::{SampleKind, TransactionStatus, UnixMicros};
+use crate::model::{SampleKind, TransactionKind, TransactionStatus, UnixMicros};
 use crate::store::{
     CallFilter, Measure, Page, Range, RequestFilter, SeriesQuery, Store, TransactionFilter,
 };
@@ -133,6 +133,7 @@ async fn calls(params: &Params<'_>, state: &State) -> Answer {
         at_least: fields.milliseconds("at_least_ms")?,
         transaction: fields.parsed("transaction", "a transaction's hash", "\"0x5f…\"")?,
         trace_id: fields.trace_id("trace_id")?,
+        reason: fields.text("reason")?,
     };
     fields.finish()?;
     let page = state.archive.read(move |store| store.calls(range, &filter, paging)).await?;
@@ -159,6 +160,7 @@ async fn requests(params: &Params<'_>, state: &State) -> Answer {
 
 async fn transactions(params: &Params<'_>, state: &State) -> Answer {
     let statuses = TransactionStatus::ALL.map(|status| (status.as_str(), status));
+    let kinds = TransactionKind::ALL.map(|kind| (kind.as_str(), kind));
     let mut fields = Fields::of(params)?;
     let range = fields.range(UnixMicros::now())?;
     let paging = fields.paging()?;
@@ -169,6 +171,11 @@ async fn transactions(params: &Params<'_>, state: &State) -> Answer {
         status: fields.choice("status", &statuses)?,
         from: fields.parsed("from", "an address", "\"0xf39F…\"")?,
         trace_id: fields.trace_id("trace_id")?,
+        kind: fields.choice("kind", &kinds)?,
+        reason: fields.text("reason")?,
+        block: fields.number("block", 0..=u64::MAX, "42")?,
+        through_relay: fields.truth("through_relay")?,
+        min_gas: fields.number("min_gas", 0..=u64::MAX, "100000")?,
     };
     fields.finish()?;
     let read = move |store: &Store| store.transactions(range, &filter, paging);
@@ -209,7 +216,8 @@ const fn unit(measure: Measure) -> &'static str {
         Measure::CallDuration
         | Measure::RequestDuration
         | Measure::Confirmation
-        | Measure::BlockInterval => "us",
+        | Measure::BlockInterval
+        | Measure::ContractCall => "us",
     }
 }
 
