@@ -109,15 +109,15 @@ mod tests {
         let inner = InnerCall {
             target: target(),
             selector: Some([1, 2, 3, 4]),
-            success: Some(row % 2 == 0),
+            success: Some(row.is_multiple_of(2)),
             reason: Some(Reason::known("NotForSale")),
         };
         CallDetail {
-            selector: (row % 2 == 0).then_some([1; 4]),
-            reason: (row % 3 == 0).then(|| Reason::known("NotOwner")),
+            selector: row.is_multiple_of(2).then_some([1; 4]),
+            reason: row.is_multiple_of(3).then(|| Reason::known("NotOwner")),
             message: (row % 3 == 1).then(|| "NotOwner(7)".into()),
             gas: Some(row * 1_000),
-            inner: vec![inner; usize::from(row % 5 == 0)].into(),
+            inner: vec![inner; usize::from(row.is_multiple_of(5))].into(),
         }
     }
 
@@ -127,7 +127,7 @@ mod tests {
             address: Address::repeat_byte(1),
             contract,
             slot: B256::repeat_byte(2),
-            name: (row % 2 == 0).then(|| "_owners[7]".into()),
+            name: row.is_multiple_of(2).then(|| "_owners[7]".into()),
             before: B256::ZERO,
             after: B256::repeat_byte(3),
         };
@@ -141,7 +141,7 @@ mod tests {
             took: Duration::from_micros(row),
             counts: [1, 2, 3],
             accounts: 4,
-            slots: vec![slot; usize::from(row % 3 == 0)].into(),
+            slots: vec![slot; usize::from(row.is_multiple_of(3))].into(),
         }
     }
 

@@ -157,6 +157,8 @@ pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
             "reverted": facts.reverted,
             "rejected": facts.rejected,
             "lost": facts.lost,
+            "replaced": transactions.of(TransactionStatus::Replaced),
+            "dropped": transactions.of(TransactionStatus::Dropped),
             "complete": transactions.complete,
             "pending": now.pending,
             "oldest_pending_us": now.oldest_pending.map(json::micros),
@@ -165,7 +167,8 @@ pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
                 .collect::<Vec<_>>(),
         },
         "gas": stored.gas.iter().map(|(key, summary)| {
-            let (contract, function) = key.split_once('.').unwrap_or((key, ""));
+            // A contract's name may have its source's in it, dot and all; a function's has none.
+            let (contract, function) = key.rsplit_once('.').unwrap_or((key, ""));
             let mut value = json::summary(summary, "gas");
             value["contract"] = contract.into();
             value["function"] = function.into();
