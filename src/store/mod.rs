@@ -57,6 +57,7 @@ mod commit;
 mod day;
 mod error;
 mod files;
+mod finding;
 mod labels;
 mod query;
 mod read;
@@ -66,6 +67,7 @@ mod rollup;
 mod row;
 mod sink;
 mod sketch;
+mod state;
 mod status;
 mod writer;
 
