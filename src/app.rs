@@ -273,6 +273,10 @@ impl App {
                 rpc: Some(format!("http://{}", addresses.rpc)),
                 api: addresses.api.map(|api| format!("http://{api}")),
             },
+            money: (config.money.eth_price.0 > 0.0).then(|| view::Money {
+                eth_price: config.money.eth_price.0,
+                currency: config.money.currency.clone(),
+            }),
             admit: admit(&config),
             token: (!config.page.token.is_empty()).then(|| config.page.token.clone()),
         })?;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use keys::{KEYS, Key};
-pub use value::{Bounded, LogFilter, LogFormat, Setting, Upstream};
+pub use value::{Bounded, LogFilter, LogFormat, Price, Setting, StateChanges, Upstream};
 
 /// All settings.
 #[derive(Clone, Debug)]
@@ -22,6 +22,7 @@ pub struct Config {
     pub api: Api,
     pub page: Page,
     pub chain: Chain,
+    pub money: Money,
     pub store: Store,
     pub queue: Queue,
     pub host: Host,
@@ -69,6 +70,15 @@ pub struct Page {
 #[derive(Clone, Debug)]
 pub struct Chain {
     pub artifacts: Vec<String>,
+    pub state_changes: StateChanges,
+    pub state_changes_every_ms: Bounded<100, 86_400_000>,
+}
+
+/// What fees are told in beside ETH.
+#[derive(Clone, Debug)]
+pub struct Money {
+    pub eth_price: Price,
+    pub currency: String,
 }
 
 /// Where and how long samples are kept.
@@ -132,7 +142,12 @@ impl Default for Config {
                 allowed_hosts: Vec::new(),
                 allowed_origins: Vec::new(),
             },
-            chain: Chain { artifacts: vec!["artifacts".into(), "out".into()] },
+            chain: Chain {
+                artifacts: vec!["artifacts".into(), "out".into()],
+                state_changes: StateChanges::Sampled,
+                state_changes_every_ms: Bounded(10_000),
+            },
+            money: Money { eth_price: Price(0.0), currency: "USD".into() },
             store: Store {
                 dir: ".dappscope".into(),
                 retention_days: Bounded(30),
@@ -471,6 +486,17 @@ mod tests {
         assert!(error.contains("in circles"), "{error}");
         assert!(error.contains("test.toml:2: rpc.upstream: http://localhost:8546"), "{error}");
         assert!(error.contains("rpc.listen = 127.0.0.1:8546 (default)"), "{error}");
+    }
+
+    #[test]
+    fn a_price_and_what_is_traced_are_read_and_mistakes_told() {
+        let config = load("[money]\neth_price = 2500\n[chain]\nstate_changes = \"all\"\n").unwrap();
+        assert_eq!(config.money.eth_price, Price(2_500.0));
+        assert_eq!(config.chain.state_changes, StateChanges::All);
+        let error = load("[money]\neth_price = -1\n[chain]\nstate_changes = \"on\"\n");
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("expected a price, 0 or more: 2500 or 2500.5, found -1"), "{error}");
+        assert!(error.contains("\"off\", \"sampled\" or \"all\", found \"on\""), "{error}");
     }
 
     #[test]

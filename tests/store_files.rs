@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use dappscope::model::{DropReason, Sample, SampleKind, Sink, Tally, UnixMicros};
 use dappscope::store::{
-    CallFilter, Measure, Options, Paging, Range, RequestFilter, SeriesQuery, Store, StoreError,
-    TransactionFilter, Writer,
+    BlockFilter, CallFilter, FindingFilter, Measure, Options, Paging, Range, RequestFilter,
+    SeriesQuery, StateFilter, Store, StoreError, TransactionFilter, Writer,
 };
-use store_support::{CallStream, Random, any_sample};
+use store_support::{CallStream, Random, any_first_sample, any_sample};
 
 mod store_support;
 
@@ -214,36 +214,16 @@ fn old_days_are_deleted_whole_and_their_hours_stay() {
     assert_eq!(count(old), 2_000);
 }
 
-/// The samples of the fixture, of every kind.
-fn fixture_samples() -> Vec<Sample> {
+/// The samples of a fixture, of every kind.
+fn fixture_samples(any: fn(&mut Random, UnixMicros) -> Sample) -> Vec<Sample> {
     let mut random = Random(1);
     (0..400u64)
-        .map(|index| any_sample(&mut random, UnixMicros(20_000 * DAY + index * 1_000_000)))
+        .map(|index| any(&mut random, UnixMicros(20_000 * DAY + index * 1_000_000)))
         .collect()
 }
 
-/// Bytes written by the first version are read as they were meant. To write the fixture (for a new
-/// format, under a new name): `STORE_FIXTURE=write cargo test --test store_files first_version`.
-#[test]
-fn a_file_of_the_first_version_is_read_as_it_was_meant() {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/samples-v1.redb");
-    let dir = tempfile::tempdir().unwrap();
-    let place = dir.path().join("samples-2024-10-04.redb");
-    let samples = fixture_samples();
-    if std::env::var("STORE_FIXTURE").is_ok_and(|value| value == "write") {
-        let (store, writer) = open(dir.path());
-        // Sealed blocks, and a tail as a killed process leaves it.
-        writer.sink().accept(&samples[..300]);
-        writer.close();
-        drop(store);
-        let (_store, writer) = open(dir.path());
-        writer.sink().accept(&samples[300..]);
-        writer.flush();
-        fs::copy(&place, &fixture).unwrap();
-        return;
-    }
-    fs::copy(&fixture, &place).unwrap();
-    let (store, _writer) = open(dir.path());
+/// Every sample of a store, in order of time.
+fn every_sample(store: &Store) -> Vec<Sample> {
     let mut found: Vec<Sample> = Vec::new();
     let page = store.calls(EVER, &CallFilter::default(), ALL).unwrap();
     found.extend(page.items.into_iter().map(Sample::Call));
@@ -251,13 +231,48 @@ fn a_file_of_the_first_version_is_read_as_it_was_meant() {
     found.extend(page.items.into_iter().map(Sample::Request));
     let page = store.transactions(EVER, &TransactionFilter::default(), ALL).unwrap();
     found.extend(page.items.into_iter().map(|t| Sample::Transaction(Box::new(t))));
-    let page = store.blocks(EVER, ALL).unwrap();
+    let page = store.blocks(EVER, &BlockFilter::default(), ALL).unwrap();
     found.extend(page.items.into_iter().map(|b| Sample::Block(Box::new(b))));
     let page = store.host(EVER, ALL).unwrap();
     found.extend(page.items.into_iter().map(|h| Sample::Host(Box::new(h))));
+    let page = store.states(EVER, &StateFilter::default(), ALL).unwrap();
+    found.extend(page.items.into_iter().map(|s| Sample::State(Box::new(s))));
+    let page = store.findings(EVER, &FindingFilter::default(), ALL).unwrap();
+    found.extend(page.items.into_iter().map(|f| Sample::Finding(Box::new(f))));
     found.sort_by_key(Sample::at);
-    assert_eq!(found, samples);
-    let calls = samples.iter().filter(|s| s.kind() == SampleKind::Call).count() as u64;
-    let summaries = store.summaries(Measure::CallDuration, EVER).unwrap();
-    assert_eq!(summaries.iter().map(|(_, s)| s.count).sum::<u64>(), calls);
+    found
+}
+
+/// Bytes written by each version are read as they were meant: the first had no details of calls,
+/// state changes or findings. To write the fixture of a new format, under a new name:
+/// `STORE_FIXTURE=samples-v2.redb cargo test --test store_files of_every_version`.
+#[test]
+fn a_file_of_every_version_is_read_as_it_was_meant() {
+    const DATE: &str = "samples-2024-10-04.redb";
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let first = ("samples-v1.redb", fixture_samples(any_first_sample));
+    let second = ("samples-v2.redb", fixture_samples(any_sample));
+    for (name, samples) in [first, second] {
+        let fixture = fixtures.join(name);
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join(DATE);
+        if std::env::var("STORE_FIXTURE").is_ok_and(|value| value == name) {
+            let (store, writer) = open(dir.path());
+            // Sealed blocks, and a tail as a killed process leaves it.
+            writer.sink().accept(&samples[..300]);
+            writer.close();
+            drop(store);
+            let (_store, writer) = open(dir.path());
+            writer.sink().accept(&samples[300..]);
+            writer.flush();
+            fs::copy(&place, &fixture).unwrap();
+            continue;
+        }
+        fs::copy(&fixture, &place).unwrap();
+        let (store, _writer) = open(dir.path());
+        assert_eq!(every_sample(&store), samples, "{name}");
+        let calls = samples.iter().filter(|s| s.kind() == SampleKind::Call).count() as u64;
+        let summaries = store.summaries(Measure::CallDuration, EVER).unwrap();
+        assert_eq!(summaries.iter().map(|(_, s)| s.count).sum::<u64>(), calls, "{name}");
+    }
 }

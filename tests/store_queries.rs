@@ -13,10 +13,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dappscope::model::{Outcome, RpcCall, Sample, SampleKind, Sink, Tally, UnixMicros};
+use dappscope::model::{
+    CallDetail, ContractCall, ContractName, FindingKind, FunctionName, InnerCall, Outcome, RpcCall,
+    Sample, SampleKind, Sink, Tally, TransactionKind, TransactionStatus, UnixMicros,
+};
 use dappscope::store::{
-    CallFilter, Cursor, Measure, Options, Paging, Range, RequestFilter, SeriesQuery, Store,
-    TransactionFilter, Writer,
+    BlockFilter, CallFilter, Cursor, FindingFilter, Measure, Options, Paging, Range, RequestFilter,
+    SeriesQuery, StateFilter, Store, TransactionFilter, Writer,
 };
 use store_support::{CallStream, Random, any_sample};
 
@@ -83,6 +86,15 @@ fn values(samples: &[Sample]) -> Values {
                     Outcome::Success | Outcome::Uninspected | Outcome::Notification
                 );
                 add(Measure::CallDuration, c.method.to_string(), us(c.total), failed);
+                if let Some(target) = c.target {
+                    let access = match c.method.as_str() {
+                        "eth_estimateGas" => "estimate",
+                        "eth_sendRawTransaction" => "write",
+                        _ => "read",
+                    };
+                    let key = format!("{access} {}.{}", target.contract, target.function);
+                    add(Measure::ContractCall, key, us(c.total), failed);
+                }
             }
             Sample::Request(r) => {
                 use dappscope::model::End::{ClientGone, Complete};
@@ -97,7 +109,7 @@ fn values(samples: &[Sample]) -> Values {
             }
             Sample::Transaction(t) => {
                 let key = format!("{}.{}", t.contract, t.function);
-                let failed = t.status == dappscope::model::TransactionStatus::Reverted;
+                let failed = t.status == TransactionStatus::Reverted;
                 if let Some(gas) = t.gas_used {
                     add(Measure::GasUsed, key.clone(), gas, failed);
                 }
@@ -267,7 +279,14 @@ fn samples_come_back_equal_newest_first_page_by_page() {
         pages!(|paging| store.transactions(EVER, &none, paging).unwrap(), |t| {
             Sample::Transaction(Box::new(t))
         });
-        pages!(|paging| store.blocks(EVER, paging).unwrap(), |b| Sample::Block(Box::new(b)));
+        let none = BlockFilter::default();
+        pages!(|paging| store.blocks(EVER, &none, paging).unwrap(), |b| Sample::Block(Box::new(b)));
+        let none = StateFilter::default();
+        pages!(|paging| store.states(EVER, &none, paging).unwrap(), |s| Sample::State(Box::new(s)));
+        let none = FindingFilter::default();
+        pages!(|paging| store.findings(EVER, &none, paging).unwrap(), |f| {
+            Sample::Finding(Box::new(f))
+        });
         pages!(|paging| store.host(EVER, paging).unwrap(), |h| Sample::Host(Box::new(h)));
         let order = |samples: &[Sample]| {
             let mut texts: Vec<String> = samples.iter().map(|s| format!("{s:?}")).collect();
@@ -293,7 +312,12 @@ fn filters_find_what_a_scan_finds() {
     let trace_id = traced.trace.map(|trace| trace.trace_id);
     let slow = Duration::from_millis(20);
     let text = |text: &str| Some(text.to_owned());
-    let filters: [(CallFilter, Fits<'_>); 6] = [
+    let reason = |c: &RpcCall| c.detail.as_ref().and_then(|detail| detail.reason);
+    let filters: [(CallFilter, Fits<'_>); 7] = [
+        (
+            CallFilter { reason: text("NotOwner"), ..CallFilter::default() },
+            Box::new(move |c| reason(c).is_some_and(|reason| reason.as_str() == "NotOwner")),
+        ),
         (
             CallFilter { method: text("eth_call"), ..CallFilter::default() },
             Box::new(|c| c.method.as_str() == "eth_call"),
@@ -334,6 +358,102 @@ fn filters_find_what_a_scan_finds() {
     let found = store.requests(EVER, &server_errors, ALL).unwrap().items.len();
     let expected = |s: &&Sample| matches!(s, Sample::Request(r) if r.status >= 500);
     assert_eq!(found, samples.iter().filter(expected).count());
+}
+
+#[test]
+fn filters_of_the_rare_kinds_find_what_a_scan_finds() {
+    type Fits = fn(&Sample) -> bool;
+    let dir = tempfile::tempdir().unwrap();
+    let samples = mixed(6, 12_000);
+    let (store, writer, _) = open(dir.path());
+    write(&writer, &samples, 2_000);
+    let text = |text: &str| Some(text.to_owned());
+    let scan = |fits: Fits| {
+        let found = samples.iter().filter(|sample| fits(sample)).count();
+        assert!(found > 0, "the filter is tried on something");
+        found
+    };
+    let any = TransactionFilter::default;
+    let transactions: [(TransactionFilter, Fits); 6] = [
+        (
+            TransactionFilter { kind: Some(TransactionKind::Deployment), ..any() },
+            |s| matches!(s, Sample::Transaction(t) if t.kind == TransactionKind::Deployment),
+        ),
+        (
+            TransactionFilter { reason: text("NotOwner"), ..any() },
+            |s| matches!(s, Sample::Transaction(t) if t.reason.is_some()),
+        ),
+        (
+            TransactionFilter { through_relay: Some(false), ..any() },
+            |s| matches!(s, Sample::Transaction(t) if t.submission.is_none()),
+        ),
+        (
+            TransactionFilter { min_gas: Some(300_000), ..any() },
+            |s| matches!(s, Sample::Transaction(t) if t.gas_used >= Some(300_000)),
+        ),
+        (
+            TransactionFilter { status: Some(TransactionStatus::Dropped), ..any() },
+            |s| matches!(s, Sample::Transaction(t) if t.status == TransactionStatus::Dropped),
+        ),
+        (any(), |s| matches!(s, Sample::Transaction(_))),
+    ];
+    for (filter, fits) in transactions {
+        let found = store.transactions(EVER, &filter, ALL).unwrap().items.len();
+        assert_eq!(found, scan(fits), "{filter:?}");
+    }
+    let mined = samples.iter().find_map(|s| match s {
+        Sample::Transaction(t) => t.block,
+        _ => None,
+    });
+    let filter = TransactionFilter { block: mined, ..any() };
+    let found = store.transactions(EVER, &filter, ALL).unwrap().items;
+    assert!(!found.is_empty() && found.iter().all(|t| t.block == mined));
+    let blocks: [(BlockFilter, Fits); 2] = [
+        (
+            BlockFilter { min_fullness: Some(0.5), ..BlockFilter::default() },
+            |s| matches!(s, Sample::Block(b) if b.gas_used >= 15_000_000),
+        ),
+        (
+            BlockFilter { with_transactions: Some(true), ..BlockFilter::default() },
+            |s| matches!(s, Sample::Block(b) if b.transactions > 0),
+        ),
+    ];
+    for (filter, fits) in blocks {
+        let found = store.blocks(EVER, &filter, ALL).unwrap().items.len();
+        assert_eq!(found, scan(fits), "{filter:?}");
+    }
+    let filter = StateFilter { contract: text("DappNFT"), ..StateFilter::default() };
+    let found = store.states(EVER, &filter, ALL).unwrap().items.len();
+    let dapp_nft: Fits = |s| matches!(s, Sample::State(c) if c.contract.as_str() == "DappNFT");
+    assert_eq!(found, scan(dapp_nft));
+    let filter = FindingFilter { kind: Some(FindingKind::NonceAhead) };
+    let found = store.findings(EVER, &filter, ALL).unwrap().items.len();
+    let ahead: Fits = |s| matches!(s, Sample::Finding(f) if f.kind == FindingKind::NonceAhead);
+    assert_eq!(found, scan(ahead));
+}
+
+/// Rows that repeat shrink a thousandfold; a block must not hold more of them than can be read.
+#[test]
+fn ten_thousand_large_multicalls_are_all_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, writer, tally) = open(dir.path());
+    let target = ContractCall {
+        contract: ContractName::known("AContractWithAnEspeciallyLongNameThatRepeatsManyTimes"),
+        function: FunctionName::known("andAFunctionWhoseNameIsNoShorterThanThatIs(address,uint)"),
+    };
+    let inner = InnerCall { target, selector: None, success: Some(true), reason: None };
+    let detail =
+        CallDetail { inner: vec![inner; CallDetail::MOST_INNER].into(), ..CallDetail::default() };
+    let mut stream = CallStream::new(7, UnixMicros(START), 20_000.0);
+    let mut multicall =
+        || Sample::Call(RpcCall { detail: Some(Box::new(detail.clone())), ..stream.next() });
+    let samples: Vec<Sample> = (0..10_000).map(|_| multicall()).collect();
+    write(&writer, &samples, 5_000);
+    writer.close();
+    assert_eq!(tally.stored(SampleKind::Call), 10_000);
+    let found = store.calls(EVER, &CallFilter::default(), ALL).unwrap().items;
+    assert_eq!(found.len(), 10_000);
+    assert!(found.iter().all(|call| call.detail.as_deref() == Some(&detail)));
 }
 
 #[test]

@@ -7,7 +7,7 @@ const ROWS = 50;
 const REFRESH_MS = 5000;
 const RETRY_MS = 3000;
 const byId = (id) => document.getElementById(id);
-const state = { range: "15m", paused: false, socket: null, live: false, behind: 0, lists: { calls: [], transactions: [], requests: [] } };
+const state = { range: "15m", paused: false, socket: null, live: false, behind: 0, lists: { findings: [], blocks: [], calls: [], transactions: [], requests: [] } };
 
 // ---- Words for numbers ----------------------------------------------------------------------
 
@@ -108,8 +108,17 @@ const rows = {
   transactions: (t) => [
     cell(time(t.at_ms)), cell(named(t), "long"),
     cell(`${t.status === "success" ? "✓" : "✕"} ${t.status}`, t.status === "success" ? "good" : "bad"),
-    cell(t.reason ?? "", "long"), cell(count(t.gas_used), "n"), cell(micros(t.confirmation_us), "n"),
+    cell(t.reason ?? "", "long", t.message), cell(count(t.gas_used), "n"), cell(micros(t.confirmation_us), "n"),
     cell(count(t.block), "n"), cell(short(t.hash), "", t.hash),
+  ],
+  findings: (f) => [
+    cell(time(f.at_ms)), cell(f.text, "wrap"), cell(f.advice, "wrap"), cell(f.who, "wrap"),
+  ],
+  blocks: (b) => [
+    cell(time(b.at_ms)), cell(count(b.number), "n"), cell(count(b.transactions), "n"),
+    cell(count(b.gas_used), "n"), cell(percent(b.fullness), "n"),
+    cell(b.base_fee_wei === null ? NONE : `${(Number(b.base_fee_wei) / 1e9).toPrecision(3)} gwei`, "n"),
+    cell(micros(b.interval_us), "n"), cell(short(b.hash), "", b.hash),
   ],
   requests: (r) => [
     cell(time(r.at_ms)), cell(r.method), cell(r.path, "long", `${r.route} (${r.path})`),
@@ -156,6 +165,33 @@ function showOverview(o) {
   byId("footer").textContent = `dappscope ${o.version} · up ${count(o.uptime_s)} s · store ${bytes(monitor.store.bytes)} · queue ${count(monitor.queue_depth)} of ${count(monitor.queue_capacity)} · times by percentile and values marked ≈ are exact to 1 % · also /metrics, /healthz and JSON-RPC on /rpc`;
 }
 
+const fees = (f) => (f.fee_money ? `${f.fee_money.toFixed(2)} ${f.currency}` : f.fee_eth === "0" ? NONE : `${Number(f.fee_eth).toPrecision(3)} ETH`);
+function showContracts({ contracts }) {
+  const all = contracts.flatMap((c) => c.functions.map((f) => ({ ...f, contract: c.contract })));
+  all.sort((a, b) => (b.gas?.sum_gas ?? 0) - (a.gas?.sum_gas ?? 0) || (b.reads?.sum_us ?? 0) - (a.reads?.sum_us ?? 0));
+  fill("functions", all.slice(0, ROWS), (f) => {
+    const [worst] = f.reverts;
+    const mined = f.transactions.success + f.transactions.reverted;
+    return [
+      cell(named(f), "long"), cell(count(f.reads?.count), "n"),
+      cell(count(f.reads?.errors), f.reads?.errors ? "n bad" : "n"), cell(micros(f.reads?.p50_us), "n"),
+      cell(mined ? count(mined) : NONE, "n"), cell(mined ? count(f.transactions.reverted) : NONE, f.transactions.reverted ? "n bad" : "n"),
+      cell(worst ? `${worst.reason} (${count(worst.count)})` : "", "long"),
+      cell(about(f.gas) + count(f.gas?.p50_gas), "n"), cell(count(f.gas?.max_gas), "n"),
+      cell(about(f.confirmation) + micros(f.confirmation?.p50_us), "n"), cell(fees(f), "n", `${f.fee_eth} ETH`),
+      cell(f.state ? (f.state.created_mean + f.state.updated_mean + f.state.cleared_mean).toFixed(1) : NONE, "n", f.state ? `on average of ${count(f.state.traced)} traced` : ""),
+    ];
+  });
+  const deployed = contracts.flatMap((c) => c.deployments.map((d) => ({ ...d, contract: c.contract })));
+  deployed.sort((a, b) => b.at_ms - a.at_ms);
+  fill("deployments", deployed.slice(0, ROWS), (d) => [
+    cell(time(d.at_ms)), cell(d.contract, "long"), cell(short(d.address), "", d.address),
+    cell(`${d.status === "success" ? "✓" : "✕"} ${d.status}`, d.status === "success" ? "good" : "bad"),
+    cell(count(d.gas_used), "n"), cell(percent(d.block_share), "n"), cell(bytes(d.code_bytes), "n"),
+    cell(d.code_bytes === null ? NONE : percent(d.code_bytes / d.code_limit_bytes), "n"), cell(micros(d.duration_us), "n"),
+  ]);
+}
+
 function showSeries(series) {
   const some = series.points.length > 0;
   byId("latency").hidden = !some;
@@ -197,6 +233,7 @@ async function refresh({ lists }) {
     const wanted = [
       ask("dappscope_overview", { last }).then(showOverview),
       ask("dappscope_series", { measure: "call_duration", last, points: 200 }).then(showSeries),
+      ask("dappscope_contracts", { last }).then(showContracts),
     ];
     if (lists) {
       for (const name of Object.keys(state.lists)) {
@@ -242,7 +279,7 @@ function follow() {
   url.protocol = url.protocol.replace("http", "ws");
   const socket = new WebSocket(url);
   state.socket = socket;
-  socket.onopen = () => socket.send(JSON.stringify({ jsonrpc: "2.0", id: 1, method: "dappscope_subscribe", params: [{ kinds: ["call", "transaction", "request"] }] }));
+  socket.onopen = () => socket.send(JSON.stringify({ jsonrpc: "2.0", id: 1, method: "dappscope_subscribe", params: [{ kinds: ["call", "transaction", "request", "block", "finding"] }] }));
   socket.onmessage = ({ data }) => {
     const message = JSON.parse(data);
     // A subscription ends for a page that did not read for long, as one that was put to sleep.

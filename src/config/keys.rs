@@ -82,6 +82,16 @@ pub const KEYS: &[Key] = &[
     key("chain", "artifacts", |c| &mut c.chain.artifacts,
         "Directories with compiled contracts: Hardhat's artifacts, Foundry's out. They are looked at\n\
          again while running, and may come to be later."),
+    key("chain", "state_changes", |c| &mut c.chain.state_changes,
+        "Of which transactions the node is asked (debug_traceTransaction, one at a time) what storage\n\
+         they changed: \"off\", \"sampled\" (one of each function in state_changes_every_ms) or \"all\"."),
+    key("chain", "state_changes_every_ms", |c| &mut c.chain.state_changes_every_ms,
+        "How far apart traces of one function are at least when they are sampled, in milliseconds."),
+
+    key("money", "eth_price", |c| &mut c.money.eth_price,
+        "Price of one ETH in the currency below, for fees in money; 0 when it is not known."),
+    key("money", "currency", |c| &mut c.money.currency,
+        "The currency's name, as fees are to be told with it."),
 
     key("store", "dir", |c| &mut c.store.dir,
         "Where samples are kept; made if it is missing, readable by you alone."),

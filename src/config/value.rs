@@ -149,6 +149,56 @@ impl Setting for LogFilter {
     }
 }
 
+/// Of which transactions the node is asked what they changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateChanges {
+    Off,
+    /// One of each function at a time, now and then.
+    Sampled,
+    All,
+}
+
+impl Setting for StateChanges {
+    fn read(&mut self, value: &Value) -> Result<(), String> {
+        *self = match value.as_str() {
+            Some("off") => Self::Off,
+            Some("sampled") => Self::Sampled,
+            Some("all") => Self::All,
+            _ => return expected("\"off\", \"sampled\" or \"all\"", value),
+        };
+        Ok(())
+    }
+
+    fn show(&self) -> Value {
+        let text = match self {
+            Self::Off => "off",
+            Self::Sampled => "sampled",
+            Self::All => "all",
+        };
+        Value::String(text.to_owned())
+    }
+}
+
+/// A price; 0 when it is not known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Price(pub f64);
+
+impl Setting for Price {
+    #[expect(clippy::cast_precision_loss, reason = "no price comes near 2^53")]
+    fn read(&mut self, value: &Value) -> Result<(), String> {
+        let number = value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64));
+        match number {
+            Some(price) if price >= 0.0 && price.is_finite() => self.0 = price,
+            _ => return expected("a price, 0 or more: 2500 or 2500.5", value),
+        }
+        Ok(())
+    }
+
+    fn show(&self) -> Value {
+        Value::Float(self.0)
+    }
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {

@@ -1,10 +1,12 @@
 //! Block and node families.
 
-use prometheus::{Error, Gauge, Histogram, IntCounter, IntGauge, Registry};
+use std::time::Duration;
 
-use super::buckets::{CONFIRMATION, COUNT, GAS};
+use prometheus::{Error, Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
+
+use super::buckets::{CONFIRMATION, COUNT, GAS, LATENCY};
 use super::family;
-use crate::model::{Block, Head, UnixMicros};
+use crate::model::{Block, Event, Head, UnixMicros};
 
 /// The families.
 #[derive(Clone)]
@@ -16,6 +18,8 @@ pub struct Chain {
     gas_used: Histogram,
     transactions: Histogram,
     interval: Histogram,
+    mining: Histogram,
+    setbacks: IntCounterVec,
     up: IntGauge,
     start_time: Gauge,
     restarts: IntCounter,
@@ -23,7 +27,16 @@ pub struct Chain {
 
 impl Chain {
     pub fn register(registry: &Registry) -> Result<Self, Error> {
+        let setbacks = family::counters(
+            registry,
+            "evm_chain_setbacks_total",
+            "Times the chain lost its newest blocks, by cause: evm_revert or a reset that had \
+             passed the relay, or a reorganisation.",
+            &["cause"],
+        )?;
+        family::begin(&setbacks, Event::SETBACKS);
         Ok(Self {
+            setbacks,
             height: family::integer_gauge(
                 registry,
                 "evm_block_height",
@@ -63,6 +76,13 @@ impl Chain {
                 "Measured time in seconds between two blocks being seen, not from their \
                  timestamps.",
                 CONFIRMATION,
+            )?,
+            mining: family::histogram(
+                registry,
+                "evm_block_mining_duration_seconds",
+                "Time in seconds that the node took to mine a block, where that can be told: \
+                 inside the call that sends a transaction or asks for a block.",
+                LATENCY,
             )?,
             up: family::integer_gauge(
                 registry,
@@ -109,6 +129,14 @@ impl Chain {
             self.start_time.set(family::as_value(at.0) / 1e6);
         }
         self.up.set(1);
+    }
+
+    pub fn mined(&self, took: Duration) {
+        self.mining.observe(took.as_secs_f64());
+    }
+
+    pub fn went_back(&self, cause: &str) {
+        self.setbacks.with_label_values(&[cause]).inc();
     }
 
     pub fn node_down(&self) {

@@ -46,8 +46,8 @@ pub fn counters(
     keep(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
 }
 
-/// Counters of seconds.
-pub fn seconds_counters(
+/// Counters of what is no whole number: seconds, ETH.
+pub fn float_counters(
     registry: &Registry,
     name: &str,
     help: &str,
@@ -80,6 +80,13 @@ pub fn integer_gauges(
     labels: &[&str],
 ) -> Result<IntGaugeVec, Error> {
     keep(registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
+}
+
+/// Lets series begin at zero, so that their first increase shows as one.
+pub fn begin<'a>(family: &IntCounterVec, values: impl IntoIterator<Item = &'a str>) {
+    for value in values {
+        family.with_label_values(&[value]);
+    }
 }
 
 /// Brings a counter up to a total that is kept elsewhere; a total that fell is left alone, since a

@@ -37,7 +37,7 @@ impl Machine {
     pub fn register(registry: &Registry) -> Result<Self, Error> {
         let process = &["process"];
         Ok(Self {
-            process_cpu: family::seconds_counters(
+            process_cpu: family::float_counters(
                 registry,
                 "dapp_process_cpu_seconds_total",
                 "CPU time in seconds used by the process in this role, over all that held it.",

@@ -1,11 +1,13 @@
 //! The monitor's own families: what it costs, what it lost, and whether its upstreams answer.
 
+use std::time::Duration;
+
 use prometheus::local::LocalHistogram;
-use prometheus::{Error, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{CounterVec, Error, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::buckets::OVERHEAD;
 use super::family;
-use crate::model::{DropReason, Proxy, Queue, SampleKind, Tally};
+use crate::model::{ChainEvent, DropReason, Finding, FindingKind, Proxy, Queue, SampleKind, Tally};
 
 /// The families.
 #[derive(Clone)]
@@ -22,6 +24,10 @@ pub struct Own {
     pub refused: IntCounterVec,
     pub upstream_up: IntGaugeVec,
     pub network_bytes: IntCounterVec,
+    findings: IntCounterVec,
+    wasted_calls: IntCounterVec,
+    node_calls: IntCounterVec,
+    node_call_seconds: CounterVec,
 }
 
 impl Own {
@@ -33,6 +39,21 @@ impl Own {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let findings = family::counters(
+            registry,
+            "dappscope_findings_total",
+            "Findings: things that the dapp does and could leave out, or should know of.",
+            &["finding"],
+        )?;
+        family::begin(&findings, FindingKind::ALL.map(FindingKind::as_str));
+        let node_calls = family::counters(
+            registry,
+            "dappscope_node_calls_total",
+            "JSON-RPC calls that dappscope itself made to the node, by what it asked for; each \
+             item of a batch is one.",
+            &["purpose"],
+        )?;
+        family::begin(&node_calls, ChainEvent::PURPOSES);
         Ok(Self {
             overhead: family::histograms(
                 registry,
@@ -108,7 +129,36 @@ impl Own {
                  (sent to the upstream or received from it).",
                 &["peer", "direction"],
             )?,
+            findings,
+            wasted_calls: family::counters(
+                registry,
+                "dapp_wasted_calls_total",
+                "JSON-RPC calls that the dapp could have saved, by finding: all calls of a \
+                 finding but one.",
+                &["finding"],
+            )?,
+            node_calls,
+            node_call_seconds: family::float_counters(
+                registry,
+                "dappscope_node_call_seconds_total",
+                "Time in seconds for which dappscope itself waited for the node, by what it asked \
+                 for.",
+                &["purpose"],
+            )?,
         })
+    }
+
+    pub fn found(&self, finding: &Finding) {
+        let kind = finding.kind.as_str();
+        self.findings.with_label_values(&[kind]).inc();
+        if let Some(wasted) = finding.wasted() {
+            self.wasted_calls.with_label_values(&[kind]).inc_by(u64::from(wasted));
+        }
+    }
+
+    pub fn asked(&self, purpose: &str, calls: u32, took: Duration) {
+        self.node_calls.with_label_values(&[purpose]).inc_by(u64::from(calls));
+        self.node_call_seconds.with_label_values(&[purpose]).inc_by(took.as_secs_f64());
     }
 
     /// The overhead of one proxy, at hand.

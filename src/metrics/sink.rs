@@ -70,7 +70,8 @@ impl Sink for MetricsSink {
                 Sample::Transaction(transaction) => self.contracts.record(transaction),
                 Sample::Block(block) => self.chain.record(block),
                 Sample::Host(reading) => self.readings.record(reading),
-                Sample::State(_) | Sample::Finding(_) => {}
+                Sample::State(change) => self.contracts.record_state(change),
+                Sample::Finding(finding) => self.own.found(finding),
             }
         }
         self.calls.flush();
@@ -127,7 +128,9 @@ impl Sink for MetricsSink {
             Event::LabelOverflow { label } => {
                 self.own.label_overflow.with_label_values(&[label]).inc();
             }
-            Event::Mined(_) | Event::WentBack { .. } | Event::Asked { .. } => {}
+            Event::Mined(took) => self.chain.mined(*took),
+            Event::WentBack { cause, .. } => self.chain.went_back(cause),
+            Event::Asked { purpose, calls, took } => self.own.asked(purpose, *calls, *took),
             Event::CallStarted => self.rpc.active.inc(),
             Event::CallEnded => self.rpc.active.dec(),
             Event::Pending { transactions, oldest } => {

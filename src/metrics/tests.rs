@@ -10,10 +10,11 @@ use alloy::primitives::{B256, U256};
 
 use super::*;
 use crate::model::{
-    BatchPlace, Block, ConnectionId, ContractCall, ContractName, DropReason, End, Event,
-    FunctionName, Head, HostReading, HttpMethod, HttpRequest, LabelSet, Method, Opaque, Outcome,
-    ProcessReading, Proxy, Reason, Role, Route, RpcCall, Sample, SampleKind, Sink as _,
-    TraceContext, Transaction, TransactionKind, TransactionStatus, Transport, UnixMicros, Volume,
+    BatchPlace, Block, CallDetail, Client, ConnectionId, ContractCall, ContractName, DropReason,
+    EmittedEvents, End, Event, EventName, Finding, FindingKind, FunctionName, Head, HostReading,
+    HttpMethod, HttpRequest, InnerCall, LabelSet, Method, Opaque, Outcome, ProcessReading, Proxy,
+    Reason, Role, Route, RpcCall, Sample, SampleKind, Sink as _, StateChange, TraceContext, Tracer,
+    Transaction, TransactionKind, TransactionStatus, Transport, UnixMicros, Volume,
 };
 
 /// Every family: its type and its labels, as the catalogue of metrics names them.
@@ -27,8 +28,12 @@ const CATALOGUE: &[(&str, &str, &str)] = &[
     ("dapp_process_start_time_seconds", "gauge", "process"),
     ("dapp_process_threads", "gauge", "process"),
     ("dapp_process_up", "gauge", "process"),
+    ("dapp_wasted_calls_total", "counter", "finding"),
     ("dappscope_build_info", "gauge", "version"),
+    ("dappscope_findings_total", "counter", "finding"),
     ("dappscope_label_overflow_total", "counter", "label"),
+    ("dappscope_node_call_seconds_total", "counter", "purpose"),
+    ("dappscope_node_calls_total", "counter", "purpose"),
     ("dappscope_opaque_connections_total", "counter", "reason"),
     ("dappscope_parse_failures_total", "counter", "kind"),
     ("dappscope_proxy_overhead_seconds", "histogram", "proxy"),
@@ -47,17 +52,27 @@ const CATALOGUE: &[(&str, &str, &str)] = &[
     ("evm_block_gas_used", "histogram", ""),
     ("evm_block_height", "gauge", ""),
     ("evm_block_interval_seconds", "histogram", ""),
+    ("evm_block_mining_duration_seconds", "histogram", ""),
     ("evm_block_transactions", "histogram", ""),
+    ("evm_chain_setbacks_total", "counter", "cause"),
     ("evm_contract_call_duration_seconds", "histogram", "contract,function,kind"),
+    ("evm_contract_call_errors_total", "counter", "contract,function,kind"),
+    ("evm_deployment_block_share_ratio", "gauge", "contract"),
+    ("evm_deployment_code_size_bytes", "gauge", "contract"),
     ("evm_deployment_duration_seconds", "histogram", "contract"),
     ("evm_deployment_gas_used", "histogram", "contract"),
+    ("evm_events_total", "counter", "contract,event"),
     ("evm_head_timestamp_seconds", "gauge", ""),
+    ("evm_multicall_calls_total", "counter", "contract,function,success"),
     ("evm_node_restarts_total", "counter", ""),
     ("evm_node_start_time_seconds", "gauge", ""),
     ("evm_node_up", "gauge", ""),
     ("evm_oldest_pending_transaction_seconds", "gauge", ""),
-    ("evm_reverts_total", "counter", "contract,function,reason"),
+    ("evm_reverts_total", "counter", "contract,function,kind,reason"),
+    ("evm_state_accounts_touched", "histogram", "contract,function"),
+    ("evm_state_slots_total", "counter", "change,contract,function"),
     ("evm_transaction_confirmation_seconds", "histogram", "contract,function"),
+    ("evm_transaction_fees_eth_total", "counter", "contract,function"),
     ("evm_transaction_gas_used", "histogram", "contract,function"),
     ("evm_transactions_pending", "gauge", ""),
     ("evm_transactions_total", "counter", "contract,function,status"),
@@ -165,7 +180,7 @@ fn transaction(kind: TransactionKind, status: TransactionStatus) -> Transaction 
         value: U256::ZERO,
         gas_limit: None,
         gas_used: Some(84_000),
-        gas_price: None,
+        gas_price: Some(1_000_000_000),
         block: Some(1),
         reason: (status != TransactionStatus::Success).then(|| Reason::known("NotForSale")),
         confirmation: Some(Duration::from_millis(4)),
@@ -210,6 +225,31 @@ fn feed(metrics: &Metrics) {
         contract: ContractName::known("Marketplace"),
         function: FunctionName::known("listings"),
     };
+    let inner = InnerCall { target, selector: None, success: Some(true), reason: None };
+    let state = StateChange {
+        at: UnixMicros(1),
+        hash: B256::ZERO,
+        block: 1,
+        contract: target.contract,
+        function: FunctionName::known("buy"),
+        tracer: Tracer::PrestateDiff,
+        took: Duration::from_millis(1),
+        counts: [1, 2, 0],
+        accounts: 3,
+        slots: Box::default(),
+    };
+    let finding = |kind| Finding {
+        at: UnixMicros(1),
+        kind,
+        count: 12,
+        span: Duration::from_secs(1),
+        method: None,
+        target: None,
+        transaction: None,
+        account: None,
+        connection: ConnectionId(1),
+        client: Client::default(),
+    };
     let block = Block {
         at: UnixMicros(1),
         number: 42,
@@ -227,15 +267,47 @@ fn feed(metrics: &Metrics) {
             target: Some(target),
             ..call(Method::known("eth_call"), Outcome::Success)
         }),
+        Sample::Call(RpcCall {
+            target: Some(target),
+            detail: Some(Box::new(CallDetail {
+                reason: Some(Reason::known("NotForSale")),
+                inner: vec![inner.clone(); 3].into(),
+                ..CallDetail::default()
+            })),
+            ..call(Method::known("eth_call"), Outcome::Error(3))
+        }),
+        // What it reverted with is told by its transaction.
+        Sample::Call(RpcCall {
+            target: Some(target),
+            detail: Some(Box::new(CallDetail {
+                reason: Some(Reason::known("NotForSale")),
+                ..CallDetail::default()
+            })),
+            ..call(Method::known("eth_sendTransaction"), Outcome::Error(-32603))
+        }),
+        Sample::Call(RpcCall {
+            target: Some(target),
+            ..call(Method::known("eth_estimateGas"), Outcome::Success)
+        }),
         Sample::Request(request()),
-        Sample::Transaction(Box::new(transaction(
-            TransactionKind::Deployment,
-            TransactionStatus::Success,
-        ))),
-        Sample::Transaction(Box::new(transaction(
-            TransactionKind::Call,
-            TransactionStatus::Reverted,
-        ))),
+        Sample::Transaction(Box::new(Transaction {
+            code_bytes: Some(9_000),
+            block_gas_limit: Some(168_000),
+            ..transaction(TransactionKind::Deployment, TransactionStatus::Success)
+        })),
+        Sample::State(Box::new(state)),
+        Sample::Finding(Box::new(finding(FindingKind::ReceiptPolling))),
+        Sample::Finding(Box::new(finding(FindingKind::NonceAhead))),
+        Sample::Transaction(Box::new(Transaction {
+            events: vec![EmittedEvents {
+                contract: target.contract,
+                event: EventName::known("Sold"),
+                count: 2,
+            }]
+            .into(),
+            inner: vec![inner].into(),
+            ..transaction(TransactionKind::Call, TransactionStatus::Reverted)
+        })),
         Sample::Block(Box::new(block)),
         Sample::Host(Box::new(reading(7, 10.0))),
     ]);
@@ -260,6 +332,9 @@ fn feed(metrics: &Metrics) {
             head: Head { number: 43, gas_limit: 60_000_000, ..Head::default() },
         },
         Event::NodeRestarted,
+        Event::Mined(Duration::from_millis(2)),
+        Event::WentBack { cause: "evm_revert", blocks: 3 },
+        Event::Asked { purpose: "blocks", calls: 3, took: Duration::from_millis(250) },
         Event::LabelOverflow { label: "http_route" },
         Event::CallStarted,
         Event::Pending { transactions: 2, oldest: Some(Duration::from_secs(3)) },
@@ -315,10 +390,33 @@ fn a_scrape_tells_what_was_fed() {
     for line in [
         "rpc_server_call_duration_seconds_bucket{error_type=\"\",rpc_method=\"eth_call\",transport=\"http\",le=\"0.0005\"} 0",
         "rpc_server_call_duration_seconds_bucket{error_type=\"\",rpc_method=\"eth_call\",transport=\"http\",le=\"0.001\"} 1",
-        "rpc_server_request_size_bytes_bucket{rpc_method=\"eth_call\",le=\"256\"} 1",
-        "evm_contract_call_duration_seconds_count{contract=\"Marketplace\",function=\"listings\",kind=\"read\"} 1",
+        "rpc_server_request_size_bytes_bucket{rpc_method=\"eth_call\",le=\"256\"} 2",
+        "evm_contract_call_duration_seconds_count{contract=\"Marketplace\",function=\"listings\",kind=\"read\"} 2",
+        "evm_contract_call_duration_seconds_count{contract=\"Marketplace\",function=\"listings\",kind=\"estimate\"} 1",
+        "evm_contract_call_errors_total{contract=\"Marketplace\",function=\"listings\",kind=\"read\"} 1",
+        "evm_contract_call_errors_total{contract=\"Marketplace\",function=\"listings\",kind=\"estimate\"} 0",
+        "evm_contract_call_errors_total{contract=\"Marketplace\",function=\"listings\",kind=\"write\"} 1",
+        "evm_reverts_total{contract=\"Marketplace\",function=\"listings\",kind=\"read\",reason=\"NotForSale\"} 1",
+        "evm_multicall_calls_total{contract=\"Marketplace\",function=\"listings\",success=\"true\"} 4",
+        "evm_events_total{contract=\"Marketplace\",event=\"Sold\"} 2",
+        "evm_transaction_fees_eth_total{contract=\"Marketplace\",function=\"buy\"} 0.000168",
+        "evm_deployment_code_size_bytes{contract=\"Marketplace\"} 9000",
+        "evm_deployment_block_share_ratio{contract=\"Marketplace\"} 0.5",
+        "evm_state_slots_total{change=\"created\",contract=\"Marketplace\",function=\"buy\"} 1",
+        "evm_state_slots_total{change=\"updated\",contract=\"Marketplace\",function=\"buy\"} 2",
+        "evm_state_slots_total{change=\"cleared\",contract=\"Marketplace\",function=\"buy\"} 0",
+        "evm_state_accounts_touched_sum{contract=\"Marketplace\",function=\"buy\"} 3",
+        "evm_block_mining_duration_seconds_sum 0.002",
+        "evm_chain_setbacks_total{cause=\"evm_revert\"} 1",
+        "evm_chain_setbacks_total{cause=\"reset\"} 0",
+        "dappscope_findings_total{finding=\"receipt_polling\"} 1",
+        "dappscope_findings_total{finding=\"repeated_calls\"} 0",
+        "dapp_wasted_calls_total{finding=\"receipt_polling\"} 11",
+        "dappscope_node_calls_total{purpose=\"blocks\"} 3",
+        "dappscope_node_calls_total{purpose=\"traces\"} 0",
+        "dappscope_node_call_seconds_total{purpose=\"blocks\"} 0.25",
         "evm_transactions_total{contract=\"Marketplace\",function=\"buy\",status=\"reverted\"} 1",
-        "evm_reverts_total{contract=\"Marketplace\",function=\"buy\",reason=\"NotForSale\"} 1",
+        "evm_reverts_total{contract=\"Marketplace\",function=\"buy\",kind=\"transaction\",reason=\"NotForSale\"} 1",
         "evm_deployment_gas_used_sum{contract=\"Marketplace\"} 84000",
         "evm_block_height 43",
         "evm_block_gas_limit 60000000",

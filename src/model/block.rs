@@ -26,3 +26,11 @@ pub struct Block {
     /// Measured time since the block before it was seen; none for the first one and across gaps.
     pub interval: Option<Duration>,
 }
+
+impl Block {
+    /// Gas used as a share of the gas limit, 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "gas stays far below 2^53")]
+    pub fn fullness(&self) -> f64 {
+        if self.gas_limit == 0 { 0.0 } else { self.gas_used as f64 / self.gas_limit as f64 }
+    }
+}

@@ -67,3 +67,16 @@ pub struct Finding {
     pub connection: ConnectionId,
     pub client: Client,
 }
+
+impl Finding {
+    /// How many of its calls could have been saved: all but the one that a cache, a batch or a
+    /// subscription still needs. None where the calls are not what is wrong.
+    pub const fn wasted(&self) -> Option<u32> {
+        match self.kind {
+            FindingKind::RepeatedCalls
+            | FindingKind::MulticallBurst
+            | FindingKind::ReceiptPolling => Some(self.count.saturating_sub(1)),
+            FindingKind::NonceAhead => None,
+        }
+    }
+}

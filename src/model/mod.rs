@@ -4,6 +4,7 @@
 //! Owns types and the bounded queue between observers and the recorder. Knows no socket, file,
 //! HTTP library, database or metrics library; every other module may import it and it imports none.
 
+mod access;
 mod block;
 mod call;
 mod chain;
@@ -24,6 +25,7 @@ mod trace;
 mod transaction;
 mod underway;
 
+pub use access::Access;
 pub use block::Block;
 pub use call::{BatchPlace, CallDetail, ContractCall, InnerCall, Outcome, RpcCall, Transport};
 pub use chain::{

@@ -127,3 +127,22 @@ pub struct Transaction {
     /// The gas limit of its block, in gas units.
     pub block_gas_limit: Option<u64>,
 }
+
+impl Transaction {
+    /// Whether the call that submitted it was seen; blocks tell of others too.
+    pub const fn through_relay(&self) -> bool {
+        self.submission.is_some()
+    }
+
+    /// What was paid for its gas, in wei; none before it is mined.
+    pub fn fee(&self) -> Option<U256> {
+        Some(U256::from(self.gas_used?) * U256::from(self.gas_price?))
+    }
+
+    /// Its share of the gas that its block may hold.
+    #[expect(clippy::cast_precision_loss, reason = "gas stays far below 2^53")]
+    pub fn block_share(&self) -> Option<f64> {
+        let (used, limit) = (self.gas_used?, self.block_gas_limit?);
+        (limit > 0).then(|| used as f64 / limit as f64)
+    }
+}

@@ -85,9 +85,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use alloy::primitives::{Address, B256};
+
     use crate::model::{
-        ConnectionId, End, HttpMethod, HttpRequest, Method, Outcome, Route, RpcCall, Sample,
-        TraceContext, Transport, UnixMicros,
+        CallDetail, Client, ConnectionId, ContractCall, ContractName, End, Finding, FindingKind,
+        FunctionName, HttpMethod, HttpRequest, InnerCall, Method, Outcome, Reason, Route, RpcCall,
+        Sample, SlotChange, StateChange, TraceContext, Tracer, Transport, UnixMicros,
     };
     use crate::store::column::{Decoder, Encoder};
     use crate::store::columns::columns_of;
@@ -95,7 +98,54 @@ mod tests {
     use crate::store::labels::Labels;
     use std::time::Duration;
 
-    fn some_block(kind: SampleKind, rows: u64) -> Vec<u8> {
+    const fn target() -> ContractCall {
+        ContractCall {
+            contract: ContractName::known("Marketplace"),
+            function: FunctionName::known("buy"),
+        }
+    }
+
+    fn detail(row: u64) -> CallDetail {
+        let inner = InnerCall {
+            target: target(),
+            selector: Some([1, 2, 3, 4]),
+            success: Some(row.is_multiple_of(2)),
+            reason: Some(Reason::known("NotForSale")),
+        };
+        CallDetail {
+            selector: row.is_multiple_of(2).then_some([1; 4]),
+            reason: row.is_multiple_of(3).then(|| Reason::known("NotOwner")),
+            message: (row % 3 == 1).then(|| "NotOwner(7)".into()),
+            gas: Some(row * 1_000),
+            inner: vec![inner; usize::from(row.is_multiple_of(5))].into(),
+        }
+    }
+
+    fn state(at: UnixMicros, row: u64) -> StateChange {
+        let ContractCall { contract, function } = target();
+        let slot = SlotChange {
+            address: Address::repeat_byte(1),
+            contract,
+            slot: B256::repeat_byte(2),
+            name: row.is_multiple_of(2).then(|| "_owners[7]".into()),
+            before: B256::ZERO,
+            after: B256::repeat_byte(3),
+        };
+        StateChange {
+            at,
+            hash: B256::repeat_byte(4),
+            block: row,
+            contract,
+            function,
+            tracer: Tracer::StructLogs,
+            took: Duration::from_micros(row),
+            counts: [1, 2, 3],
+            accounts: 4,
+            slots: vec![slot; usize::from(row.is_multiple_of(3))].into(),
+        }
+    }
+
+    fn some_block(kind: SampleKind, rows: u64, detailed: bool) -> Vec<u8> {
         let mut columns = columns_of(kind);
         for row in 0..rows {
             let (at, some) = (UnixMicros(1_000 + row * 7), Duration::from_micros(row * row));
@@ -116,8 +166,21 @@ mod tests {
                     target: None,
                     transaction: None,
                     trace: (row % 4 == 0).then_some(trace),
-                    detail: None,
+                    detail: detailed.then(|| Box::new(detail(row))),
                 }),
+                SampleKind::State => Sample::State(Box::new(state(at, row))),
+                SampleKind::Finding => Sample::Finding(Box::new(Finding {
+                    at,
+                    kind: FindingKind::ReceiptPolling,
+                    count: 7,
+                    span: some,
+                    method: (row % 2 == 0).then(|| Method::known("eth_call")),
+                    target: (row % 3 == 0).then_some(target()),
+                    transaction: (row % 3 == 1).then_some(B256::repeat_byte(7)),
+                    account: (row % 3 == 2).then_some(Address::repeat_byte(8)),
+                    connection: ConnectionId(row),
+                    client: Client { agent: Some("curl/8".into()), process: None },
+                })),
                 _ => Sample::Request(HttpRequest {
                     at,
                     method: HttpMethod::known("GET"),
@@ -144,11 +207,13 @@ mod tests {
         /// A checksum keeps flipped bits out; behind it the decoder is on its own.
         #[test]
         fn a_mangled_block_with_a_right_checksum_never_panics(
-            request: bool, rows in 1..60u64, cut: usize,
+            kind in proptest::sample::select(&[
+                SampleKind::Call, SampleKind::Request, SampleKind::State, SampleKind::Finding,
+            ][..]),
+            rows in 1..60u64, cut: usize,
             changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..6),
         ) {
-            let kind = if request { SampleKind::Request } else { SampleKind::Call };
-            let mut bytes = some_block(kind, rows);
+            let mut bytes = some_block(kind, rows, true);
             for (at, value) in changes {
                 let at = HEAD + at % (bytes.len() - HEAD);
                 bytes[at] = value;
@@ -169,8 +234,16 @@ mod tests {
     }
 
     #[test]
+    fn calls_without_detail_pay_nothing_for_it() {
+        let bytes = some_block(SampleKind::Call, 10_000, false);
+        let block = Block::parse(&bytes, SampleKind::Call).unwrap();
+        let detail = block.column(15).unwrap().len();
+        assert!(detail <= 32, "{detail} bytes for 10,000 calls");
+    }
+
+    #[test]
     fn a_block_without_its_checksum_is_refused() {
-        let mut bytes = some_block(SampleKind::Call, 9);
+        let mut bytes = some_block(SampleKind::Call, 9, true);
         assert!(Block::parse(&bytes, SampleKind::Call).is_ok());
         *bytes.last_mut().unwrap() ^= 1;
         assert_eq!(

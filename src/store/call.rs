@@ -11,7 +11,7 @@ use super::bytes::{Damage, Read, Reader, put_text, put_varint, unzigzag, zigzag}
 use super::column::{Decoder, Encoder};
 use super::columns::{
     Columns, Dictionary, Record, Selected, encode_block, micros, numbers, read_at, read_sparse,
-    read_strings, sparse, strings,
+    read_strings, sparse, strings, within,
 };
 use super::labels::Labels;
 use super::query::CallFilter;
@@ -103,6 +103,10 @@ impl Columns for Calls {
             columns.push(sparse(encoder, traces.map(|trace| trace.map(trace_bytes))));
             columns.push(strings(encoder, self.detail[rows].iter().map(Vec::as_slice)));
         })
+    }
+
+    fn within(&self, rows: Rows<usize>, most: usize) -> usize {
+        within(self.detail[rows].iter().map(Vec::len), most)
     }
 
     fn drain_front(&mut self, count: usize) {
@@ -363,37 +367,42 @@ impl Record for RpcCall {
                 })
             })
             .collect();
-        rows.into_iter()
-            .map(|row| {
-                let transport = usize::try_from(transport[row]).unwrap_or(usize::MAX);
-                let upstream = total[row]
-                    .wrapping_sub(overhead[row])
-                    .wrapping_sub(unzigzag(residual[row]).cast_unsigned());
-                let batch = match batch_size[row] {
-                    0 => None,
-                    size => {
-                        Some(BatchPlace { index: small(batch_index[row])?, size: small(size - 1)? })
-                    }
-                };
-                let sample = Self {
-                    at: UnixMicros(at[row]),
-                    method: methods[index(row)],
-                    transport: *Transport::ALL.get(transport).ok_or(Damage("a transport"))?,
-                    outcome: outcomes[outcome[row]],
-                    connection: ConnectionId(connection[row]),
-                    batch,
-                    request_bytes: request_bytes[row],
-                    response_bytes: response_bytes[row],
-                    total: Duration::from_micros(total[row]),
-                    upstream: Duration::from_micros(upstream),
-                    overhead: Duration::from_micros(overhead[row]),
-                    target: targets[target[row]],
-                    transaction: transaction[row].map(B256::from),
-                    trace: trace[row].as_ref().map(trace_of),
-                    detail: get_detail(&detail_bytes[details[row].clone()], labels)?,
-                };
-                Ok(Selected { row, at: sample.at, sample })
-            })
-            .collect()
+        let mut selected = Vec::with_capacity(rows.len());
+        for row in rows {
+            let detail = get_detail(&detail_bytes[details[row].clone()], labels)?;
+            let reason = detail.as_ref().and_then(|detail| detail.reason);
+            if !fits(&filter.reason, reason.as_ref().map(|reason| reason.as_str())) {
+                continue;
+            }
+            let transport = usize::try_from(transport[row]).unwrap_or(usize::MAX);
+            let upstream = total[row]
+                .wrapping_sub(overhead[row])
+                .wrapping_sub(unzigzag(residual[row]).cast_unsigned());
+            let batch = match batch_size[row] {
+                0 => None,
+                size => {
+                    Some(BatchPlace { index: small(batch_index[row])?, size: small(size - 1)? })
+                }
+            };
+            let sample = Self {
+                at: UnixMicros(at[row]),
+                method: methods[index(row)],
+                transport: *Transport::ALL.get(transport).ok_or(Damage("a transport"))?,
+                outcome: outcomes[outcome[row]],
+                connection: ConnectionId(connection[row]),
+                batch,
+                request_bytes: request_bytes[row],
+                response_bytes: response_bytes[row],
+                total: Duration::from_micros(total[row]),
+                upstream: Duration::from_micros(upstream),
+                overhead: Duration::from_micros(overhead[row]),
+                target: targets[target[row]],
+                transaction: transaction[row].map(B256::from),
+                trace: trace[row].as_ref().map(trace_of),
+                detail,
+            };
+            selected.push(Selected { row, at: sample.at, sample });
+        }
+        Ok(selected)
     }
 }

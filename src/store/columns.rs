@@ -26,6 +26,9 @@ pub(super) trait Columns: Send {
     /// Appends a sample; one of another kind is ignored.
     fn push(&mut self, sample: &Sample);
     fn at(&self) -> &[u64];
+    /// How many of the rows, from the first on, have strings of at most `most` bytes together; at
+    /// least one.
+    fn within(&self, rows: Rows<usize>, most: usize) -> usize;
     /// Encodes some of the rows as a block.
     fn encode(&self, rows: Rows<usize>, encoder: &mut Encoder) -> Vec<u8>;
     /// Forgets the first rows.
@@ -200,6 +203,19 @@ pub(super) fn strings<'a>(encoder: &mut Encoder, texts: impl Iterator<Item = &'a
 
 /// The most bytes a column of strings may unpack to.
 const MOST_STRING_BYTES: usize = 64 << 20;
+/// The most that are written to one: rows that repeat shrink a thousandfold, and a block of 64 KiB
+/// of them could not be read again.
+pub(super) const MOST_WRITTEN: usize = MOST_STRING_BYTES / 2;
+
+/// How many of these lengths, from the first on, are at most `most` together; at least one.
+pub(super) fn within(lengths: impl Iterator<Item = usize>, most: usize) -> usize {
+    let mut total = 0;
+    let fitting = lengths.take_while(|length| {
+        total += length;
+        total <= most
+    });
+    fitting.count().max(1)
+}
 
 /// The strings' bounds and bytes.
 pub(super) fn read_strings(

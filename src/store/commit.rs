@@ -7,7 +7,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::block::Block;
 use super::column::{Decoder, Effort, Encoder, MOST_ROWS};
-use super::columns::{Columns, columns_of};
+use super::columns::{Columns, MOST_WRITTEN, columns_of};
 use super::day::{
     BLOCKS, DAY_UNITS, DayFile, INDEX, KEYS, META, META_CLOSED, META_DIRTY, ROLLUPS, TAIL,
     chunk_key, encode_units, read_closed, read_units, samples_in, sequence_of,
@@ -396,7 +396,8 @@ impl KindState {
         encoder: &mut Encoder,
         everything: bool,
     ) -> Option<(usize, Vec<u8>)> {
-        let left = rows.len();
+        let left = self.pending.within(rows.clone(), MOST_WRITTEN).min(rows.len());
+        let everything = everything || left < rows.len();
         let fitting = |bytes_per_row: f64| {
             ((BLOCK_BYTES as f64 * 0.985 / bytes_per_row) as usize).clamp(1, MOST_ROWS / 16)
         };

@@ -40,7 +40,8 @@
 //! ```
 //! `at` is told as differences, zigzag; the first one is to the earliest. Durations are whole
 //! microseconds. A sample's sequence is its block's first plus its row, and stays when it is
-//! sealed: page cursors hold on to it. `tests/fixtures/samples-v1.redb` guards all of this.
+//! sealed: page cursors hold on to it. `tests/fixtures/samples-v1.redb` and
+//! `samples-v2.redb` guard all of this.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -56,6 +57,7 @@ mod commit;
 mod day;
 mod error;
 mod files;
+mod finding;
 mod labels;
 mod query;
 mod read;
@@ -65,14 +67,15 @@ mod rollup;
 mod row;
 mod sink;
 mod sketch;
+mod state;
 mod status;
 mod writer;
 
 pub use day::{Disk, Identity, Media};
 pub use error::{Fault, StoreError};
 pub use query::{
-    CallFilter, Cursor, FindingFilter, Measure, Page, Paging, Point, Range, RequestFilter, Series,
-    SeriesQuery, StateFilter, Summary, TransactionFilter,
+    BlockFilter, CallFilter, Cursor, FindingFilter, Measure, Page, Paging, Point, Range,
+    RequestFilter, Series, SeriesQuery, StateFilter, Summary, TransactionFilter,
 };
 pub use status::StoreStatus;
 pub use writer::Writer;
@@ -81,7 +84,8 @@ use files::Files;
 use sink::Waiting;
 
 use crate::model::{
-    Block, HostReading, HttpRequest, RpcCall, SampleKind, Tally, Transaction, UnixMicros,
+    Block, Finding, HostReading, HttpRequest, RpcCall, SampleKind, StateChange, Tally, Transaction,
+    UnixMicros,
 };
 
 /// How the store is to work.
@@ -172,9 +176,34 @@ impl Store {
         self.files.page(range, filter, paging)
     }
 
-    /// Blocks, newest first.
-    pub fn blocks(&self, range: Range, paging: Paging) -> Result<Page<Block>, StoreError> {
-        self.files.page(range, &(), paging)
+    /// Blocks, newest first, in parts like [`Store::calls`].
+    pub fn blocks(
+        &self,
+        range: Range,
+        filter: &BlockFilter,
+        paging: Paging,
+    ) -> Result<Page<Block>, StoreError> {
+        self.files.page(range, filter, paging)
+    }
+
+    /// What traced transactions changed, newest first, in parts like [`Store::calls`].
+    pub fn states(
+        &self,
+        range: Range,
+        filter: &StateFilter,
+        paging: Paging,
+    ) -> Result<Page<StateChange>, StoreError> {
+        self.files.page(range, filter, paging)
+    }
+
+    /// Findings, newest first, in parts like [`Store::calls`].
+    pub fn findings(
+        &self,
+        range: Range,
+        filter: &FindingFilter,
+        paging: Paging,
+    ) -> Result<Page<Finding>, StoreError> {
+        self.files.page(range, filter, paging)
     }
 
     /// Readings of the machine, newest first.

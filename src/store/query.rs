@@ -5,7 +5,7 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256};
 
 use super::rollup::UNIT_MICROS;
-use crate::model::{FindingKind, TransactionStatus, UnixMicros};
+use crate::model::{FindingKind, TransactionKind, TransactionStatus, UnixMicros};
 
 /// A span of time; `from` belongs to it, `until` does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub struct CallFilter {
     pub at_least: Option<Duration>,
     pub transaction: Option<B256>,
     pub trace_id: Option<u128>,
+    /// Why it failed, as its detail tells.
+    pub reason: Option<String>,
 }
 
 /// Which requests; every condition that is set has to hold.
@@ -78,6 +80,22 @@ pub struct TransactionFilter {
     pub status: Option<TransactionStatus>,
     pub from: Option<Address>,
     pub trace_id: Option<u128>,
+    pub kind: Option<TransactionKind>,
+    pub reason: Option<String>,
+    /// Number of the block that holds it.
+    pub block: Option<u64>,
+    pub through_relay: Option<bool>,
+    /// Gas used, in gas units: from this much on.
+    pub min_gas: Option<u64>,
+}
+
+/// Which blocks; every condition that is set has to hold.
+#[derive(Clone, Debug, Default)]
+pub struct BlockFilter {
+    /// Whether it holds transactions.
+    pub with_transactions: Option<bool>,
+    /// Gas used as a share of the gas limit, 0 to 1: from this much on.
+    pub min_fullness: Option<f64>,
 }
 
 /// Which traced transactions; every condition that is set has to hold.
@@ -109,16 +127,20 @@ pub enum Measure {
     BlockInterval,
     /// Gas used by a block, under the one key `chain`.
     BlockGas,
+    /// Total time of a call that touches a contract in microseconds, by `access Contract.function`:
+    /// `read Marketplace.listings`.
+    ContractCall,
 }
 
 impl Measure {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::CallDuration,
         Self::RequestDuration,
         Self::GasUsed,
         Self::Confirmation,
         Self::BlockInterval,
         Self::BlockGas,
+        Self::ContractCall,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -129,6 +151,7 @@ impl Measure {
             Self::Confirmation => "confirmation",
             Self::BlockInterval => "block_interval",
             Self::BlockGas => "block_gas",
+            Self::ContractCall => "contract_call",
         }
     }
 }

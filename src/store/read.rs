@@ -259,7 +259,8 @@ impl Files {
             Measure::GasUsed
             | Measure::Confirmation
             | Measure::BlockInterval
-            | Measure::BlockGas => {
+            | Measure::BlockGas
+            | Measure::ContractCall => {
                 let wanted = |at: u64, _: usize| (range.from.0..range.until.0).contains(&at);
                 for sample in samples_in(block, decoder, &self.labels, &wanted)? {
                     values_of(&sample, |value| {
@@ -337,7 +338,7 @@ struct Scan {
 
 const fn kind_of(measure: Measure) -> SampleKind {
     match measure {
-        Measure::CallDuration => SampleKind::Call,
+        Measure::CallDuration | Measure::ContractCall => SampleKind::Call,
         Measure::RequestDuration => SampleKind::Request,
         Measure::GasUsed | Measure::Confirmation => SampleKind::Transaction,
         Measure::BlockInterval | Measure::BlockGas => SampleKind::Block,

@@ -10,7 +10,7 @@ use super::call::{trace_bytes, trace_of};
 use super::column::{Decoder, Encoder};
 use super::columns::{
     Columns, Dictionary, Record, Selected, encode_block, micros, numbers, read_at, read_sparse,
-    read_strings, sparse, strings,
+    read_strings, sparse, strings, within,
 };
 use super::labels::Labels;
 use super::query::RequestFilter;
@@ -94,6 +94,10 @@ impl Columns for Requests {
             let traces = self.trace[rows].iter();
             columns.push(sparse(encoder, traces.map(|trace| Some(trace_bytes(*trace)))));
         })
+    }
+
+    fn within(&self, rows: Rows<usize>, most: usize) -> usize {
+        within(self.path[rows].iter().map(|path| path.len()), most)
     }
 
     fn drain_front(&mut self, count: usize) {

@@ -14,7 +14,7 @@ use super::bytes::{Damage, Read, Reader, put_varint};
 use super::columns::micros;
 use super::query::{Measure, Summary};
 use super::sketch::{Sketch, rank_of};
-use crate::model::{End, HttpRequest, OTHER, Sample, TransactionStatus};
+use crate::model::{Access, ContractCall, End, HttpRequest, OTHER, Sample, TransactionStatus};
 
 /// The spans that are rolled up, in units of ten seconds: 10 s, 1 min, 10 min, 1 h. The ten minutes
 /// are for charts of a week, which would otherwise merge ten thousand rows.
@@ -127,10 +127,13 @@ pub(super) fn request_failed(request: &HttpRequest) -> bool {
     request.status >= 500 || request.status == 0 || unanswered
 }
 
-/// A value of a measure, and the two parts of its key.
+/// The texts that make a key; those that are not needed are empty.
+type Parts = [&'static str; 3];
+
+/// A value of a measure, and the parts of its key.
 pub(super) struct Value {
     pub measure: Measure,
-    parts: (&'static str, &'static str),
+    parts: Parts,
     pub value: u64,
     pub error: bool,
 }
@@ -141,10 +144,11 @@ impl Value {
     }
 }
 
-fn key_text(measure: Measure, (first, second): (&str, &str)) -> String {
+fn key_text(measure: Measure, [first, second, third]: Parts) -> String {
     match measure {
         Measure::RequestDuration => format!("{first} {second}"),
         Measure::GasUsed | Measure::Confirmation => format!("{first}.{second}"),
+        Measure::ContractCall => format!("{first} {second}.{third}"),
         Measure::CallDuration | Measure::BlockInterval | Measure::BlockGas => first.to_owned(),
     }
 }
@@ -152,20 +156,24 @@ fn key_text(measure: Measure, (first, second): (&str, &str)) -> String {
 /// Tells every value that a sample has.
 pub(super) fn values_of(sample: &Sample, mut tell: impl FnMut(Value)) {
     match sample {
-        Sample::Call(call) => tell(Value {
-            measure: Measure::CallDuration,
-            parts: (call.method.as_str(), ""),
-            value: micros(call.total),
-            error: call.outcome.is_failure(),
-        }),
+        Sample::Call(call) => {
+            let (method, value) = (call.method.as_str(), micros(call.total));
+            let error = call.outcome.is_failure();
+            tell(Value { measure: Measure::CallDuration, parts: [method, "", ""], value, error });
+            if let Some(ContractCall { contract, function }) = call.target {
+                let access = Access::of(method).as_str();
+                let parts = [access, contract.as_str(), function.as_str()];
+                tell(Value { measure: Measure::ContractCall, parts, value, error });
+            }
+        }
         Sample::Request(request) => tell(Value {
             measure: Measure::RequestDuration,
-            parts: (request.method.as_str(), request.route.as_str()),
+            parts: [request.method.as_str(), request.route.as_str(), ""],
             value: micros(request.total),
             error: request_failed(request),
         }),
         Sample::Transaction(transaction) => {
-            let parts = (transaction.contract.as_str(), transaction.function.as_str());
+            let parts = [transaction.contract.as_str(), transaction.function.as_str(), ""];
             let error = transaction.status == TransactionStatus::Reverted;
             if let Some(value) = transaction.gas_used {
                 tell(Value { measure: Measure::GasUsed, parts, value, error });
@@ -175,7 +183,7 @@ pub(super) fn values_of(sample: &Sample, mut tell: impl FnMut(Value)) {
             }
         }
         Sample::Block(block) => {
-            let parts = (CHAIN, "");
+            let parts = [CHAIN, "", ""];
             if let Some(value) = block.interval.map(micros) {
                 tell(Value { measure: Measure::BlockInterval, parts, value, error: false });
             }
@@ -191,7 +199,7 @@ pub(super) fn values_of(sample: &Sample, mut tell: impl FnMut(Value)) {
 pub(super) struct Keys {
     ids: BTreeMap<(Measure, String), u32>,
     /// The same by the labels' parts, so that a sample costs no formatting.
-    parts: HashMap<(Measure, &'static str, &'static str), u32>,
+    parts: HashMap<(Measure, Parts), u32>,
     next: u32,
     /// Ids that no committed transaction has written yet.
     unwritten: Vec<(u32, Vec<u8>)>,
@@ -222,7 +230,7 @@ impl Keys {
     }
 
     pub fn id_of(&mut self, value: &Value) -> u32 {
-        let parts = (value.measure, value.parts.0, value.parts.1);
+        let parts = (value.measure, value.parts);
         if let Some(id) = self.parts.get(&parts) {
             return *id;
         }

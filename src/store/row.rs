@@ -1,5 +1,5 @@
-//! Owns the encoding of the rare kinds, [`Transaction`], [`Block`], [`HostReading`], [`StateChange`] and
-//! [`Finding`], as rows.
+//! Owns the encoding of the rare kinds as rows, and the rows of [`Transaction`], [`Block`] and
+//! [`HostReading`]; those of the others are in files of their own.
 //!
 //! A dapp sends thousands of calls for one of these, and most of their bytes are hashes that no
 //! column layout makes smaller; so each is written field after field, and a block of them has two
@@ -15,14 +15,15 @@ use super::bytes::{Damage, Read, Reader, put_text, put_varint};
 use super::call::{small, trace_bytes, trace_of};
 use super::column::{Decoder, Encoder};
 use super::columns::{
-    Columns, Record, Selected, encode_block, micros, read_at, read_strings, strings,
+    Columns, Record, Selected, encode_block, micros, read_at, read_strings, strings, within,
 };
+use super::finding::{get_finding, put_finding};
 use super::labels::Labels;
-use super::query::{FindingFilter, StateFilter, TransactionFilter};
+use super::query::{BlockFilter, FindingFilter, StateFilter, TransactionFilter};
+use super::state::{get_state, put_state};
 use crate::model::{
-    Block, Client, ConnectionId, ContractCall, EmittedEvents, Finding, FindingKind, HostReading,
-    InnerCall, ProcessReading, Sample, SampleKind, SlotChange, StateChange, Tracer, Transaction,
-    TransactionKind, TransactionStatus, UnixMicros, Volume,
+    Block, ContractCall, EmittedEvents, Finding, HostReading, InnerCall, ProcessReading, Sample,
+    SampleKind, StateChange, Transaction, TransactionKind, TransactionStatus, UnixMicros, Volume,
 };
 
 /// Encoded rows of one kind.
@@ -64,6 +65,10 @@ impl Columns for RowBuffer {
         encode_block(self.kind, &self.at[rows.clone()], encoder, |encoder, columns| {
             columns.push(strings(encoder, self.rows[rows].iter().map(Vec::as_slice)));
         })
+    }
+
+    fn within(&self, rows: Rows<usize>, most: usize) -> usize {
+        within(self.rows[rows].iter().map(Vec::len), most)
     }
 
     fn drain_front(&mut self, count: usize) {
@@ -121,22 +126,30 @@ impl Record for Transaction {
                 && filter
                     .trace_id
                     .is_none_or(|id| transaction.trace.is_some_and(|t| t.trace_id == id))
+                && filter.kind.is_none_or(|kind| kind == transaction.kind)
+                && text(&filter.reason, transaction.reason.map_or("", |reason| reason.as_str()))
+                && filter.block.is_none_or(|block| transaction.block == Some(block))
+                && filter.through_relay.is_none_or(|wanted| wanted == transaction.through_relay())
+                && filter.min_gas.is_none_or(|gas| transaction.gas_used.is_some_and(|g| g >= gas))
         })
     }
 }
 
 impl Record for Block {
     const KIND: SampleKind = SampleKind::Block;
-    type Filter = ();
+    type Filter = BlockFilter;
 
     fn select(
         block: &Sealed<'_>,
         decoder: &mut Decoder,
         _labels: &Labels,
-        (): &(),
+        filter: &BlockFilter,
         keep: &dyn Fn(u64, usize) -> bool,
     ) -> Read<Vec<Selected<Self>>> {
-        select_rows(block, decoder, keep, get_block, |_| true)
+        select_rows(block, decoder, keep, get_block, |block: &Self| {
+            filter.with_transactions.is_none_or(|wanted| wanted == (block.transactions > 0))
+                && filter.min_fullness.is_none_or(|least| block.fullness() >= least)
+        })
     }
 }
 
@@ -231,11 +244,11 @@ fn get_big_endian<const N: usize>(reader: &mut Reader<'_>) -> Read<[u8; N]> {
     Ok(bytes)
 }
 
-fn get_address(reader: &mut Reader<'_>) -> Read<Address> {
+pub(super) fn get_address(reader: &mut Reader<'_>) -> Read<Address> {
     reader.array::<20>().map(Address::from)
 }
 
-fn get_duration(reader: &mut Reader<'_>) -> Read<Duration> {
+pub(super) fn get_duration(reader: &mut Reader<'_>) -> Read<Duration> {
     reader.varint().map(Duration::from_micros)
 }
 
@@ -357,93 +370,6 @@ fn get_transaction(reader: &mut Reader<'_>, at: UnixMicros, labels: &Labels) -> 
         transaction.inner = get_inner(reader, labels)?;
     }
     Ok(transaction)
-}
-
-fn put_state(out: &mut Vec<u8>, change: &StateChange) {
-    out.extend_from_slice(&change.hash.0);
-    put_varint(out, change.block);
-    put_text(out, change.contract.as_str());
-    put_text(out, change.function.as_str());
-    out.push(change.tracer as u8);
-    put_varint(out, micros(change.took));
-    change.counts.iter().for_each(|count| put_varint(out, u64::from(*count)));
-    put_varint(out, u64::from(change.accounts));
-    put_varint(out, change.slots.len() as u64);
-    for slot in &change.slots {
-        out.extend_from_slice(&slot.address.0.0);
-        put_text(out, slot.contract.as_str());
-        out.extend_from_slice(&slot.slot.0);
-        put_option(out, slot.name.as_deref(), put_text);
-        out.extend_from_slice(&slot.before.0);
-        out.extend_from_slice(&slot.after.0);
-    }
-}
-
-fn get_state(reader: &mut Reader<'_>, at: UnixMicros, labels: &Labels) -> Read<StateChange> {
-    Ok(StateChange {
-        at,
-        hash: B256::from(reader.array::<32>()?),
-        block: reader.varint()?,
-        contract: labels.contract(reader.text()?),
-        function: labels.function(reader.text()?),
-        tracer: *Tracer::ALL.get(usize::from(reader.byte()?)).ok_or(Damage("a tracer"))?,
-        took: get_duration(reader)?,
-        counts: [small(reader.varint()?)?, small(reader.varint()?)?, small(reader.varint()?)?],
-        accounts: small(reader.varint()?)?,
-        slots: (0..reader.length()?)
-            .map(|_| {
-                Ok(SlotChange {
-                    address: get_address(reader)?,
-                    contract: labels.contract(reader.text()?),
-                    slot: B256::from(reader.array::<32>()?),
-                    name: get_option(reader, Reader::text)?.map(Into::into),
-                    before: B256::from(reader.array::<32>()?),
-                    after: B256::from(reader.array::<32>()?),
-                })
-            })
-            .collect::<Read<_>>()?,
-    })
-}
-
-fn put_finding(out: &mut Vec<u8>, finding: &Finding) {
-    out.push(finding.kind as u8);
-    put_varint(out, u64::from(finding.count));
-    put_varint(out, micros(finding.span));
-    put_option(out, finding.method, |out, method| put_text(out, method.as_str()));
-    put_option(out, finding.target, |out, target| {
-        put_text(out, target.contract.as_str());
-        put_text(out, target.function.as_str());
-    });
-    put_option(out, finding.transaction, |out, hash| out.extend_from_slice(&hash.0));
-    put_option(out, finding.account, |out, account| out.extend_from_slice(&account.0.0));
-    put_varint(out, finding.connection.0);
-    put_option(out, finding.client.agent.as_deref(), put_text);
-    put_option(out, finding.client.process.as_deref(), put_text);
-}
-
-fn get_finding(reader: &mut Reader<'_>, at: UnixMicros, labels: &Labels) -> Read<Finding> {
-    Ok(Finding {
-        at,
-        kind: *FindingKind::ALL
-            .get(usize::from(reader.byte()?))
-            .ok_or(Damage("a kind of finding"))?,
-        count: small(reader.varint()?)?,
-        span: get_duration(reader)?,
-        method: get_option(reader, Reader::text)?.map(|text| labels.method(text)),
-        target: get_option(reader, |reader| {
-            Ok(ContractCall {
-                contract: labels.contract(reader.text()?),
-                function: labels.function(reader.text()?),
-            })
-        })?,
-        transaction: get_option(reader, Reader::array::<32>)?.map(B256::from),
-        account: get_option(reader, get_address)?,
-        connection: ConnectionId(reader.varint()?),
-        client: Client {
-            agent: get_option(reader, Reader::text)?.map(Into::into),
-            process: get_option(reader, Reader::text)?.map(Into::into),
-        },
-    })
 }
 
 fn put_block(out: &mut Vec<u8>, block: &Block) {

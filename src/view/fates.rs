@@ -5,12 +5,31 @@ use std::collections::HashMap;
 
 use super::json::micros;
 use crate::model::{Transaction, TransactionStatus};
-use crate::store::{Paging, Range, Store, StoreError, Summary, TransactionFilter};
+use crate::store::{Page, Paging, Range, Store, StoreError, Summary, TransactionFilter};
 
-/// Transactions that are read, at most; beyond that the counts say that they are not complete, and
-/// gas and times are left to the roll-ups.
+/// Samples that are read one by one, at most; beyond that the counts say that they are not complete,
+/// and gas and times are left to the roll-ups.
 const MOST: usize = 10_000;
 const PAGE: usize = 1_000;
+
+/// Tells the newest samples of a list, up to [`MOST`]; whether that was all of them.
+pub fn each<T>(
+    page: impl Fn(Paging) -> Result<Page<T>, StoreError>,
+    mut tell: impl FnMut(&T),
+) -> Result<bool, StoreError> {
+    let mut told = 0;
+    let mut before = None;
+    while told < MOST {
+        let page = page(Paging { limit: PAGE, before })?;
+        page.items.iter().for_each(&mut tell);
+        told += page.items.len();
+        before = page.next;
+        if before.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
 
 /// Transactions by what became of them.
 #[derive(Default)]
@@ -25,7 +44,7 @@ pub struct Fates {
 
 /// Values of a measure, and how many of them are of reverted transactions.
 #[derive(Default)]
-struct Values {
+pub struct Values {
     values: Vec<u64>,
     errors: u64,
 }
@@ -35,18 +54,8 @@ impl Fates {
     pub fn read(store: &Store, range: Range) -> Result<Self, StoreError> {
         let mut fates = Self::default();
         let filter = TransactionFilter::default();
-        let mut counted = 0;
-        let mut before = None;
-        while counted < MOST {
-            let page = store.transactions(range, &filter, Paging { limit: PAGE, before })?;
-            page.items.iter().for_each(|transaction| fates.count(transaction));
-            counted += page.items.len();
-            before = page.next;
-            if before.is_none() {
-                fates.complete = true;
-                break;
-            }
-        }
+        let page = |paging| store.transactions(range, &filter, paging);
+        fates.complete = each(page, |transaction| fates.count(transaction))?;
         Ok(fates)
     }
 
@@ -94,12 +103,12 @@ impl Fates {
 }
 
 impl Values {
-    fn add(&mut self, value: u64, error: bool) {
+    pub fn add(&mut self, value: u64, error: bool) {
         self.values.push(value);
         self.errors += u64::from(error);
     }
 
-    fn summary(&self) -> Option<Summary> {
+    pub fn summary(&self) -> Option<Summary> {
         let mut sorted = self.values.clone();
         sorted.sort_unstable();
         // The smallest value with at least so many percent of all at or below it.

@@ -6,13 +6,20 @@
 
 use std::time::Duration;
 
+use alloy::primitives::U256;
+use alloy::primitives::utils::format_ether;
 use serde_json::{Value, json};
 
+use super::{Money, advice};
+
 use crate::model::{
-    Block, End, Finding, HostReading, HttpRequest, Outcome, RpcCall, Sample, SlotFate, StateChange,
-    TraceContext, Transaction, UnixMicros,
+    Access, Block, End, Finding, HostReading, HttpRequest, InnerCall, Outcome, RpcCall, Sample,
+    SlotFate, StateChange, TraceContext, Transaction, TransactionKind, UnixMicros,
 };
 use crate::store::{Series, Summary};
+
+/// The most bytes of code that a contract may have (EIP-170).
+pub const CODE_LIMIT: u32 = 24_576;
 
 pub const fn millis(at: UnixMicros) -> u64 {
     at.0 / 1_000
@@ -23,11 +30,11 @@ pub fn micros(duration: Duration) -> u64 {
 }
 
 /// A sample with its kind, for a list of mixed ones.
-pub fn sample(sample: &Sample) -> Value {
+pub fn sample(sample: &Sample, money: Option<&Money>) -> Value {
     let mut value = match sample {
         Sample::Call(it) => call(it),
         Sample::Request(it) => request(it),
-        Sample::Transaction(it) => transaction(it),
+        Sample::Transaction(it) => transaction(it, money),
         Sample::Block(it) => block(it),
         Sample::Host(it) => reading(it),
         Sample::State(it) => state(it),
@@ -38,6 +45,7 @@ pub fn sample(sample: &Sample) -> Value {
 }
 
 pub fn call(call: &RpcCall) -> Value {
+    let detail = call.detail.as_deref();
     let mut value = json!({
         "at_ms": millis(call.at),
         "method": call.method,
@@ -55,8 +63,14 @@ pub fn call(call: &RpcCall) -> Value {
         "overhead_us": micros(call.overhead),
         "contract": call.target.map(|target| target.contract),
         "function": call.target.map(|target| target.function),
+        "access": call.target.map(|_| Access::of(call.method.as_str()).as_str()),
         "transaction": call.transaction,
         "trace_id": trace_id(call.trace),
+        "selector": detail.and_then(|detail| detail.selector).map(selector),
+        "reason": detail.and_then(|detail| detail.reason),
+        "message": detail.and_then(|detail| detail.message.as_deref()),
+        "estimated_gas": detail.and_then(|detail| detail.gas),
+        "inner": detail.map_or_else(|| json!([]), |detail| inner(&detail.inner)),
     });
     // Recorded only where it stands for the outcome: an answer's own status is not kept.
     match call.outcome {
@@ -101,6 +115,10 @@ pub fn finding(finding: &Finding) -> Value {
     json!({
         "at_ms": millis(finding.at),
         "finding": finding.kind.as_str(),
+        "text": advice::text(finding),
+        "advice": advice::advice(finding.kind),
+        "who": advice::who(finding),
+        "wasted": finding.wasted(),
         "count": finding.count,
         "span_us": micros(finding.span),
         "method": finding.method,
@@ -158,8 +176,12 @@ const fn end(end: End) -> &'static str {
     }
 }
 
-pub fn transaction(transaction: &Transaction) -> Value {
-    json!({
+pub fn transaction(transaction: &Transaction, money: Option<&Money>) -> Value {
+    let fee = transaction.fee();
+    let events = transaction.events.iter().map(|events| {
+        json!({ "contract": events.contract, "event": events.event, "count": events.count })
+    });
+    let mut value = json!({
         "at_ms": millis(transaction.at),
         "hash": transaction.hash,
         "type": transaction.kind.as_str(),
@@ -169,7 +191,7 @@ pub fn transaction(transaction: &Transaction) -> Value {
         "created": transaction.created,
         "contract": transaction.contract,
         "function": transaction.function,
-        "selector": transaction.selector.map(alloy::hex::encode_prefixed),
+        "selector": transaction.selector.map(selector),
         "nonce": transaction.nonce,
         "value_wei": transaction.value.to_string(),
         "gas_limit": transaction.gas_limit,
@@ -180,7 +202,55 @@ pub fn transaction(transaction: &Transaction) -> Value {
         "confirmation_us": transaction.confirmation.map(micros),
         "submission_us": transaction.submission.map(micros),
         "trace_id": trace_id(transaction.trace),
-    })
+        "through_relay": transaction.through_relay(),
+        "envelope": transaction.envelope,
+        "message": transaction.message,
+        "fee_eth": fee.map(ether),
+        "events": events.collect::<Vec<_>>(),
+        "inner": inner(&transaction.inner),
+        "block_gas_limit": transaction.block_gas_limit,
+        "block_share": transaction.block_share(),
+    });
+    if transaction.kind == TransactionKind::Deployment {
+        value["code_bytes"] = transaction.code_bytes.into();
+        value["code_limit_bytes"] = CODE_LIMIT.into();
+    }
+    in_money(&mut value, fee, money);
+    value
+}
+
+/// Adds what a fee is in money, where a price of ETH is configured.
+pub fn in_money(value: &mut Value, fee: Option<U256>, money: Option<&Money>) {
+    if let Some(money) = money {
+        value["fee_money"] = fee.map(|wei| f64::from(wei) / 1e18 * money.eth_price).into();
+        value["currency"] = money.currency.as_str().into();
+    }
+}
+
+/// Wei as ETH, exactly, without trailing zeros.
+pub fn ether(wei: U256) -> String {
+    let text = format_ether(wei);
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+fn selector(selector: [u8; 4]) -> String {
+    alloy::hex::encode_prefixed(selector)
+}
+
+fn inner(calls: &[InnerCall]) -> Value {
+    let each = calls.iter().map(|call| {
+        json!({
+            "contract": call.target.contract,
+            "function": call.target.function,
+            "selector": call.selector.map(selector),
+            "success": call.success,
+            "reason": call.reason,
+        })
+    });
+    each.collect()
 }
 
 pub fn block(block: &Block) -> Value {
@@ -192,6 +262,7 @@ pub fn block(block: &Block) -> Value {
         "timestamp_s": block.timestamp,
         "gas_used": block.gas_used,
         "gas_limit": block.gas_limit,
+        "fullness": block.fullness(),
         "base_fee_wei": block.base_fee.map(|fee| fee.to_string()),
         "transactions": block.transactions,
         "interval_us": block.interval.map(micros),

@@ -6,9 +6,12 @@
 //! is the guard's to say, which `app` hands in.
 
 mod access;
+mod advice;
 mod archive;
+mod contracts;
 mod fates;
 mod json;
+mod lists;
 mod live;
 mod overview;
 mod page;
@@ -48,6 +51,8 @@ pub struct Parts {
     pub tally: Arc<Tally>,
     pub queue: Arc<Queue>,
     pub endpoints: Endpoints,
+    /// What fees are told in beside ETH; none when the price of one is not known.
+    pub money: Option<Money>,
     pub admit: Admit,
     /// Asked of everybody when it is set. Needed on an address that is not loopback.
     pub token: Option<String>,
@@ -60,6 +65,15 @@ pub struct Endpoints {
     pub rpc: Option<String>,
     /// The reverse proxy in front of the API.
     pub api: Option<String>,
+}
+
+/// The price of one ETH.
+#[derive(Clone, Debug)]
+pub struct Money {
+    /// In units of the currency.
+    pub eth_price: f64,
+    /// `USD`.
+    pub currency: String,
 }
 
 /// Why the page cannot be served.
@@ -96,6 +110,7 @@ struct State {
     tally: Arc<Tally>,
     queue: Arc<Queue>,
     endpoints: Endpoints,
+    money: Option<Money>,
     started: Instant,
     /// The same moment by the wall clock, as the samples' times are.
     began: UnixMicros,
@@ -117,6 +132,7 @@ impl View {
             tally: parts.tally,
             queue: parts.queue,
             endpoints: parts.endpoints,
+            money: parts.money,
             started: Instant::now(),
             began: UnixMicros::now(),
         };

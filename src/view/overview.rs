@@ -11,7 +11,9 @@ use super::live::Now;
 use super::verdict::{Facts, verdict};
 use super::watched::watched;
 use crate::model::{Block, DropReason, Queue, SampleKind, Tally, TransactionStatus, UnixMicros};
-use crate::store::{CallFilter, Measure, Paging, Range, SeriesQuery, Store, StoreError, Summary};
+use crate::store::{
+    BlockFilter, CallFilter, Measure, Paging, Range, SeriesQuery, Store, StoreError, Summary,
+};
 
 /// Entries of a top list.
 const TOP: usize = 20;
@@ -72,7 +74,10 @@ pub fn read(
         }),
         transactions,
         overhead,
-        last_block: store.blocks(range, Paging { limit: 1, before: None })?.items.pop(),
+        last_block: store
+            .blocks(range, &BlockFilter::default(), Paging { limit: 1, before: None })?
+            .items
+            .pop(),
         watched: watched(store, range, began, now)?,
     })
 }
@@ -152,6 +157,8 @@ pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
             "reverted": facts.reverted,
             "rejected": facts.rejected,
             "lost": facts.lost,
+            "replaced": transactions.of(TransactionStatus::Replaced),
+            "dropped": transactions.of(TransactionStatus::Dropped),
             "complete": transactions.complete,
             "pending": now.pending,
             "oldest_pending_us": now.oldest_pending.map(json::micros),
@@ -160,7 +167,8 @@ pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
                 .collect::<Vec<_>>(),
         },
         "gas": stored.gas.iter().map(|(key, summary)| {
-            let (contract, function) = key.split_once('.').unwrap_or((key, ""));
+            // A contract's name may have its source's in it, dot and all; a function's has none.
+            let (contract, function) = key.rsplit_once('.').unwrap_or((key, ""));
             let mut value = json::summary(summary, "gas");
             value["contract"] = contract.into();
             value["function"] = function.into();

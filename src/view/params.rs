@@ -218,16 +218,30 @@ impl Fields {
         Ok(Range { from: UnixMicros(from), until: UnixMicros(until) })
     }
 
+    /// A share: 0 to 1.
+    pub fn share(&mut self, key: &'static str) -> Result<Option<f64>, ErrorObjectOwned> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        match value.as_f64().filter(|share| (0.0..=1.0).contains(share)) {
+            Some(share) => Ok(Some(share)),
+            None => Err(mistaken(key, "a share from 0 to 1", &value, "0.5")),
+        }
+    }
+
+    /// `limit`, the most items of a list.
+    pub fn limit(&mut self) -> Result<usize, ErrorObjectOwned> {
+        let limit = self.number("limit", 1..=HIGHEST_LIMIT as u64, "100")?;
+        Ok(limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(USUAL_LIMIT))
+    }
+
     /// `limit` and `before`, the cursor that an earlier answer gave as `next`.
     pub fn paging(&mut self) -> Result<Paging, ErrorObjectOwned> {
-        let limit = self.number("limit", 1..=HIGHEST_LIMIT as u64, "100")?;
+        let limit = self.limit()?;
         let before = match self.take("before") {
             None => None,
             Some(value) => Some(value.as_str().and_then(read_cursor).ok_or_else(|| {
                 mistaken("before", "the `next` of an earlier answer", &value, "\"6606f…\"")
             })?),
         };
-        let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(USUAL_LIMIT);
         Ok(Paging { limit, before })
     }
 }

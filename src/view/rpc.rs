@@ -15,13 +15,11 @@ use serde_json::{Value, json};
 use super::State;
 use super::json as as_json;
 use super::live::Follower;
-use super::overview;
-use super::params::{Fields, invalid, write_cursor};
+use super::params::{Fields, invalid};
 use super::unknown::UNKNOWN;
-use crate::model::{SampleKind, TransactionStatus, UnixMicros};
-use crate::store::{
-    CallFilter, Measure, Page, Range, RequestFilter, SeriesQuery, Store, TransactionFilter,
-};
+use super::{contracts, lists, overview};
+use crate::model::{SampleKind, UnixMicros};
+use crate::store::{Measure, Range, SeriesQuery, Store};
 
 /// Samples in one notification: as many calls as are passed on between two of them.
 const MOST: usize = 100;
@@ -37,7 +35,7 @@ const UNSUBSCRIBE: &str = "dappscope_unsubscribe";
 const USUAL_POINTS: u64 = 240;
 const HIGHEST_POINTS: u64 = 4_000;
 
-type Answer = Result<Value, ErrorObjectOwned>;
+pub type Answer = Result<Value, ErrorObjectOwned>;
 
 /// How a method is called.
 #[derive(Clone, Copy)]
@@ -56,17 +54,29 @@ pub fn methods(
     module.register_async_method("dappscope_overview", |params, state, _| async move {
         overview(&params, &state).await
     })?;
-    module.register_async_method("dappscope_calls", |params, state, _| async move {
-        calls(&params, &state).await
-    })?;
-    module.register_async_method("dappscope_requests", |params, state, _| async move {
-        requests(&params, &state).await
-    })?;
-    module.register_async_method("dappscope_transactions", |params, state, _| async move {
-        transactions(&params, &state).await
+    module.register_async_method("dappscope_contracts", |params, state, _| async move {
+        contracts(&params, &state).await
     })?;
     module.register_async_method("dappscope_series", |params, state, _| async move {
         series(&params, &state).await
+    })?;
+    module.register_async_method("dappscope_calls", |params, state, _| async move {
+        lists::calls(&params, &state).await
+    })?;
+    module.register_async_method("dappscope_requests", |params, state, _| async move {
+        lists::requests(&params, &state).await
+    })?;
+    module.register_async_method("dappscope_transactions", |params, state, _| async move {
+        lists::transactions(&params, &state).await
+    })?;
+    module.register_async_method("dappscope_blocks", |params, state, _| async move {
+        lists::blocks(&params, &state).await
+    })?;
+    module.register_async_method("dappscope_states", |params, state, _| async move {
+        lists::states(&params, &state).await
+    })?;
+    module.register_async_method("dappscope_findings", |params, state, _| async move {
+        lists::findings(&params, &state).await
     })?;
     match transport {
         Transport::WebSocket => {
@@ -121,59 +131,16 @@ async fn overview(params: &Params<'_>, state: &State) -> Answer {
     Ok(value)
 }
 
-async fn calls(params: &Params<'_>, state: &State) -> Answer {
+async fn contracts(params: &Params<'_>, state: &State) -> Answer {
+    let now = UnixMicros::now();
     let mut fields = Fields::of(params)?;
-    let range = fields.range(UnixMicros::now())?;
-    let paging = fields.paging()?;
-    let filter = CallFilter {
-        method: fields.text("method")?,
-        contract: fields.text("contract")?,
-        function: fields.text("function")?,
-        failed: fields.truth("failed")?,
-        at_least: fields.milliseconds("at_least_ms")?,
-        transaction: fields.parsed("transaction", "a transaction's hash", "\"0x5f…\"")?,
-        trace_id: fields.trace_id("trace_id")?,
-    };
+    let range = counted(fields.range(now)?, now);
+    let contract = fields.text("contract")?;
+    let limit = fields.limit()?;
     fields.finish()?;
-    let page = state.archive.read(move |store| store.calls(range, &filter, paging)).await?;
-    Ok(listed("calls", &page, as_json::call))
-}
-
-async fn requests(params: &Params<'_>, state: &State) -> Answer {
-    let mut fields = Fields::of(params)?;
-    let range = fields.range(UnixMicros::now())?;
-    let paging = fields.paging()?;
-    let filter = RequestFilter {
-        method: fields.text("method")?,
-        route: fields.text("route")?,
-        status_at_least: fields
-            .number("status_at_least", 0..=999, "500")?
-            .and_then(|status| u16::try_from(status).ok()),
-        at_least: fields.milliseconds("at_least_ms")?,
-        trace_id: fields.trace_id("trace_id")?,
-    };
-    fields.finish()?;
-    let page = state.archive.read(move |store| store.requests(range, &filter, paging)).await?;
-    Ok(listed("requests", &page, as_json::request))
-}
-
-async fn transactions(params: &Params<'_>, state: &State) -> Answer {
-    let statuses = TransactionStatus::ALL.map(|status| (status.as_str(), status));
-    let mut fields = Fields::of(params)?;
-    let range = fields.range(UnixMicros::now())?;
-    let paging = fields.paging()?;
-    let filter = TransactionFilter {
-        hash: fields.parsed("hash", "a transaction's hash", "\"0x5f…\"")?,
-        contract: fields.text("contract")?,
-        function: fields.text("function")?,
-        status: fields.choice("status", &statuses)?,
-        from: fields.parsed("from", "an address", "\"0xf39F…\"")?,
-        trace_id: fields.trace_id("trace_id")?,
-    };
-    fields.finish()?;
-    let read = move |store: &Store| store.transactions(range, &filter, paging);
-    let page = state.archive.read(read).await?;
-    Ok(listed("transactions", &page, as_json::transaction))
+    let read = move |store: &Store| contracts::read(store, range, contract.as_deref());
+    let found = state.archive.read(read).await?;
+    Ok(contracts::tell(found, range, limit, state.money.as_ref()))
 }
 
 async fn series(params: &Params<'_>, state: &State) -> Answer {
@@ -209,13 +176,9 @@ const fn unit(measure: Measure) -> &'static str {
         Measure::CallDuration
         | Measure::RequestDuration
         | Measure::Confirmation
-        | Measure::BlockInterval => "us",
+        | Measure::BlockInterval
+        | Measure::ContractCall => "us",
     }
-}
-
-fn listed<T>(name: &str, page: &Page<T>, each: impl Fn(&T) -> Value) -> Value {
-    let items: Vec<_> = page.items.iter().map(each).collect();
-    json!({ name: items, "next": page.next.map(write_cursor) })
 }
 
 /// Passes fresh samples on until the subscriber or the program leaves.
@@ -237,13 +200,15 @@ async fn subscribe(
     // Before the acceptance: what happens once the subscriber has its answer is not missed.
     let mut follower = Follower::new(&state.live, kinds);
     let Ok(sink) = pending.accept().await else { return Ok(()) };
+    let money = state.money.as_ref();
     loop {
         let delivery = tokio::select! {
             delivery = follower.next(MOST) => delivery,
             () = sink.closed() => None,
         };
         let Some(delivery) = delivery else { return Ok(()) };
-        let events: Vec<_> = delivery.samples.iter().map(as_json::sample).collect();
+        let events: Vec<_> =
+            delivery.samples.iter().map(|sample| as_json::sample(sample, money)).collect();
         let result = json!({ "events": events, "missed": delivery.missed });
         let message = SubscriptionMessage::new(NOTIFICATION, sink.subscription_id(), &result);
         let message = message?;

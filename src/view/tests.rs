@@ -1,6 +1,7 @@
 //! The view as its clients see it: real HTTP, real WebSockets, a real store.
 
 mod access;
+mod contracts;
 mod lists;
 mod numbers;
 mod subscribers;
@@ -62,6 +63,7 @@ impl Served {
             tally,
             queue,
             endpoints: Endpoints { rpc: Some("http://127.0.0.1:8546".to_owned()), api: None },
+            money: Some(Money { eth_price: 2_000.0, currency: "USD".to_owned() }),
             admit: Arc::new(local_only),
             token: token.map(str::to_owned),
         })

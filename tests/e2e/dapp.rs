@@ -92,7 +92,12 @@ fn mint_list_buy_cancel_and_a_refusal_are_known_by_name_gas_and_reason() {
     assert_eq!(gas, told);
     let reverts = metrics.sum(
         "evm_reverts_total",
-        &[("contract", "Marketplace"), ("function", "buy"), ("reason", "WrongPrice")],
+        &[
+            ("contract", "Marketplace"),
+            ("function", "buy"),
+            ("kind", "transaction"),
+            ("reason", "WrongPrice"),
+        ],
     );
     assert_eq!(reverts, 1.0);
 

@@ -6,9 +6,11 @@
 use std::time::Duration;
 
 use dappscope::model::{
-    BatchPlace, Block, ConnectionId, ContractCall, ContractName, End, FunctionName, HostReading,
-    HttpMethod, HttpRequest, Method, Outcome, ProcessReading, Reason, Role, Route, RpcCall, Sample,
-    TraceContext, Transaction, TransactionKind, TransactionStatus, Transport, UnixMicros, Volume,
+    BatchPlace, Block, CallDetail, Client, ConnectionId, ContractCall, ContractName, EmittedEvents,
+    End, EventName, Finding, FindingKind, FunctionName, HostReading, HttpMethod, HttpRequest,
+    InnerCall, Method, Outcome, ProcessReading, Reason, Role, Route, RpcCall, Sample, SlotChange,
+    StateChange, TraceContext, Tracer, Transaction, TransactionKind, TransactionStatus, Transport,
+    UnixMicros, Volume,
 };
 
 /// SplitMix64: the same sequence everywhere.
@@ -156,8 +158,109 @@ fn target(random: &mut Random) -> ContractCall {
     }
 }
 
+fn inner(random: &mut Random) -> Box<[InnerCall]> {
+    (0..random.below(5))
+        .map(|index| InnerCall {
+            target: target(random),
+            selector: (index == 0).then(|| [9, 8, 7, random.below(256) as u8]),
+            success: [None, Some(true), Some(false)][random.below(3) as usize],
+            reason: (index == 1).then(|| Reason::known("NotForSale")),
+        })
+        .collect()
+}
+
+fn message(random: &mut Random) -> Box<str> {
+    format!("WrongPrice(paid: {}, é)", random.below(1_000)).into()
+}
+
+fn state(random: &mut Random, at: UnixMicros) -> StateChange {
+    let ContractCall { contract, function } = target(random);
+    StateChange {
+        at,
+        hash: hash(random),
+        block: random.below(1_000_000),
+        contract,
+        function,
+        tracer: Tracer::ALL[random.below(2) as usize],
+        took: duration(random),
+        counts: [random.below(9) as u32, random.below(300) as u32, 0],
+        accounts: random.below(20) as u32,
+        slots: (0..random.below(4))
+            .map(|index| SlotChange {
+                address: hash(random)[..20].try_into().unwrap(),
+                contract: target(random).contract,
+                slot: hash(random),
+                name: (index != 1).then(|| format!("_owners[{}]", random.below(99)).into()),
+                before: if index == 0 { Default::default() } else { hash(random) },
+                after: if index == 2 { Default::default() } else { hash(random) },
+            })
+            .collect(),
+    }
+}
+
+fn finding(random: &mut Random, at: UnixMicros) -> Finding {
+    let often = |random: &mut Random| random.below(3) == 0;
+    Finding {
+        at,
+        kind: FindingKind::ALL[random.below(4) as usize],
+        count: random.below(1 << 20) as u32,
+        span: duration(random),
+        method: often(random).then(|| Method::known("eth_call")),
+        target: often(random).then(|| target(random)),
+        transaction: often(random).then(|| hash(random)),
+        account: often(random).then(|| hash(random)[..20].try_into().unwrap()),
+        connection: ConnectionId(random.below(1 << 40)),
+        client: Client {
+            agent: often(random).then(|| "Mozilla/5.0 (é)".into()),
+            process: often(random).then(|| format!("node ({})", random.below(9_999)).into()),
+        },
+    }
+}
+
 /// A sample of any kind with any of its parts present or absent, durations in whole microseconds.
 pub fn any_sample(random: &mut Random, at: UnixMicros) -> Sample {
+    let often = |random: &mut Random| random.below(3) == 0;
+    match random.below(12) {
+        0 => return Sample::State(Box::new(state(random, at))),
+        1 => return Sample::Finding(Box::new(finding(random, at))),
+        _ => {}
+    }
+    match any_first_sample(random, at) {
+        Sample::Call(call) => Sample::Call(RpcCall {
+            detail: often(random).then(|| {
+                Box::new(CallDetail {
+                    selector: often(random).then(|| [1, 2, 3, random.below(256) as u8]),
+                    reason: often(random).then(|| Reason::known("NotOwner")),
+                    message: often(random).then(|| message(random)),
+                    gas: often(random).then(|| random.below(30_000_000)),
+                    inner: inner(random),
+                })
+            }),
+            ..call
+        }),
+        Sample::Transaction(transaction) => Sample::Transaction(Box::new(Transaction {
+            status: TransactionStatus::ALL[random.below(6) as usize],
+            message: often(random).then(|| message(random)),
+            envelope: often(random).then(|| random.below(5) as u8),
+            events: (0..random.below(4))
+                .map(|_| EmittedEvents {
+                    contract: target(random).contract,
+                    event: EventName::known(["Transfer", "_unknown"][random.below(2) as usize]),
+                    count: random.below(500) as u32,
+                })
+                .collect(),
+            inner: inner(random),
+            code_bytes: often(random).then(|| random.below(24_577) as u32),
+            block_gas_limit: often(random).then_some(30_000_000),
+            ..*transaction
+        })),
+        other => other,
+    }
+}
+
+/// A sample as the first version made them; the same for the same seed, for its file to be compared
+/// with.
+pub fn any_first_sample(random: &mut Random, at: UnixMicros) -> Sample {
     let often = |random: &mut Random| random.below(3) == 0;
     match random.below(10) {
         0..4 => Sample::Call(RpcCall {

@@ -100,6 +100,7 @@ async fn an_address_on_the_network_needs_a_token() {
             tally,
             queue,
             endpoints: Endpoints::default(),
+            money: None,
             admit: Arc::new(|_, _| Ok(())),
             token: token.map(str::to_owned),
         })

@@ -151,7 +151,18 @@ async fn an_unknown_method_is_answered_with_those_that_there_are() {
             ))
             .await;
         assert!(answer.contains("-32601") && answer.contains("\"id\":7"), "{answer}");
-        for method in ["overview", "calls", "requests", "transactions", "series", "subscribe"] {
+        for method in [
+            "overview",
+            "contracts",
+            "calls",
+            "requests",
+            "transactions",
+            "blocks",
+            "states",
+            "findings",
+            "series",
+            "subscribe",
+        ] {
             assert!(answer.contains(&format!("dappscope_{method}")), "{path}, {method}: {answer}");
         }
     }
@@ -164,7 +175,18 @@ async fn the_readme_lists_the_parameters_of_every_method() {
     let readme = include_str!("../../../README.md");
     let everywhere = ["last", "from_ms", "until_ms", "limit", "before"];
     let view = Served::start(None).await;
-    for method in ["overview", "calls", "transactions", "requests", "series", "subscribe"] {
+    for method in [
+        "overview",
+        "contracts",
+        "calls",
+        "transactions",
+        "requests",
+        "blocks",
+        "states",
+        "findings",
+        "series",
+        "subscribe",
+    ] {
         let start = format!("| `dappscope_{method}` |");
         let row = readme.lines().find(|line| line.starts_with(&start)).expect(method);
         let listed = row.split('|').nth(2).unwrap();

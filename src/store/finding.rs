@@ -1,0 +1,55 @@
+//! Owns the row of a [`Finding`].
+
+use alloy::primitives::B256;
+
+use super::bytes::{Damage, Read, Reader, put_text, put_varint};
+use super::call::small;
+use super::columns::micros;
+use super::labels::Labels;
+use super::row::{get_address, get_duration, get_option, put_option};
+use crate::model::{Client, ConnectionId, ContractCall, Finding, FindingKind, UnixMicros};
+
+pub(super) fn put_finding(out: &mut Vec<u8>, finding: &Finding) {
+    out.push(finding.kind as u8);
+    put_varint(out, u64::from(finding.count));
+    put_varint(out, micros(finding.span));
+    put_option(out, finding.method, |out, method| put_text(out, method.as_str()));
+    put_option(out, finding.target, |out, target| {
+        put_text(out, target.contract.as_str());
+        put_text(out, target.function.as_str());
+    });
+    put_option(out, finding.transaction, |out, hash| out.extend_from_slice(&hash.0));
+    put_option(out, finding.account, |out, account| out.extend_from_slice(&account.0.0));
+    put_varint(out, finding.connection.0);
+    put_option(out, finding.client.agent.as_deref(), put_text);
+    put_option(out, finding.client.process.as_deref(), put_text);
+}
+
+pub(super) fn get_finding(
+    reader: &mut Reader<'_>,
+    at: UnixMicros,
+    labels: &Labels,
+) -> Read<Finding> {
+    Ok(Finding {
+        at,
+        kind: *FindingKind::ALL
+            .get(usize::from(reader.byte()?))
+            .ok_or(Damage("a kind of finding"))?,
+        count: small(reader.varint()?)?,
+        span: get_duration(reader)?,
+        method: get_option(reader, Reader::text)?.map(|text| labels.method(text)),
+        target: get_option(reader, |reader| {
+            Ok(ContractCall {
+                contract: labels.contract(reader.text()?),
+                function: labels.function(reader.text()?),
+            })
+        })?,
+        transaction: get_option(reader, Reader::array::<32>)?.map(B256::from),
+        account: get_option(reader, get_address)?,
+        connection: ConnectionId(reader.varint()?),
+        client: Client {
+            agent: get_option(reader, Reader::text)?.map(Into::into),
+            process: get_option(reader, Reader::text)?.map(Into::into),
+        },
+    })
+}

@@ -1,0 +1,123 @@
+//! Findings in words: what was seen, and what to do about it.
+
+use std::time::Duration;
+
+use crate::model::{Finding, FindingKind};
+
+/// One sentence of what was seen.
+pub fn text(finding: &Finding) -> String {
+    let span = in_words(finding.span);
+    let count = finding.count;
+    match finding.kind {
+        FindingKind::RepeatedCalls => format!(
+            "{} was asked {count} times with the same parameters within {span}, while no block \
+             came in between.",
+            what(finding)
+        ),
+        FindingKind::MulticallBurst => {
+            format!("{count} reads ({}) came one by one within {span}.", what(finding))
+        }
+        FindingKind::ReceiptPolling => format!(
+            "The receipt of {} was asked for {count} times within {span}.",
+            finding.transaction.map_or_else(|| "a transaction".to_owned(), |hash| hash.to_string())
+        ),
+        FindingKind::NonceAhead => format!(
+            "{} sends nonces that are ahead of the chain's: the chain was restarted or set back, \
+             and the wallet still counts from before.",
+            finding.account.map_or_else(|| "An account".to_owned(), |account| account.to_string())
+        ),
+    }
+}
+
+/// What to do.
+pub const fn advice(kind: FindingKind) -> &'static str {
+    match kind {
+        FindingKind::RepeatedCalls => {
+            "Cache the answer until the next block: it cannot change before."
+        }
+        FindingKind::MulticallBurst => {
+            "Use one Multicall3 call, or one JSON-RPC batch, for all of them."
+        }
+        FindingKind::ReceiptPolling => {
+            "Wait for the receipt through a subscription (newHeads), or ask once a block."
+        }
+        FindingKind::NonceAhead => {
+            "Reset the account in the wallet; MetaMask: Settings > Advanced > Clear activity tab \
+             data."
+        }
+    }
+}
+
+/// Who caused it: the program and the process where they are known, and the connection.
+pub fn who(finding: &Finding) -> String {
+    let client = &finding.client;
+    let known = [client.process.as_deref(), client.agent.as_deref()];
+    let mut parts: Vec<_> = known.into_iter().flatten().map(str::to_owned).collect();
+    parts.push(format!("connection {}", finding.connection.0));
+    parts.join(", ")
+}
+
+fn what(finding: &Finding) -> String {
+    let method = finding.method.map_or("the same call", |method| method.as_str());
+    match finding.target {
+        None => method.to_owned(),
+        // Of a read of state the function is the method itself.
+        Some(target) if target.function.as_str() == method => {
+            format!("{method} of {}", target.contract)
+        }
+        Some(target) => format!("{method} of {}.{}", target.contract, target.function),
+    }
+}
+
+fn in_words(span: Duration) -> String {
+    if span < Duration::from_secs(1) {
+        format!("{} ms", span.as_millis())
+    } else {
+        format!("{:.1} s", span.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::{Address, B256};
+
+    use super::*;
+    use crate::model::{
+        Client, ConnectionId, ContractCall, ContractName, FunctionName, Method, UnixMicros,
+    };
+
+    fn finding(kind: FindingKind) -> Finding {
+        Finding {
+            at: UnixMicros(1),
+            kind,
+            count: 12,
+            span: Duration::from_millis(3_200),
+            method: Some(Method::known("eth_call")),
+            target: Some(ContractCall {
+                contract: ContractName::known("Marketplace"),
+                function: FunctionName::known("listings"),
+            }),
+            transaction: Some(B256::repeat_byte(0x5f)),
+            account: Some(Address::repeat_byte(0xf3)),
+            connection: ConnectionId(7),
+            client: Client { agent: Some("ethers/6".into()), process: Some("node (4711)".into()) },
+        }
+    }
+
+    #[test]
+    fn every_kind_is_told_in_one_sentence_with_advice() {
+        let told = text(&finding(FindingKind::RepeatedCalls));
+        assert_eq!(
+            told,
+            "eth_call of Marketplace.listings was asked 12 times with the same parameters within \
+             3.2 s, while no block came in between."
+        );
+        for kind in FindingKind::ALL {
+            for words in [text(&finding(kind)), advice(kind).to_owned()] {
+                assert!(words.ends_with('.') && words.len() > 30, "{words}");
+                assert!(words.starts_with(char::is_alphanumeric), "{words}");
+            }
+        }
+        assert_eq!(who(&finding(FindingKind::NonceAhead)), "node (4711), ethers/6, connection 7");
+    }
+}
