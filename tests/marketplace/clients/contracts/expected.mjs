@@ -74,25 +74,25 @@ export class Book {
     if ((status === "reverted") !== Boolean(expected.reason || expected.fails)) {
       throw new Error(`${expected.contract}.${expected.function} of ${hash} is ${status}, which was not expected`);
     }
-    const kind = sent.to === null ? "deployment" : sent.input === "0x" ? "transfer" : "call";
+    const type = sent.to === null ? "deployment" : sent.input === "0x" ? "transfer" : "call";
     const gas_used = number(receipt.gasUsed);
     const gas_price = number(receipt.effectiveGasPrice);
     const { fails, ...rest } = expected;
     const booked = {
       hash,
-      kind,
+      type,
       status,
       block: number(receipt.blockNumber),
       gas_used,
       gas_limit: number(sent.gas),
-      gas_price,
+      gas_price_wei: gas_price,
       fee_eth: (gas_used * gas_price) / 1e18,
-      type: number(receipt.type),
+      envelope: number(receipt.type),
       through_relay: true,
       ...(fails ? {} : { reason: null, message: null }),
       ...rest,
     };
-    if (kind === "deployment" && status === "success") {
+    if (type === "deployment" && status === "success") {
       booked.created = receipt.contractAddress.toLowerCase();
       const code = await this.node.truth("eth_getCode", receipt.contractAddress, receipt.blockNumber);
       booked.code_bytes = (code.length - 2) / 2;
@@ -136,7 +136,7 @@ export class Book {
   /** Estimates through the relay, and books the call. */
   async estimate(from, contract, [name, ...values], expected = {}) {
     const answer = await this.node.ask("relay", "eth_estimateGas", [{ from, ...contract.to(name, ...values) }]);
-    const gas = answer.result === undefined ? {} : { gas: number(answer.result) };
+    const gas = answer.result === undefined ? {} : { estimated_gas: number(answer.result) };
     this.#answered("eth_estimateGas", contract, name, answer, { ...gas, ...expected });
   }
 

@@ -2,7 +2,7 @@
 
 import { ethers } from "ethers";
 
-import { hex } from "./node.mjs";
+import { hex, SEEN_WAITING_MS, sleep } from "./node.mjs";
 
 /** Calls that panic: the code, and a word of what it means. */
 const PANICS = [
@@ -52,21 +52,22 @@ export async function failures(book, { nft, shop }) {
 }
 
 /** Transactions that the node does not take. */
-export async function refusals(book) {
+export async function refusals(book, { nft }) {
   const { node } = book;
   const [, seller, , , , poor] = node.accounts;
-  const plain = { contract: "_account", function: "receive" };
-  const used = { from: seller, to: poor, nonce: "0x0" };
-  await book.refused(used, { ...plain, reason: "nonce_too_low" });
-  const dear = { from: poor, to: seller, value: hex(ethers.parseEther("1000000")) };
-  await book.refused(dear, { ...plain, reason: "insufficient_funds" });
-  const gap = { from: poor, to: seller, nonce: hex((await node.nonce(poor)) + 5), gas: hex(21_000) };
+  const mint = { contract: "MarketNFT", function: "mint" };
+  const call = (from, more) => ({ from, ...nft.to("mint", from, "ipfs://refused"), gas: hex(200_000), ...more });
+  await book.refused(call(seller, { nonce: "0x0" }), { ...mint, reason: "nonce_too_low" });
+  const dear = call(poor, { value: hex(ethers.parseEther("1000000")) });
+  await book.refused(dear, { ...mint, reason: "insufficient_funds" });
+  const gap = call(poor, { nonce: hex((await node.nonce(poor)) + 5) });
   if (node.kind !== "anvil") {
-    await book.refused(gap, { ...plain, reason: "nonce_too_high" });
+    await book.refused(gap, { ...mint, reason: "nonce_too_high" });
     return;
   }
   // Anvil waits for the nonces in between.
   const hash = await node.submit("relay", gap);
+  await sleep(SEEN_WAITING_MS);
   await node.drop(hash);
-  book.transactions.push({ hash, kind: "transfer", status: "dropped", through_relay: true, ...plain });
+  book.transactions.push({ hash, type: "call", status: "dropped", through_relay: true, ...mint });
 }

@@ -1,6 +1,6 @@
 // How transactions come to be mined: at intervals, replaced, dropped, and undone.
 
-import { hex, number, sleep } from "./node.mjs";
+import { hex, number, SEEN_WAITING_MS, sleep } from "./node.mjs";
 
 const POLL_MS = 10;
 const INTERVAL_S = 1;
@@ -29,7 +29,7 @@ export async function replacements(book, { nft }) {
   const second = await node.submit("relay", { ...mint(nft, account, "ipfs://fast"), nonce, ...fees(20) });
   await node.call("evm_mine");
   await node.call("evm_setAutomine", true);
-  book.transactions.push({ hash: first, kind: "call", status: "replaced", through_relay: true, ...MINT });
+  book.transactions.push({ hash: first, type: "call", status: "replaced", through_relay: true, ...MINT });
   await book.mined(second, MINT);
 }
 
@@ -39,17 +39,17 @@ export async function drops(book) {
   const [, to] = node.accounts;
   await node.call("evm_setAutomine", false);
   const hash = await node.submit("relay", { from: node.accounts[9], to, value: "0x1", gas: hex(21_000) });
-  // It is to be seen waiting before it is gone.
-  await sleep(1_000);
+  await sleep(SEEN_WAITING_MS);
   await node.drop(hash);
   await node.call("evm_mine");
   await node.call("evm_setAutomine", true);
-  book.transactions.push({ hash, kind: "transfer", status: "dropped", through_relay: true, contract: "_account", function: "receive" });
+  book.transactions.push({ hash, type: "transfer", status: "dropped", through_relay: true, contract: "_account", function: "receive" });
 }
 
 /**
  * Transactions under interval mining, their receipts asked for every 10 ms through the relay. Resolves
- * to how long each took: from its call to the receipt being there.
+ * to how long each took: from its call to the receipt being there. `unsure_us` is for how long the
+ * client had not known: since it had begun to ask the last time in vain.
  */
 export async function confirmations(book, { nft }) {
   const { node } = book;
@@ -61,12 +61,15 @@ export async function confirmations(book, { nft }) {
       const nonce = hex(nonces[index + 2]);
       const begun = performance.now();
       const hash = await node.submit("relay", { ...mint(nft, account, `ipfs://interval-${index}`), nonce });
-      let polls = 1;
-      while (!(await node.call("eth_getTransactionReceipt", hash))) {
-        polls += 1;
+      const micros = (since) => Math.round((performance.now() - since) * 1_000);
+      for (let polls = 1, before = begun; ; polls += 1) {
+        const asked = performance.now();
+        if (await node.call("eth_getTransactionReceipt", hash)) {
+          return { hash, measured_us: micros(begun), unsure_us: micros(before), polls };
+        }
+        before = asked;
         await sleep(POLL_MS);
       }
-      return { hash, measured_us: Math.round((performance.now() - begun) * 1_000), polls };
     }),
   );
   await node.mineEvery(0);

@@ -5,6 +5,8 @@ import { readFileSync } from "node:fs";
 
 export const USER_AGENT = "dappscope-session/1.0";
 export const GAS = 3_000_000;
+/** For how long a transaction waits before the node is told to forget it. */
+export const SEEN_WAITING_MS = 1_000;
 
 const PATIENCE_MS = 30_000;
 

@@ -37,7 +37,7 @@ export async function after(book, { ahead }) {
   });
   const { hash } = ethers.Transaction.from(signed);
   const { error } = await node.ask("relay", "eth_sendRawTransaction", [signed]);
-  const transfer = { kind: "transfer", contract: "_account", function: "receive", through_relay: true };
+  const transfer = { type: "transfer", function: "receive", through_relay: true };
   // Anvil waits for the nonces in between, which never come.
   if (error) book.transactions.push({ hash, status: "rejected", reason: "nonce_too_high", ...transfer });
   else if (node.kind !== "anvil") throw new Error("a nonce too high was accepted");

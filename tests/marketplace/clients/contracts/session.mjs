@@ -21,7 +21,7 @@ async function during(book, carried) {
   await early(book, carried);
   const dapp = await market(book);
   await failures(book, dapp);
-  await refusals(book);
+  await refusals(book, dapp);
   await proxies(book);
   await clones(book);
   await strangers(book);
