@@ -47,6 +47,7 @@ fn a_session_is_told_as_it_was(kind: Kind) {
     let mut judge = Judge::of(&scope);
     judge.transactions(&[&before, &during]);
     judge.calls(&during);
+    judge.counters(&during);
     judge.confirmations(&during);
     judge.states(&during);
     judge.blocks(&during);

@@ -84,6 +84,31 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// The counters of the scrape say what the lists say.
+    pub fn counters(&mut self, part: &Value) {
+        let Some(told) = self.listed("transactions", |_| true) else { return };
+        let metrics = self.scope.settled();
+        let mut differ = |what: String, counted: f64, expected: f64| {
+            if (counted - expected).abs() > 0.5 {
+                self.differences.push(format!("{what}: counted {counted}, expected {expected}"));
+            }
+        };
+        for status in ["success", "reverted", "rejected", "replaced", "dropped"] {
+            let listed = told.iter().filter(|one| one["status"] == status).count();
+            let counted = metrics.sum("evm_transactions_total", &[("status", status)]);
+            differ(format!("transactions {status}"), counted, to_f64(listed));
+        }
+        let booked = || items(&part["transactions"]);
+        let lists =
+            booked().filter(|one| one["contract"] == "Marketplace" && one["function"] == "list");
+        let gas = lists.filter_map(|one| one["gas_used"].as_f64()).sum();
+        let labels = [("contract", "Marketplace"), ("function", "list")];
+        let counted = metrics.sum("evm_transaction_gas_used_sum", &labels);
+        differ("gas of Marketplace.list".to_owned(), counted, gas);
+        let setbacks = metrics.sum("evm_chain_setbacks_total", &[("cause", "evm_revert")]);
+        differ("evm_revert".to_owned(), setbacks, 1.0);
+    }
+
     /// Confirmation times under interval mining are those that the client measured by polling.
     pub fn confirmations(&mut self, part: &Value) {
         let Some(told) = self.listed("transactions", |_| true) else { return };
@@ -280,6 +305,10 @@ fn same(told: &Value, expected: &Value) -> bool {
 
 fn near(told: &Value, expected: &Value) -> bool {
     number(told).zip(number(expected)).is_some_and(|(a, b)| (a - b).abs() <= b.abs() * 1e-9)
+}
+
+fn to_f64(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap())
 }
 
 /// A number, or one written as text, as those are that may be too large for JSON.
