@@ -55,7 +55,7 @@ impl<'a> Judge<'a> {
             match found[..] {
                 [found] => self.compare("transaction", found, one),
                 _ => {
-                    self.differences.push(format!("transaction told {} times: {one}", found.len()))
+                    self.differences.push(format!("transaction told {} times: {one}", found.len()));
                 }
             }
         }
