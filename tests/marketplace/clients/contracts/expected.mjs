@@ -33,6 +33,13 @@ export const input = (contract, name, ...values) => INTERFACES[contract].encodeF
 export const creation = (contract, ...values) =>
   ARTIFACTS[contract].bytecode + INTERFACES[contract].encodeDeploy(values).slice(2);
 
+/** A custom error as dappscope writes it: its arguments with their names. */
+export function written(contract, error, ...values) {
+  const { inputs } = INTERFACES[contract].getError(error);
+  const shown = (value) => (/^(0x|\d)/.test(String(value)) ? String(value) : JSON.stringify(value));
+  return `${error}(${inputs.map(({ name }, at) => `${name}: ${shown(values[at])}`).join(", ")})`;
+}
+
 /** A contract at an address. `name` is that of the code that runs: of a proxy, what is behind it. */
 export class Contract {
   constructor(name, address) {

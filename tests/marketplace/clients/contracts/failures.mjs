@@ -2,6 +2,7 @@
 
 import { ethers } from "ethers";
 
+import { written } from "./expected.mjs";
 import { hex, SEEN_WAITING_MS, sleep } from "./node.mjs";
 
 /** Calls that panic: the code, and a word of what it means. */
@@ -25,9 +26,9 @@ export async function failures(book, { nft, shop }) {
   }
   const text = "the value is too small";
   await book.fail(owner, faults, ["requireText", 9], { reason: "Error", message: text });
-  const refused = (values) => `Refused(${values.join(", ")})`;
-  const why = '"not \\"today\\""';
-  await book.fail(owner, faults, ["refuse", 42], { reason: "Refused", message: refused([owner, 42, why]) });
+  const refused = (...values) => written("ProbeFaults", "Refused", ...values);
+  const why = 'not "today"';
+  await book.fail(owner, faults, ["refuse", 42], { reason: "Refused", message: refused(owner, 42, why) });
   await book.fail(owner, faults, ["silent"], { reason: "no_data" });
   await book.fail(owner, faults, ["burn"], { reason: "out_of_gas", gas: 100_000 });
   // Out of gas in a function that otherwise succeeds.
@@ -39,13 +40,13 @@ export async function failures(book, { nft, shop }) {
 
   for (const ask of [book.read.bind(book), book.estimate.bind(book)]) {
     await ask(owner, faults, ["requireText", 9], { reason: "Error", message: text });
-    await ask(owner, faults, ["refuse", 42], { reason: "Refused", message: refused([owner, 42, why]) });
+    await ask(owner, faults, ["refuse", 42], { reason: "Refused", message: refused(owner, 42, why) });
     await ask(owner, faults, ["peek", 5], { reason: "Panic(0x32)", message: undefined, message_says: "bounds" });
-    await ask(owner, faults, ["peek", 5_000], { reason: "Refused", message: refused([owner, 5_000, '"far out"']) });
+    await ask(owner, faults, ["peek", 5_000], { reason: "Refused", message: refused(owner, 5_000, "far out") });
     await ask(owner, faults, ["silent"], { reason: "no_data", message: undefined });
-    const unlisted = { reason: "NotListed", message: `NotListed(${nft.address}, 77)` };
+    const unlisted = { reason: "NotListed", message: written("Marketplace", "NotListed", nft.address, 77) };
     await ask(buyer, shop, ["buy", nft.address, 77], unlisted);
-    const absent = { reason: "ERC721NonexistentToken", message: "ERC721NonexistentToken(77)" };
+    const absent = { reason: "ERC721NonexistentToken", message: written("MarketNFT", "ERC721NonexistentToken", 77) };
     await ask(buyer, nft, ["ownerOf", 77], absent);
   }
   await book.estimate(buyer, nft, ["mint", buyer, "ipfs://estimated"]);

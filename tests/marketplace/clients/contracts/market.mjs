@@ -1,5 +1,6 @@
 // The marketplace as its author uses it, and each of its refusals.
 
+import { written } from "./expected.mjs";
 import { marketSlots, nftSlots } from "./slots.mjs";
 
 const PRICE = 1_000n;
@@ -57,8 +58,8 @@ export async function market(book) {
 async function refused(book, nft, shop) {
   const [owner, seller, buyer, friend, , nobody] = book.node.accounts;
   const at = nft.address;
-  const fail = (from, contract, call, reason, values, options = {}) =>
-    book.fail(from, contract, call, { reason, message: `${reason}(${values.join(", ")})`, ...options });
+  const fail = (from, contract, call, reason, values, { of = contract.name, ...options } = {}) =>
+    book.fail(from, contract, call, { reason, message: written(of, reason, ...values), ...options });
   await fail(seller, nft, ["mint", seller, ""], "EmptyURI", []);
   await fail(seller, shop, ["list", at, 3, 0], "PriceIsZero", []);
   await fail(buyer, shop, ["list", at, 3, 5], "NotOwner", [at, 3, buyer]);
@@ -72,6 +73,6 @@ async function refused(book, nft, shop) {
   await fail(nobody, shop, ["withdraw"], "NothingToWithdraw", [nobody]);
   await fail(friend, shop, ["setFee", 100], "OwnableUnauthorizedAccount", [friend]);
   // A token that does not exist: the error comes from the other contract.
-  await fail(seller, shop, ["list", at, 99, 5], "ERC721NonexistentToken", [99]);
+  await fail(seller, shop, ["list", at, 99, 5], "ERC721NonexistentToken", [99], { of: "MarketNFT" });
   await fail(seller, nft, ["transferFrom", seller, friend, 1], "ERC721InsufficientApproval", [seller, 1]);
 }

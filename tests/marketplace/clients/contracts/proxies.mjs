@@ -1,10 +1,10 @@
 // Contracts behind proxies and clones, before and after an upgrade, and contracts that nobody knows.
 
-import { Contract, input } from "./expected.mjs";
+import { Contract, input, written } from "./expected.mjs";
 
 const ADMIN_SLOT = "0xb53127684a568b3173ae13b9f8a6016e243e63b6e8ee1178d6a717850b5d6103";
 const COUNTED = (name) => ({ events: [[name, "Counted", 1]] });
-const STUCK = (count) => ({ reason: "Stuck", message: `Stuck(${count})` });
+const STUCK = (count) => ({ reason: "Stuck", message: written("ProbeCounter", "Stuck", count) });
 
 /** Calls what counts behind a proxy, in every way. */
 async function count(book, from, proxy, seen) {
@@ -61,15 +61,23 @@ export async function clones(book) {
   await count(book, user, new Contract("ProbeCounter", `0x${logs[0].data.slice(-40)}`), 0);
 }
 
-/** A contract without an artifact: names of well-known functions only. */
+/** Contracts without an artifact: names of well-known functions only. */
 export async function strangers(book) {
   const [owner, user] = book.node.accounts;
-  // Its code is one STOP, which takes every call.
-  const creation = "0x6001600c60003960016000f300";
-  const unknown = { contract: "_unknown", function: "constructor", code_bytes: 1 };
-  const { contractAddress: to } = await book.send({ from: owner, data: creation }, unknown);
-  const transfer = `0xa9059cbb${"00".repeat(12)}${user.slice(2)}${"00".repeat(31)}07`;
-  await book.send({ from: owner, to, data: transfer }, { function: "transfer", events: [] });
+  const deploy = async (code) => {
+    const length = (code.length / 2).toString(16).padStart(2, "0");
+    const data = `0x60${length}600c60003960${length}6000f3${code}`;
+    const bytes = code.length / 2;
+    const receipt = await book.send({ from: owner, data }, { function: "constructor", code_bytes: bytes });
+    return receipt.contractAddress;
+  };
+  // One STOP, which takes every call.
+  const nobody = await deploy("00");
   const nameless = { contract: "_unknown", function: "_unknown", selector: "0x12345678", events: [] };
-  await book.send({ from: owner, to, data: "0x12345678" }, nameless);
+  await book.send({ from: owner, to: nobody, data: "0x12345678" }, nameless);
+  // The same, with the selectors of an ERC-20 in its code.
+  const erc20 = ["dd62ed3e", "095ea7b3", "70a08231", "18160ddd", "a9059cbb", "23b872dd"];
+  const token = await deploy(`00${erc20.map((selector) => `63${selector}`).join("")}`);
+  const transfer = `0xa9059cbb${"00".repeat(12)}${user.slice(2)}${"00".repeat(31)}07`;
+  await book.send({ from: owner, to: token, data: transfer }, { contract: "ERC20", function: "transfer", events: [] });
 }
