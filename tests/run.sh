@@ -32,6 +32,8 @@ node_major=$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/' || true)
 
 step "The marketplace: npm, Python, contracts"
 tests/marketplace/setup.sh
+step "The other nodes: Hardhat 3, Anvil"
+tests/marketplace/nodes/setup.sh
 
 step "Format"
 cargo fmt --check

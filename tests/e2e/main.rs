@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without ends it")]
 
 mod clients;
+mod contracts;
 mod counting;
 mod dapp;
 mod faults;

@@ -22,6 +22,8 @@ module.exports = {
     settings: {
       evmVersion: "cancun",
       optimizer: { enabled: true, runs: 200 },
+      // Beside what Hardhat asks for itself: it lets dappscope name the storage slots that change.
+      outputSelection: { "*": { "*": ["storageLayout"] } },
     },
   },
 };

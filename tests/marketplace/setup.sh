@@ -45,7 +45,7 @@ if changed .venv api/requirements.txt; then
     done_with .venv api/requirements.txt
 fi
 
-if changed artifacts hardhat.config.js package-lock.json contracts/*.sol; then
+if changed artifacts hardhat.config.js package-lock.json contracts/*.sol contracts/probes/*.sol; then
     node_modules/.bin/hardhat compile
-    done_with artifacts hardhat.config.js package-lock.json contracts/*.sol
+    done_with artifacts hardhat.config.js package-lock.json contracts/*.sol contracts/probes/*.sol
 fi
