@@ -22,7 +22,7 @@ use ending::losses;
 use narrator::Narrator;
 
 use crate::chain::{self, WatchSettings, artifacts::follow_artifacts};
-use crate::config::{Config, LogFormat, Upstream};
+use crate::config::{Config, LogFormat, StateChanges, Upstream};
 use crate::decode::contracts::Contracts;
 use crate::decode::routes::Routes;
 use crate::host::{self, HostSettings, HostWatch};
@@ -37,8 +37,6 @@ use crate::wire::reverse::{self, Drained, ReverseSettings};
 
 /// How long what is under way may take to finish.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How often one transaction of each function is traced.
-const TRACE_EVERY: Duration = Duration::from_secs(10);
 /// How often the artifacts' directories are looked at for new contracts.
 const ARTIFACTS_EVERY: Duration = Duration::from_secs(2);
 
@@ -209,7 +207,7 @@ impl App {
             Arc::clone(&tally),
             Contracts::new(),
             artifacts,
-            record::Settings { traces: Traces::Sampled(TRACE_EVERY), who: Box::new(process_at) },
+            record::Settings { traces: traces(&config), who: Box::new(process_at) },
             sinks,
             wanted,
         )?;
@@ -396,6 +394,16 @@ fn taken(address: SocketAddr, flag: &str) -> String {
 
 fn threads(config: &Config) -> usize {
     usize::try_from(config.rpc.threads.0).expect("at most 64 by the setting's bounds; qed")
+}
+
+fn traces(config: &Config) -> Traces {
+    match config.chain.state_changes {
+        StateChanges::Off => Traces::Off,
+        StateChanges::Sampled => {
+            Traces::Sampled(Duration::from_millis(config.chain.state_changes_every_ms.0))
+        }
+        StateChanges::All => Traces::All,
+    }
 }
 
 fn mebibytes(mib: u64) -> anyhow::Result<usize> {

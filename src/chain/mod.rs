@@ -7,8 +7,8 @@
 //! seconds.
 
 pub mod artifacts;
-mod builds;
 mod blocks;
+mod builds;
 mod code;
 mod follow;
 mod greet;

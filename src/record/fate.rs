@@ -15,7 +15,7 @@ use crate::decode::multicall::Inner;
 use crate::decode::revert::{RefusalKind, RevertInfo};
 use crate::decode::submission::{Signed, Submission};
 use crate::model::{
-    ContractCall, EmittedEvents, EmittedLog, MinedTransaction, Reason, Sample, Stamp, TraceContext,
+    ContractCall, EmittedEvents, EventName, MinedTransaction, Reason, Sample, Stamp, TraceContext,
     Transaction, TransactionKind, TransactionStatus, UnixMicros,
 };
 
@@ -91,13 +91,16 @@ pub struct Pending {
 /// What was mined, until it is told.
 pub struct Held {
     pub mined: MinedTransaction,
-    /// Its logs, equal ones counted.
-    pub logs: Vec<(EmittedLog, u32)>,
+    /// Who emitted which event how often.
+    pub events: Vec<(Address, EventName, u32)>,
+    /// Words of its input, and its accounts: what the keys of mappings may be.
+    pub keys: Box<[B256]>,
     /// Of a multicall, what it called.
     pub inner: Vec<Inner>,
     pub head: Head,
     pub content: Content,
-    pub deployed: Option<ContractCall>,
+    /// What it calls, where that was known when it was mined: an upgrade changes the names.
+    pub named: Option<ContractCall>,
     pub block: BlockPlace,
     pub submission: Option<Pending>,
     /// Of a deployment, the size of the code on chain, once it was told.
@@ -203,9 +206,10 @@ impl Pending {
 impl Held {
     /// Whose code has to be known for its names, or for the size of what it deployed.
     pub fn missing(&self, contracts: &Contracts) -> Option<Address> {
-        let named = self.mined.to.and_then(|to| contracts.missing(to));
+        let unnamed = self.mined.to.filter(|_| self.named.is_none());
+        let unnamed = unnamed.and_then(|to| contracts.missing(to));
         let unmeasured = self.mined.success && self.code_bytes.is_none();
-        named.or_else(|| self.mined.created.filter(|_| unmeasured))
+        unnamed.or_else(|| self.mined.created.filter(|_| unmeasured))
     }
 
     /// How long mining took, where the node mined it alone while it answered the submission.
@@ -218,10 +222,10 @@ impl Held {
 
     /// The sample of a mined transaction, complete or as complete as it got.
     pub fn into_sample(self, contracts: &mut Contracts) -> Sample {
-        let Self { mined, logs, inner, head, deployed, block, submission, code_bytes, .. } = self;
-        let events = events(&logs, contracts);
+        let Self { mined, events, inner, head, named, block, submission, code_bytes, .. } = self;
+        let events = emitted(&events, contracts);
         let inner = opened(&inner, &[], contracts);
-        let call = deployed.unwrap_or_else(|| contracts.target(mined.to, head.as_slice()));
+        let call = named.unwrap_or_else(|| contracts.target(mined.to, head.as_slice()));
         let status =
             if mined.success { TransactionStatus::Success } else { TransactionStatus::Reverted };
         let refusal = submission.as_ref().and_then(|s| s.refusal.as_ref());
@@ -297,10 +301,10 @@ fn kind(to: Option<Address>, head: Head) -> TransactionKind {
 }
 
 /// Events by contract and name.
-fn events(logs: &[(EmittedLog, u32)], contracts: &mut Contracts) -> Box<[EmittedEvents]> {
+fn emitted(found: &[(Address, EventName, u32)], contracts: &mut Contracts) -> Box<[EmittedEvents]> {
     let mut events: Vec<EmittedEvents> = Vec::new();
-    for (EmittedLog { address, topic }, count) in logs {
-        let (contract, event) = (contracts.contract(*address), contracts.event(*address, *topic));
+    for &(address, event, ref count) in found {
+        let contract = contracts.contract(address);
         match events.iter_mut().find(|it| it.contract == contract && it.event == event) {
             Some(same) => same.count = same.count.saturating_add(*count),
             None => events.push(EmittedEvents { contract, event, count: *count }),

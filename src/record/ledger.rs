@@ -285,7 +285,8 @@ impl Ledger {
     fn hand_on(&mut self, outbox: &mut Outbox) {
         for sample in self.out.samples.drain(..) {
             if let Sample::Transaction(transaction) = &sample {
-                self.out.wanted.extend(self.tracing.consider(transaction, self.now));
+                let keys = self.out.keys.remove(&transaction.hash).unwrap_or_default();
+                self.out.wanted.extend(self.tracing.consider(transaction, keys, self.now));
             }
             outbox.sample(sample);
         }

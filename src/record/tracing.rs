@@ -35,6 +35,8 @@ pub enum Traces {
 struct Asked {
     at: Stamp,
     target: ContractCall,
+    /// What may be the keys of the mappings that it changed.
+    keys: Box<[B256]>,
 }
 
 pub(super) struct Tracing {
@@ -53,6 +55,7 @@ impl Tracing {
     pub(super) fn consider(
         &mut self,
         transaction: &Transaction,
+        keys: Box<[B256]>,
         now: Stamp,
     ) -> Option<ChainQuestion> {
         let block = transaction.block?;
@@ -79,7 +82,7 @@ impl Tracing {
             self.last.clear();
         }
         self.last.insert(target, now);
-        self.asked.insert(transaction.hash, Asked { at: now, target });
+        self.asked.insert(transaction.hash, Asked { at: now, target, keys });
         Some(ChainQuestion::Trace { hash: transaction.hash, block })
     }
 
@@ -90,7 +93,7 @@ impl Tracing {
         clock: &Clock,
         contracts: &mut Contracts,
     ) -> Option<StateChange> {
-        let Asked { target, .. } = self.asked.remove(&traced.hash)?;
+        let Asked { target, keys, .. } = self.asked.remove(&traced.hash)?;
         let mut slots: Vec<SlotChange> = traced
             .slots
             .iter()
@@ -98,7 +101,7 @@ impl Tracing {
                 address: slot.address,
                 contract: contracts.contract(slot.address),
                 slot: slot.slot,
-                name: contracts.slot_name(slot.address, slot.slot),
+                name: contracts.slot_name_among(slot.address, slot.slot, &keys),
                 before: slot.before,
                 after: slot.after,
             })

@@ -25,8 +25,8 @@ use crate::decode::contracts::Contracts;
 use crate::decode::multicall;
 use crate::decode::submission::Submission;
 use crate::model::{
-    Block, ChainQuestion, Clock, ContractCode, EmittedLog, MinedBlock, MinedTransaction, Sample,
-    Sight, Stamp, TransactionStatus, UnixMicros,
+    Block, ChainQuestion, Clock, ContractCode, EmittedLog, EventName, MinedBlock, MinedTransaction,
+    Sample, Sight, Stamp, TransactionStatus, UnixMicros,
 };
 
 /// How long a mined transaction waits for its submission's answer and for its contract's name.
@@ -46,13 +46,17 @@ const SETTLED_FOR: Duration = Duration::from_secs(60);
 const SIGHT_EVERY: Duration = Duration::from_secs(2);
 /// Transactions that are asked about at a time, the longest unasked first.
 const SIGHTS: usize = 64;
-/// Different logs of a transaction that are kept until it is told.
-const MOST_LOGS: usize = 64;
+/// Different events of a transaction that are kept.
+const MOST_EVENTS: usize = 64;
+/// Words of an input that are taken for keys.
+const MOST_GIVEN: usize = 8;
 
 /// What following transactions brings about.
 #[derive(Default)]
 pub struct Told {
     pub samples: Vec<Sample>,
+    /// By transaction, what may be the keys of the mappings that it changes.
+    pub keys: HashMap<B256, Box<[B256]>>,
     /// What the chain watcher is to be asked.
     pub wanted: Vec<ChainQuestion>,
     /// How long blocks took to be mined, where that can be told.
@@ -351,19 +355,22 @@ impl Transactions {
             contracts.created(address, &mined.input);
         }
         let input = std::mem::take(&mut mined.input);
-        let deployed = mined.to.is_none().then(|| contracts.target(None, &input));
+        let known = mined.to.is_none_or(|to| contracts.missing(to).is_none());
+        let named = known.then(|| contracts.target(mined.to, &input));
         let (head, content) = (Head::of(&input), Content::of(mined.to, mined.value, &input));
         let submission = self.pending.remove(&hash);
         let inner = multicall::open(&input).unwrap_or_default();
-        let logs = counted(&std::mem::take(&mut mined.logs));
+        let events = events(&std::mem::take(&mut mined.logs), contracts);
+        let keys = keys(&mined, &input);
         let code_bytes = None;
         let mut held = Held {
             mined,
-            logs,
+            events,
+            keys,
             inner,
             head,
             content,
-            deployed,
+            named,
             block,
             submission,
             code_bytes,
@@ -438,21 +445,32 @@ impl Transactions {
             return;
         }
         out.mined.extend(held.mining());
+        out.keys.insert(held.mined.hash, held.keys.clone());
         out.samples.push(held.into_sample(contracts));
     }
 }
 
-/// Equal logs, counted.
-fn counted(logs: &[EmittedLog]) -> Vec<(EmittedLog, u32)> {
-    let mut counted: Vec<(EmittedLog, u32)> = Vec::new();
+/// The events of logs, counted. To be asked for as soon as the logs are there: an upgrade is one.
+fn events(logs: &[EmittedLog], contracts: &mut Contracts) -> Vec<(Address, EventName, u32)> {
+    let mut counted: Vec<(Address, EventName, u32)> = Vec::new();
     for log in logs {
-        if let Some((_, count)) = counted.iter_mut().find(|(same, _)| same == log) {
+        let event = contracts.event(log.address, log.topic);
+        let same = |it: &&mut (Address, EventName, u32)| (it.0, it.1) == (log.address, event);
+        if let Some((_, _, count)) = counted.iter_mut().find(same) {
             *count = count.saturating_add(1);
-        } else if counted.len() < MOST_LOGS {
-            counted.push((*log, 1));
+        } else if counted.len() < MOST_EVENTS {
+            counted.push((log.address, event, 1));
         }
     }
     counted
+}
+
+/// What a transaction may have used as the keys of mappings: its accounts, and what it was given.
+fn keys(mined: &MinedTransaction, input: &[u8]) -> Box<[B256]> {
+    let accounts = [Some(mined.from), mined.to, mined.created].into_iter().flatten();
+    let given = input.get(4..).unwrap_or_default().chunks_exact(32).map(B256::from_slice);
+    let given = given.take(if mined.to.is_some() { MOST_GIVEN } else { 0 });
+    accounts.map(|account| account.into_word()).chain(given).collect()
 }
 
 #[cfg(test)]
