@@ -109,6 +109,7 @@ fn message(direction: Direction, text: &str) -> Observation {
         read: Stamp::default(),
         written: Stamp::default(),
         payload: captured(text),
+        peer: ([127, 0, 0, 1], 1).into(),
         user_agent: None,
     }))
 }

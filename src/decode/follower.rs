@@ -122,7 +122,8 @@ impl Follower {
             .requests_written(upto, at, &mut |exchange| tell(Observation::Exchange(exchange)));
         if let Mode::Socket(socket) = &mut self.mode {
             let (connection, agent) = (self.connection, self.conversation.user_agent());
-            socket.client.written(upto, at, connection, agent, tell);
+            let peer = self.conversation.peer();
+            socket.client.written(upto, at, (connection, peer), agent, tell);
         }
     }
 
@@ -174,7 +175,8 @@ impl Follower {
             .responses_written(upto, at, &mut |exchange| tell(Observation::Exchange(exchange)));
         if let Mode::Socket(socket) = &mut self.mode {
             let (connection, agent) = (self.connection, self.conversation.user_agent());
-            socket.server.written(upto, at, connection, agent, tell);
+            let peer = self.conversation.peer();
+            socket.server.written(upto, at, (connection, peer), agent, tell);
         }
     }
 
@@ -230,7 +232,7 @@ impl Side {
         &mut self,
         upto: u64,
         at: Stamp,
-        connection: ConnectionId,
+        (connection, peer): (ConnectionId, SocketAddr),
         user_agent: Option<&Arc<str>>,
         tell: &mut impl FnMut(Observation),
     ) {
@@ -243,6 +245,7 @@ impl Side {
                 read: message.read,
                 written: at,
                 payload: message.payload,
+                peer,
                 user_agent: user_agent.cloned(),
             })));
         }

@@ -65,6 +65,8 @@ macro_rules! refusal_kinds {
 refusal_kinds! {
     /// The code reverted; the revert data says why.
     Reverted = "reverted",
+    /// The code reverted and returned nothing.
+    NoData = "no_data",
     /// It ran and used up its gas.
     OutOfGas = "out_of_gas",
     /// The contract has no such function and no fallback.
@@ -111,6 +113,7 @@ impl RefusalKind {
         matches!(
             self,
             Self::Reverted
+                | Self::NoData
                 | Self::OutOfGas
                 | Self::UnknownFunction
                 | Self::NoContract
@@ -119,6 +122,9 @@ impl RefusalKind {
         )
     }
 }
+
+/// How the nodes say that code reverted and returned nothing.
+const NO_DATA: [&str; 2] = ["execution reverted", "reverted without a reason string"];
 
 /// The words of the nodes, lower case, in the order in which they are looked for: the first that is
 /// in the message decides.
@@ -203,9 +209,17 @@ impl RevertInfo {
             // Whatever the words, only code that ran returns something.
             kind = RefusalKind::Reverted;
         }
+        if kind == RefusalKind::Reverted
+            && found.data.as_ref().is_none_or(|data| data.is_empty())
+            && NO_DATA.iter().any(|words| message.ends_with(words))
+        {
+            kind = RefusalKind::NoData;
+        }
         // A hash in a refusal's words may be one that the node knew before; in a revert's it is the
         // transaction that was mined.
-        if found.hash.is_none() && matches!(kind, RefusalKind::Reverted | RefusalKind::OutOfGas) {
+        if found.hash.is_none()
+            && matches!(kind, RefusalKind::Reverted | RefusalKind::NoData | RefusalKind::OutOfGas)
+        {
             found.hash = hash_in_words(&message);
         }
         let words = message.chars().take(MOST_WORDS).collect::<String>().into();

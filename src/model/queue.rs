@@ -177,6 +177,7 @@ mod tests {
             read: Stamp::default(),
             written: Stamp::default(),
             payload,
+            peer: ([127, 0, 0, 1], 1).into(),
             user_agent: None,
         }))
     }

@@ -1,5 +1,6 @@
 //! One WebSocket message, as the relay saw it pass.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::connection::ConnectionId;
@@ -29,5 +30,6 @@ pub struct SocketMessage {
     pub written: Stamp,
     /// The payload, unmasked.
     pub payload: Captured,
+    pub peer: SocketAddr,
     pub user_agent: Option<Arc<str>>,
 }

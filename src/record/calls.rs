@@ -3,8 +3,9 @@
 //! `http` and `sockets` find out which answer belongs to which request; what is kept of a request in
 //! between, and what is made of both, is said here once.
 
-use alloy::primitives::U64;
+use alloy::primitives::{B256, U64};
 
+use super::findings::{Ended, Findings, Found};
 use super::ledger::Ledger;
 use super::methods::{Class, Methods};
 use super::outbox::Outbox;
@@ -12,7 +13,7 @@ use super::passage::{Ending, Passage};
 use super::repeats::{Question, Repeats};
 use super::replaced::Replaced;
 use super::unnamed::Touched;
-use crate::decode::jsonrpc::Envelope;
+use crate::decode::jsonrpc::{Answer, Envelope};
 use crate::decode::reads;
 use crate::decode::submission::Submission;
 use crate::model::{
@@ -27,6 +28,7 @@ pub(super) struct Desk {
     pub(super) repeats: Repeats,
     pub(super) ledger: Ledger,
     pub(super) replaced: Replaced,
+    pub(super) findings: Findings,
 }
 
 /// All that is kept of a request object until its answer. Params are not.
@@ -42,6 +44,8 @@ pub(super) struct Asked {
     blocks: u32,
     question: Option<Question>,
     touched: Option<Touched>,
+    /// The transaction whose receipt it asks for.
+    receipt: Option<B256>,
     sending: Option<Box<Submission>>,
 }
 
@@ -56,6 +60,14 @@ fn blocks(method: Method, params: &[u8]) -> u32 {
     }
     let counts: Vec<U64> = serde_json::from_slice(params).unwrap_or_default();
     counts.first().map_or(1, |count| count.saturating_to())
+}
+
+/// The transaction whose receipt the params of such a call name.
+fn receipt(class: Class, params: &[u8]) -> Option<B256> {
+    if class != Class::Receipt || params.len() > 1_024 {
+        return None;
+    }
+    serde_json::from_slice::<Vec<B256>>(params).ok()?.first().copied()
 }
 
 impl Asked {
@@ -101,6 +113,7 @@ impl Desk {
             blocks: if class == Class::Mine { blocks(method, params) } else { 0 },
             question,
             touched,
+            receipt: receipt(class, params),
             sending,
         }
     }
@@ -117,6 +130,7 @@ impl Desk {
             blocks: 0,
             question: None,
             touched: None,
+            receipt: None,
             sending: None,
         }
     }
@@ -124,15 +138,10 @@ impl Desk {
     /// Makes the call's sample, and tells whom it concerns.
     pub(super) fn finish(&mut self, asked: Asked, passage: &Passage, ending: &Ending<'_>) {
         let at = self.clock.wall(passage.started);
-        if let Some(question) = asked.question
-            && ending.outcome == Outcome::Success
-            && self.repeats.answered(question)
-        {
-            self.outbox.event(&Event::Duplicate(asked.method));
-        }
+        self.find(&asked, passage, ending);
         if matches!(asked.class, Class::Send | Class::Mine | Class::Change | Class::Replace) {
             // With automine the block is there with the answer, long before it is told.
-            self.repeats.forget();
+            self.changed();
         }
         if asked.class == Class::Replace {
             self.replaced.by(asked.method, passage.started.after(passage.total));
@@ -153,7 +162,7 @@ impl Desk {
             method: asked.method,
             transport: asked.transport,
             outcome: ending.outcome,
-            connection: passage.connection,
+            connection: passage.caller.connection,
             batch: asked.place,
             request_bytes: asked.bytes,
             response_bytes: ending.response_bytes,
@@ -171,6 +180,49 @@ impl Desk {
                 let ended = passage.started.after(passage.total);
                 self.ledger.called(call, touched, ending.answer, ended, &mut self.outbox);
             }
+        }
+    }
+
+    /// The state changed: everything is worth asking again.
+    pub(super) fn changed(&mut self) {
+        self.repeats.forget();
+        self.findings.changed();
+    }
+
+    /// Tells the finders of a call.
+    fn find(&mut self, asked: &Asked, passage: &Passage, ending: &Ending<'_>) {
+        let Some(question) = asked.question else { return };
+        let call = Ended {
+            method: asked.method,
+            question,
+            subject: asked.touched.as_ref().and_then(Touched::subject),
+            started: passage.started,
+            caller: &passage.caller,
+        };
+        if ending.outcome == Outcome::Success
+            && let Some(first) = self.repeats.answered(question, passage.started)
+        {
+            self.outbox.event(&Event::Duplicate(asked.method));
+            // A receipt that is not there yet is a question of its own.
+            if asked.class != Class::Receipt {
+                self.findings.repeated(&call, first);
+            }
+        }
+        if let (Some(hash), Some(Answer::Result(result))) = (asked.receipt, ending.answer) {
+            self.findings.polled(hash, result != b"null", &call);
+        }
+        let is_single = matches!(asked.transport, Transport::Http | Transport::WebSocket);
+        if asked.class == Class::Call && is_single && ending.answer.is_some() {
+            self.findings.called(&call);
+        }
+    }
+
+    /// Tells the findings that are over.
+    pub(super) fn tell_findings(&mut self, found: Vec<Found>) {
+        for found in found {
+            let target = found.subject().map(|subject| self.ledger.name(subject));
+            let finding = found.named(target, &self.clock);
+            self.outbox.sample(Sample::Finding(Box::new(finding)));
         }
     }
 

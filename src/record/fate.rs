@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256, U256};
 
+use super::passage::Caller;
 use super::unnamed::opened;
 use crate::decode::contracts::Contracts;
 use crate::decode::multicall::Inner;
@@ -35,6 +36,7 @@ pub struct SubmissionCall {
     /// Last request byte out to last response byte in.
     pub upstream: Duration,
     pub outcome: SubmissionOutcome,
+    pub caller: Caller,
     pub trace: Option<TraceContext>,
 }
 
@@ -76,6 +78,9 @@ pub struct Pending {
     pub refusal: Option<RevertInfo>,
     pub from: Option<Address>,
     signed: Option<Box<Signed>>,
+    pub caller: Caller,
+    /// Whether it was told that it waits for nonces that never come.
+    pub ahead: bool,
     /// When the node was last asked about it.
     pub sighted: Stamp,
     pub to: Option<Address>,
@@ -139,6 +144,8 @@ impl Pending {
             refusal: refusal.cloned(),
             from,
             signed,
+            caller: call.caller.clone(),
+            ahead: false,
             sighted: call.left,
             to,
             head: Head::of(&input),

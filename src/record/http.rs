@@ -16,7 +16,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::calls::{Asked, Desk};
-use super::passage::{Ending, Passage};
+use super::passage::{Caller, Ending, Passage};
 use crate::decode::jsonrpc::{self, Answer, BATCH_LIMIT, Envelope, Id, IdKey, Message, Shape};
 use crate::model::{BatchPlace, Captured, End, Event, Exchange, Inspection, Outcome, Transport};
 
@@ -54,7 +54,11 @@ pub(super) fn record(desk: &mut Desk, exchange: &Exchange) {
     }
     let reply = reply(desk, exchange);
     let passage = Passage {
-        connection: exchange.connection,
+        caller: Caller {
+            connection: exchange.connection,
+            peer: Some(exchange.peer),
+            agent: exchange.user_agent.clone(),
+        },
         started: exchange.timing.request_started,
         written: exchange.timing.request_written,
         total: exchange.timing.total(),

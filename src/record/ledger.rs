@@ -13,19 +13,21 @@ use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
 
 use super::fate::{SubmissionCall, SubmissionOutcome};
+use super::findings::Subject;
+use super::nonces::Nonces;
 use super::outbox::Outbox;
-use super::passage::{Ending, Passage};
+use super::passage::{Caller, Ending, Passage};
 use super::tracing::{Traces, Tracing};
 use super::transactions::{GRACE, Told, Transactions};
 use super::unnamed::{Touched, Unnamed, WaitingForNames};
 use crate::decode::artifact::Artifact;
 use crate::decode::contracts::Contracts;
 use crate::decode::jsonrpc::Answer;
-use crate::decode::revert::RevertInfo;
+use crate::decode::revert::{RefusalKind, RevertInfo};
 use crate::decode::submission::{CallTarget, Submission, call_target};
 use crate::model::{
-    CallDetail, ChainQuestion, Clock, ContractCode, Event, Method, MinedBlock, Outcome, RpcCall,
-    Sample, Sight, Stamp, Traced, UnixMicros,
+    CallDetail, ChainQuestion, Clock, ContractCall, ContractCode, Event, FunctionName, Method,
+    MinedBlock, Outcome, RpcCall, Sample, Sight, Stamp, Traced, UnixMicros,
 };
 
 /// After how long the code at an address is asked for again, when it did not come.
@@ -42,6 +44,8 @@ pub(super) struct Ledger {
     transactions: Transactions,
     unnamed: WaitingForNames,
     tracing: Tracing,
+    nonces: Nonces,
+    ahead: Vec<Ahead>,
     wanted: Sender<ChainQuestion>,
     /// When the code at an address was asked for.
     asked: HashMap<Address, Stamp>,
@@ -50,6 +54,13 @@ pub(super) struct Ledger {
     out: Told,
     /// What was told last.
     last: Last,
+}
+
+/// A transaction whose nonce its chain has not come to, and will not.
+pub(super) struct Ahead {
+    pub(super) transaction: Option<B256>,
+    pub(super) account: Option<Address>,
+    pub(super) caller: Caller,
 }
 
 #[derive(Default)]
@@ -66,6 +77,8 @@ impl Ledger {
             transactions: Transactions::new(),
             unnamed: WaitingForNames::default(),
             tracing: Tracing::new(traces),
+            nonces: Nonces::default(),
+            ahead: Vec::new(),
             wanted,
             asked: HashMap::new(),
             now: Stamp::default(),
@@ -129,6 +142,20 @@ impl Ledger {
         }
     }
 
+    /// The name of what a finding's calls touch, as far as it is known.
+    pub(super) fn name(&mut self, subject: Subject) -> ContractCall {
+        match subject {
+            Subject::Function(to, selector) => {
+                let input = selector.as_ref().map_or(&[][..], |selector| &selector[..]);
+                self.contracts.target(Some(to), input)
+            }
+            Subject::State(account) => ContractCall {
+                contract: self.contracts.contract(account),
+                function: FunctionName::unknown(),
+            },
+        }
+    }
+
     /// Gives up waiting for names.
     pub(super) fn flush(&mut self, outbox: &mut Outbox) {
         for unnamed in self.unnamed.take_all() {
@@ -178,12 +205,14 @@ impl Ledger {
             None if ending.outcome == Outcome::Connect => return signed,
             None => (SubmissionOutcome::Unanswered, None),
         };
+        self.judge(&submission, &outcome, &passage.caller);
         let call = SubmissionCall {
             at,
             left: passage.written,
             total: passage.total,
             upstream: passage.upstream,
             outcome,
+            caller: passage.caller.clone(),
             trace: passage.trace,
         };
         self.transactions.submitted(submission, &call, &mut self.contracts, &mut self.out);
@@ -191,7 +220,28 @@ impl Ledger {
         told.or(signed)
     }
 
+    /// Looks whether a refusal means that a wallet is ahead of the chain.
+    fn judge(&mut self, submission: &Submission, outcome: &SubmissionOutcome, caller: &Caller) {
+        let SubmissionOutcome::Refused(refusal) = outcome else { return };
+        if refusal.kind == RefusalKind::NonceTooHigh
+            && submission.nonce.is_some_and(|nonce| self.nonces.refused_is_ahead(nonce))
+        {
+            let signer = || submission.signed.as_ref().and_then(|signed| signed.signer());
+            self.ahead.push(Ahead {
+                transaction: submission.hash,
+                account: submission.from.or_else(signer),
+                caller: caller.clone(),
+            });
+        }
+    }
+
+    /// Takes out the wallets that were found to be ahead of the chain.
+    pub(super) fn take_ahead(&mut self) -> Vec<Ahead> {
+        std::mem::take(&mut self.ahead)
+    }
+
     pub(super) fn block(&mut self, block: MinedBlock, clock: &Clock, outbox: &mut Outbox) {
+        self.nonces.block(&block);
         self.transactions.block(block, clock, &mut self.contracts, &mut self.out);
         self.hand_on(outbox);
     }
@@ -213,11 +263,13 @@ impl Ledger {
         self.asked.clear();
         self.transactions.restarted();
         self.tracing.forget();
+        self.nonces.replaced(0);
         self.tick(self.now, outbox);
     }
 
     /// The chain lost its newest blocks. What was deployed in them may be at other addresses now.
-    pub(super) fn went_back(&mut self) {
+    pub(super) fn went_back(&mut self, head: u64) {
+        self.nonces.replaced(head);
         self.contracts.forget_addresses();
         self.asked.clear();
         self.transactions.went_back();
@@ -226,6 +278,12 @@ impl Ledger {
     /// The node told where a submitted transaction is.
     pub(super) fn sighted(&mut self, hash: B256, sight: Sight, outbox: &mut Outbox) {
         self.transactions.sighted(hash, sight, &mut self.contracts, &mut self.out);
+        if let Sight::Pending { from } = sight
+            && let Some((nonce, caller)) = self.transactions.waits_in_vain(hash, from)
+            && self.nonces.waiting_is_ahead(from, nonce)
+        {
+            self.ahead.push(Ahead { transaction: Some(hash), account: Some(from), caller });
+        }
         self.hand_on(outbox);
     }
 

@@ -13,11 +13,13 @@
 
 mod calls;
 mod fate;
+mod findings;
 mod hashless;
 mod heads;
 mod http;
 mod ledger;
 mod methods;
+mod nonces;
 mod outbox;
 mod passage;
 mod recorder;

@@ -1,15 +1,25 @@
 //! When and where a call passed, and what came of it: what those who follow exchanges and messages
 //! find out, for those who make samples of it.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decode::jsonrpc::Answer;
 use crate::model::{ConnectionId, Outcome, Stamp, TraceContext};
 
+/// Who called.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub connection: ConnectionId,
+    /// Its end of the connection, and its `User-Agent`, while they matter.
+    pub peer: Option<SocketAddr>,
+    pub agent: Option<Arc<str>>,
+}
+
 /// When and where a call passed.
-#[derive(Clone, Copy)]
 pub(super) struct Passage {
-    pub(super) connection: ConnectionId,
+    pub(super) caller: Caller,
     /// The request's first byte was read.
     pub(super) started: Stamp,
     /// The request's last byte was about to be written to the node.
@@ -25,6 +35,13 @@ pub(super) struct Ending<'a> {
     pub(super) outcome: Outcome,
     pub(super) answer: Option<Answer<'a>>,
     pub(super) response_bytes: u64,
+}
+
+impl Caller {
+    /// Somebody who is gone.
+    pub const fn gone(connection: ConnectionId) -> Self {
+        Self { connection, peer: None, agent: None }
+    }
 }
 
 impl<'a> Ending<'a> {

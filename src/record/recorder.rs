@@ -94,6 +94,7 @@ impl Recorder {
         let recording = Recording::new(
             Outbox::new(sinks, tally),
             Ledger::new(contracts, settings.traces, wanted),
+            settings.who,
         );
         let thread = thread::Builder::new().name("recorder".to_owned()).spawn({
             let shared = Arc::clone(&shared);

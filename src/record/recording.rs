@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::calls::Desk;
+use super::findings::Findings;
 use super::http;
 use super::ledger::Ledger;
 use super::methods::Methods;
 use super::outbox::Outbox;
+use super::recorder::Who;
 use super::repeats::Repeats;
 use super::replaced::{self, Replaced};
 use super::sockets::Sockets;
@@ -26,7 +28,7 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    pub(super) fn new(outbox: Outbox, ledger: Ledger) -> Self {
+    pub(super) fn new(outbox: Outbox, ledger: Ledger, who: Who) -> Self {
         let desk = Desk {
             clock: Clock::read(),
             outbox,
@@ -34,6 +36,7 @@ impl Recording {
             repeats: Repeats::default(),
             ledger,
             replaced: Replaced::default(),
+            findings: Findings::new(who),
         };
         Self { desk, sockets: Sockets::default(), ticked: Stamp::default() }
     }
@@ -48,6 +51,11 @@ impl Recording {
         let outbox = &mut self.desk.outbox;
         self.sockets.heads.expire(now, |event| outbox.event(event));
         self.desk.ledger.tick(now, outbox);
+        for ahead in self.desk.ledger.take_ahead() {
+            self.desk.findings.ahead(ahead.transaction, ahead.account, &ahead.caller);
+        }
+        let found = self.desk.findings.take_due(now);
+        self.desk.tell_findings(found);
     }
 
     /// A contract was compiled.
@@ -91,6 +99,8 @@ impl Recording {
     pub(super) fn finish(&mut self, now: Stamp) {
         self.sockets.forget_all(&mut self.desk, now, Outcome::Unanswered);
         self.desk.ledger.finish(now, &mut self.desk.outbox);
+        let found = self.desk.findings.take_all();
+        self.desk.tell_findings(found);
         self.flush();
     }
 
@@ -146,7 +156,7 @@ impl Recording {
         let desk = &mut self.desk;
         match event {
             ChainEvent::Block(block) => {
-                desk.repeats.forget();
+                desk.changed();
                 let outbox = &mut desk.outbox;
                 if block.live {
                     self.sockets.heads.block(block.hash, block.seen, |event| outbox.event(event));
@@ -165,8 +175,8 @@ impl Recording {
                 desk.outbox.event(&Event::Asked { purpose, calls, took });
             }
             ChainEvent::WentBack { from, to } => {
-                desk.repeats.forget();
-                desk.ledger.went_back();
+                desk.changed();
+                desk.ledger.went_back(to);
                 let blocks = from.saturating_sub(to);
                 desk.outbox.event(&Event::WentBack { cause: desk.replaced.cause(), blocks });
             }
@@ -177,7 +187,7 @@ impl Recording {
                 desk.ledger.sighted(hash, sight, &mut desk.outbox);
             }
             ChainEvent::NodeRestarted => {
-                desk.repeats.forget();
+                desk.changed();
                 desk.ledger.restarted(&mut desk.outbox);
                 if desk.replaced.cause() == replaced::RESET {
                     desk.outbox.event(&Event::WentBack { cause: replaced::RESET, blocks: 0 });

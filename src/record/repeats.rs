@@ -1,9 +1,9 @@
 //! Reads that repeat one answered since the last block: what a cache or a multicall would save.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-use crate::model::Method;
+use crate::model::{Method, Stamp};
 
 /// How many different reads are remembered between two blocks. Once full, further ones are not
 /// taken for repetitions: the count is then too low, never too high.
@@ -13,9 +13,17 @@ const REMEMBERED: usize = 65_536;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Question(u64);
 
+impl Question {
+    #[cfg(test)]
+    pub(super) const fn of(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Repeats {
-    answered: HashSet<Question>,
+    /// When each was asked first.
+    answered: HashMap<Question, Stamp>,
     hasher: RandomState,
 }
 
@@ -25,12 +33,14 @@ impl Repeats {
         Question(self.hasher.hash_one((method, params)))
     }
 
-    /// The question was answered; tells whether it had been already.
-    pub(super) fn answered(&mut self, question: Question) -> bool {
-        if self.answered.len() >= REMEMBERED {
-            return self.answered.contains(&question);
+    /// The question, which was asked at `started`, was answered; if it had been already, tells when
+    /// it was asked first.
+    pub(super) fn answered(&mut self, question: Question, started: Stamp) -> Option<Stamp> {
+        let first = self.answered.get(&question).copied();
+        if first.is_none() && self.answered.len() < REMEMBERED {
+            self.answered.insert(question, started);
         }
-        !self.answered.insert(question)
+        first
     }
 
     /// The state changed: everything is worth asking again.
@@ -50,19 +60,20 @@ mod tests {
         let question = repeats.question(method, b"[\"0x1\"]");
         assert_ne!(question, repeats.question(method, b"[\"0x2\"]"));
         assert_ne!(question, repeats.question(Method::known("eth_getCode"), b"[\"0x1\"]"));
-        assert!(!repeats.answered(question));
-        assert!(repeats.answered(question));
+        let (first, second) = (Stamp::from_nanos(1), Stamp::from_nanos(2));
+        assert_eq!(repeats.answered(question, first), None);
+        assert_eq!(repeats.answered(question, second), Some(first));
         repeats.forget();
-        assert!(!repeats.answered(question));
+        assert_eq!(repeats.answered(question, second), None);
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut repeats = Repeats::default();
         for i in 0..REMEMBERED as u64 + 10 {
-            assert!(!repeats.answered(Question(i)));
+            assert_eq!(repeats.answered(Question(i), Stamp::default()), None);
         }
         assert_eq!(repeats.answered.len(), REMEMBERED);
-        assert!(repeats.answered(Question(5)));
+        assert!(repeats.answered(Question(5), Stamp::default()).is_some());
     }
 }

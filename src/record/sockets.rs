@@ -21,7 +21,7 @@ use super::calls::{Asked, Desk};
 use super::heads::Heads;
 use super::methods::Class;
 use super::passage::{Ending, Passage};
-use super::waiting::{Waiting, WaitingCalls};
+use super::waiting::{Waiting, WaitingCalls, caller};
 use crate::decode::jsonrpc::{
     self, Answer, BATCH_LIMIT, Envelope, IdKey, Notice, Shape, subscription_id, subscription_kind,
     unsubscribed,
@@ -346,7 +346,7 @@ impl Sockets {
             self.waiting -= 1;
             self.input -= waiting.asked.input_bytes();
             desk.outbox.event(&Event::CallEnded);
-            let passage = waiting.answered(message.connection, message);
+            let passage = waiting.answered(message);
             desk.finish(waiting.asked, &passage, ending);
         }
     }
@@ -380,7 +380,7 @@ impl Sockets {
         {
             socket.subscriptions.insert(subscription_id(subscription).key, waiting.subscription);
         }
-        let passage = waiting.answered(message.connection, message);
+        let passage = waiting.answered(message);
         let ending = match answer {
             Some(answer) => Ending::answered(answer, bytes),
             None if cut => Ending::without(Outcome::Uninspected, bytes),
@@ -417,7 +417,7 @@ fn names_nobody(response: &Envelope<'_>) -> bool {
 /// The passage of a message to which no answer is awaited.
 fn passed(message: &SocketMessage) -> Passage {
     Passage {
-        connection: message.connection,
+        caller: caller(message),
         started: message.started,
         written: message.written,
         total: message.written.since(message.started),

@@ -76,8 +76,11 @@ impl Bench {
         let (received, tally) = (Received::default(), Arc::new(Tally::default()));
         let (sender, wanted) = channel(16);
         let outbox = Outbox::new(vec![Box::new(received.clone())], Arc::clone(&tally));
-        let mut recording =
-            Recording::new(outbox, Ledger::new(Contracts::new(), Traces::Off, sender));
+        let mut recording = Recording::new(
+            outbox,
+            Ledger::new(Contracts::new(), Traces::Off, sender),
+            Box::new(|_| None),
+        );
         // Stamp 0 is one second after the epoch.
         recording
             .tick(Stamp::from_nanos(0), Clock::fixed(Stamp::from_nanos(0), UnixMicros(1_000_000)));
@@ -134,6 +137,7 @@ fn message(connection: u64, direction: Direction, micros: u64, text: &str) -> Ob
         read: at(micros + 2),
         written: at(micros + 5),
         payload: captured(text.as_bytes()),
+        peer: ([127, 0, 0, 1], 1).into(),
         user_agent: None,
     }))
 }

@@ -3,10 +3,10 @@
 //! A trace makes the node run the transaction again: by default there is one for each function in a
 //! while, and never two at once. The asking is done by `chain`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256};
 
 use crate::decode::contracts::Contracts;
 use crate::model::{
@@ -18,6 +18,8 @@ use crate::model::{
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Traces that are waited for, at most.
 const MOST_ASKED: usize = 64;
+/// Senders that are remembered.
+const MOST_SENDERS: usize = 8;
 /// Functions whose last trace is remembered.
 const MOST_FUNCTIONS: usize = 4_096;
 
@@ -44,11 +46,18 @@ pub(super) struct Tracing {
     asked: HashMap<B256, Asked>,
     /// When a function was traced last.
     last: HashMap<ContractCall, Stamp>,
+    /// Who sent transactions, the newest first.
+    senders: VecDeque<Address>,
+}
+
+/// Whether a word looks like an account.
+fn is_account(word: B256) -> bool {
+    word[..12] == [0; 12] && word[12..16] != [0; 4]
 }
 
 impl Tracing {
     pub(super) fn new(traces: Traces) -> Self {
-        Self { traces, asked: HashMap::new(), last: HashMap::new() }
+        Self { traces, asked: HashMap::new(), last: HashMap::new(), senders: VecDeque::new() }
     }
 
     /// A transaction was told: what to ask the node because of it.
@@ -59,6 +68,10 @@ impl Tracing {
         now: Stamp,
     ) -> Option<ChainQuestion> {
         let block = transaction.block?;
+        if let Some(from) = transaction.from.filter(|from| !self.senders.contains(from)) {
+            self.senders.truncate(MOST_SENDERS - 1);
+            self.senders.push_front(from);
+        }
         if transaction.kind == TransactionKind::Transfer {
             return None;
         }
@@ -94,6 +107,13 @@ impl Tracing {
         contracts: &mut Contracts,
     ) -> Option<StateChange> {
         let Asked { target, keys, .. } = self.asked.remove(&traced.hash)?;
+        // Mappings are often by accounts that other slots hold, or that were met before.
+        let held = traced.slots.iter().flat_map(|slot| [slot.before, slot.after]);
+        let held = held.filter(|value| is_account(*value));
+        let mut keys: Vec<B256> = keys.iter().copied().chain(held).collect();
+        keys.extend(self.senders.iter().map(|sender| sender.into_word()));
+        let mut seen = HashSet::new();
+        keys.retain(|key| seen.insert(*key));
         let mut slots: Vec<SlotChange> = traced
             .slots
             .iter()

@@ -20,6 +20,7 @@ use alloy::primitives::{Address, B256};
 
 use super::fate::{BlockPlace, Content, Head, Held, Pending, SubmissionCall, SubmissionOutcome};
 use super::hashless::{Hashless, may_be};
+use super::passage::Caller;
 use super::timed::Timed;
 use crate::decode::contracts::Contracts;
 use crate::decode::multicall;
@@ -192,6 +193,23 @@ impl Transactions {
             // Its block is on its way here.
             Sight::Mined => {}
         }
+    }
+
+    /// A pending transaction that waits for a nonce before its own, which nobody has sent: its nonce
+    /// and who sent it; told once.
+    pub fn waits_in_vain(&mut self, hash: B256, from: Address) -> Option<(u64, Caller)> {
+        let pending = self.pending.get_mut(&hash).filter(|pending| !pending.ahead)?;
+        let (nonce, caller) = (pending.nonce?, pending.caller.clone());
+        let before = Some(nonce.checked_sub(1)?);
+        let is_next = self
+            .pending
+            .iter_mut()
+            .any(|(_, other)| other.nonce == before && other.sender() == Some(from));
+        if is_next {
+            return None;
+        }
+        self.pending.get_mut(&hash)?.ahead = true;
+        Some((nonce, caller))
     }
 
     /// Tells what has waited long enough. To be called a few times a second.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, Bytes, hex};
 
+use super::findings::Subject;
 use crate::decode::contracts::Contracts;
 use crate::decode::multicall::{self, Inner, InnerResult};
 use crate::decode::revert::RevertInfo;
@@ -36,6 +37,19 @@ pub(super) enum Touched {
     Creation(ContractCall),
     /// An account's state, by a method of the node; no account where several are named.
     State { account: Option<Address>, method: Method },
+}
+
+impl Touched {
+    /// The same, for findings.
+    pub(super) fn subject(&self) -> Option<Subject> {
+        match self {
+            Self::Function { to, input } => {
+                Some(Subject::Function(*to, input.first_chunk().copied()))
+            }
+            Self::Creation(_) => None,
+            Self::State { account, .. } => account.map(Subject::State),
+        }
+    }
 }
 
 /// A call and what its names are made of.

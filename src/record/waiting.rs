@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::calls::Asked;
 use super::http::exact_place;
-use super::passage::Passage;
+use super::passage::{Caller, Passage};
 use crate::decode::jsonrpc::{Id, IdKey};
 use crate::model::{ConnectionId, SocketMessage, Stamp};
 
@@ -41,9 +41,9 @@ pub(super) struct Waiting {
 
 impl Waiting {
     /// The call ended with the answer in `response`.
-    pub(super) fn answered(&self, connection: ConnectionId, response: &SocketMessage) -> Passage {
+    pub(super) fn answered(&self, response: &SocketMessage) -> Passage {
         Passage {
-            connection,
+            caller: caller(response),
             started: self.started,
             written: self.written,
             total: response.written.since(self.started),
@@ -59,7 +59,7 @@ impl Waiting {
     /// The call ended at `end` without an answer.
     pub(super) fn abandoned(&self, connection: ConnectionId, end: Stamp) -> Passage {
         Passage {
-            connection,
+            caller: Caller::gone(connection),
             started: self.started,
             written: self.written,
             total: end.since(self.started),
@@ -68,6 +68,12 @@ impl Waiting {
             trace: None,
         }
     }
+}
+
+/// Who is at the client's end of a message.
+pub(super) fn caller(message: &SocketMessage) -> Caller {
+    let SocketMessage { connection, peer, ref user_agent, .. } = *message;
+    Caller { connection, peer: Some(peer), agent: user_agent.clone() }
 }
 
 impl Line {

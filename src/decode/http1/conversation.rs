@@ -149,6 +149,11 @@ impl Conversation {
         self.exchanges.is_empty()
     }
 
+    /// Who connected.
+    pub const fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
     pub fn user_agent(&self) -> Option<&Arc<str>> {
         self.user_agent.as_ref()
     }

@@ -63,6 +63,7 @@ impl Recorder {
             total: Duration::from_millis(4),
             upstream: Duration::from_millis(3),
             outcome,
+            caller: Caller::gone(crate::model::ConnectionId(1)),
             trace: None,
         };
         self.transactions.submitted(submission, &call, &mut self.contracts, &mut self.out);
@@ -410,6 +411,7 @@ fn pending_transactions_are_bounded() {
             total: Duration::ZERO,
             upstream: Duration::ZERO,
             outcome: SubmissionOutcome::Accepted(Some(hash)),
+            caller: Caller::gone(crate::model::ConnectionId(1)),
             trace: None,
         };
         let Recorder { transactions, contracts, out, .. } = &mut recorder;

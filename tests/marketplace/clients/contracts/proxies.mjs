@@ -75,9 +75,9 @@ export async function strangers(book) {
   const nobody = await deploy("00");
   const nameless = { contract: "_unknown", function: "_unknown", selector: "0x12345678", events: [] };
   await book.send({ from: owner, to: nobody, data: "0x12345678" }, nameless);
-  // The same, with the selectors of an ERC-20 in its code.
+  // The same, with comparisons with the selectors of an ERC-20 in its code.
   const erc20 = ["dd62ed3e", "095ea7b3", "70a08231", "18160ddd", "a9059cbb", "23b872dd"];
-  const token = await deploy(`00${erc20.map((selector) => `63${selector}`).join("")}`);
+  const token = await deploy(`00${erc20.map((selector) => `8063${selector}14`).join("")}`);
   const transfer = `0xa9059cbb${"00".repeat(12)}${user.slice(2)}${"00".repeat(31)}07`;
   await book.send({ from: owner, to: token, data: transfer }, { contract: "ERC20", function: "transfer", events: [] });
 }
