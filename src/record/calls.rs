@@ -154,7 +154,12 @@ impl Desk {
             }
         }
         let transaction = match asked.sending {
-            Some(sending) => self.ledger.sent(*sending, at, passage, ending, &mut self.outbox),
+            Some(sending) => {
+                let hash = self.ledger.sent(*sending, at, passage, ending, &mut self.outbox);
+                // At once, while the connection is there to tell whose it is.
+                self.find_ahead();
+                hash
+            }
             None => None,
         };
         let call = RpcCall {
@@ -214,6 +219,13 @@ impl Desk {
         let is_single = matches!(asked.transport, Transport::Http | Transport::WebSocket);
         if asked.class == Class::Call && is_single && ending.answer.is_some() {
             self.findings.called(&call);
+        }
+    }
+
+    /// Tells the finders of wallets that are ahead of the chain.
+    pub(super) fn find_ahead(&mut self) {
+        for ahead in self.ledger.take_ahead() {
+            self.findings.ahead(ahead.transaction, ahead.account, &ahead.caller);
         }
     }
 

@@ -51,9 +51,7 @@ impl Recording {
         let outbox = &mut self.desk.outbox;
         self.sockets.heads.expire(now, |event| outbox.event(event));
         self.desk.ledger.tick(now, outbox);
-        for ahead in self.desk.ledger.take_ahead() {
-            self.desk.findings.ahead(ahead.transaction, ahead.account, &ahead.caller);
-        }
+        self.desk.find_ahead();
         let found = self.desk.findings.take_due(now);
         self.desk.tell_findings(found);
     }

@@ -51,7 +51,7 @@ fn a_session_is_told_as_it_was(kind: Kind) {
     judge.confirmations(&during);
     judge.states(&during);
     judge.blocks(&during);
-    judge.findings(&during);
+    judge.findings(&during, kind);
 
     let restarts = || scope.metrics().sum("evm_node_restarts_total", &[]);
     let known = restarts();
@@ -65,7 +65,7 @@ fn a_session_is_told_as_it_was(kind: Kind) {
     let after = part("after", node.address, Some(scope.rpc), &during["carried"]);
     judge.transactions(&[&before, &during, &after]);
     judge.calls(&after);
-    judge.findings(&after);
+    judge.findings(&after, kind);
     judge.done(kind);
     assert!(scope.stop().success());
 }

@@ -164,7 +164,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Each finding is told with who caused it.
-    pub fn findings(&mut self, part: &Value) {
+    pub fn findings(&mut self, part: &Value, kind: Kind) {
         let expected: Vec<Value> = items(&part["findings"])
             .map(|one| {
                 let mut one = one.clone();
@@ -187,6 +187,11 @@ impl<'a> Judge<'a> {
                 continue;
             };
             let found = told.swap_remove(at);
+            // On Anvil a nonce that is ahead shows only when the client may be gone.
+            let gone = found["process"].is_null() && found["finding"] == "nonce_ahead";
+            if gone && kind == Kind::Anvil {
+                continue;
+            }
             if !found["process"].as_str().is_some_and(|text| text.contains(&process)) {
                 self.differences
                     .push(format!("finding of another process than {process}: {found}"));
