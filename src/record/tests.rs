@@ -1,5 +1,6 @@
 //! Observations in, samples and events out, as a sink receives them.
 
+mod contracts;
 mod counting;
 mod http;
 mod sockets;

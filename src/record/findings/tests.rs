@@ -79,9 +79,9 @@ fn without_blocks_repetitions_are_told_after_the_window() {
 fn different_calls_without_a_pause_are_a_burst_whatever_connection_carries_them() {
     let mut findings = findings();
     let pages = [caller(1), caller(2), caller(3)];
-    for i in 0..12_u64 {
+    for (i, page) in (0..12_u64).zip(pages.iter().cycle()) {
         // Told in another order than begun.
-        findings.called(&ended(i, 1_000 + (i ^ 3), &pages[i as usize % 3]));
+        findings.called(&ended(i, 1_000 + (i ^ 3), page));
     }
     assert_eq!(due(&mut findings, 1_300), []);
     assert_eq!(due(&mut findings, 1_600), [(FindingKind::MulticallBurst, 12)]);

@@ -307,7 +307,7 @@ fn a_revert_without_a_hash_waits_a_moment_for_its_block() {
     recorder.block_of(block(1, 1_003, vec![reverted(0xaa)]));
     assert_eq!(recorder.only().status, TransactionStatus::Reverted);
     recorder.submit(0xbb, 2_000, refused(RefusalKind::Reverted, None, Some(&EMPTY_URI)));
-    recorder.expire(3_100);
+    recorder.expire(4_100);
     let told = recorder.only();
     assert_eq!(told.status, TransactionStatus::Rejected);
     assert_eq!(told.reason.unwrap().as_str(), "EmptyURI");
@@ -482,4 +482,136 @@ fn an_interval_lies_between_two_blocks_that_followed_each_other_live() {
     let half = Some(Duration::from_millis(500));
     let expected = [(None, 0), (quarter, 0), (None, 0), (None, 0), (None, 0), (None, 0), (half, 3)];
     assert_eq!(blocks, expected);
+}
+
+/// Three of one sender and nonce, of which one is mined.
+#[test]
+fn what_another_of_its_nonce_took_the_place_of_is_replaced() {
+    let mut recorder = Recorder::named();
+    let from = |hash: u8, account: u8| Submission {
+        hash: Some(B256::repeat_byte(hash)),
+        from: Some(Address::repeat_byte(account)),
+        ..unsigned()
+    };
+    let accepted = |hash| SubmissionOutcome::Accepted(Some(B256::repeat_byte(hash)));
+    recorder.submit_this(from(0xaa, 1), 1_000, accepted(0xaa));
+    recorder.submit_this(from(0xbb, 1), 1_010, accepted(0xbb));
+    recorder.submit_this(from(0xcc, 2), 1_020, accepted(0xcc));
+    recorder.block(1, 2_000, &[0xbb]);
+    let told = recorder.told();
+    let fates: Vec<_> = told.iter().map(|t| (t.hash[0], t.status)).collect();
+    assert_eq!(
+        fates,
+        [(0xbb, TransactionStatus::Success), (0xaa, TransactionStatus::Replaced)],
+        "another sender's nonce is its own"
+    );
+    assert_eq!((told[1].gas_used, told[1].from), (None, Some(Address::repeat_byte(1))));
+    assert_eq!(recorder.transactions.pending(), 1);
+}
+
+#[test]
+fn what_is_submitted_after_the_block_met_a_chain_set_back_and_is_not_replaced() {
+    let mut recorder = Recorder::named();
+    let from = Some(Address::repeat_byte(1));
+    let submission = Submission { hash: Some(B256::repeat_byte(0xaa)), from, ..unsigned() };
+    let accepted = SubmissionOutcome::Accepted(submission.hash);
+    recorder.submit_this(submission, 2_001, accepted);
+    recorder.block(1, 2_000, &[0xbb]);
+    assert_eq!(recorder.transactions.pending(), 1);
+}
+
+impl Recorder {
+    /// The hashes that were asked about since the last time.
+    fn asked_about(&mut self) -> Vec<B256> {
+        let sight = |question| match question {
+            ChainQuestion::Sight(hash) => Some(hash),
+            _ => None,
+        };
+        self.out.wanted.drain(..).filter_map(sight).collect()
+    }
+
+    fn sighted(&mut self, hash: u8, sight: Sight) {
+        let hash = B256::repeat_byte(hash);
+        self.transactions.sighted(hash, sight, &mut self.contracts, &mut self.out);
+    }
+}
+
+#[test]
+fn the_node_is_asked_now_and_then_what_became_of_pending_ones() {
+    let mut recorder = Recorder::named();
+    recorder.accept(0xaa, 1_000);
+    recorder.expire(2_000);
+    assert!(recorder.asked_about().is_empty(), "it was sent a moment ago");
+    recorder.expire(4_100);
+    assert_eq!(recorder.asked_about(), [B256::repeat_byte(0xaa)]);
+    recorder.expire(4_200);
+    assert!(recorder.asked_about().is_empty());
+    recorder.sighted(0xaa, Sight::Pending { from: Address::repeat_byte(7) });
+    recorder.sighted(0xaa, Sight::Mined);
+    assert!(recorder.told().is_empty());
+    recorder.expire(6_200);
+    assert_eq!(recorder.asked_about().len(), 1);
+    recorder.sighted(0xaa, Sight::Gone);
+    let told = recorder.only();
+    assert_eq!(
+        (told.status, told.from),
+        (TransactionStatus::Dropped, Some(Address::repeat_byte(7)))
+    );
+    recorder.sighted(0xaa, Sight::Gone);
+    assert!(recorder.told().is_empty(), "told once");
+}
+
+#[test]
+fn of_very_many_pending_ones_some_are_asked_about_at_a_time_each_in_its_turn() {
+    let mut recorder = Recorder::named();
+    for i in 1..=150 {
+        recorder.accept(i, 1_000 + u64::from(i));
+    }
+    let mut asked = Vec::new();
+    for round in 0..3 {
+        recorder.expire(4_000 + round * 2_000);
+        let some = recorder.asked_about();
+        assert!(some.len() <= SIGHTS);
+        asked.extend(some);
+    }
+    asked.sort_unstable();
+    asked.dedup();
+    assert_eq!(asked.len(), 150);
+}
+
+#[test]
+fn a_block_mined_alone_within_its_submission_tells_how_long_mining_took() {
+    let mut recorder = Recorder::named();
+    recorder.accept(0xaa, 1_000);
+    recorder.block(1, 1_004, &[0xaa]);
+    assert_eq!(
+        recorder.out.mined,
+        [Duration::from_millis(3)],
+        "as long as the node took to answer"
+    );
+    // Announced long after the answer: it was mined by and by. And two in a block.
+    recorder.accept(0xbb, 2_000);
+    recorder.block(2, 2_500, &[0xbb]);
+    recorder.accept(0xcc, 3_000);
+    recorder.accept(0xdd, 3_000);
+    recorder.block(3, 3_001, &[0xcc, 0xdd]);
+    assert_eq!(recorder.out.mined.len(), 1);
+}
+
+#[test]
+fn events_are_counted_by_name_and_the_keys_of_mappings_are_passed_on() {
+    let mut recorder = Recorder::named();
+    let transfer = alloy::primitives::keccak256("Transfer(address,address,uint256)");
+    let log = |topic| EmittedLog { address: THERE, topic };
+    let logs = vec![log(Some(transfer)), log(None), log(Some(transfer))].into();
+    recorder.accept(0xaa, 1_000);
+    recorder.block_of(block(1, 1_004, vec![MinedTransaction { logs, ..mined(0xaa) }]));
+    let keys = &recorder.out.keys[&B256::repeat_byte(0xaa)];
+    assert!(keys.contains(&Address::repeat_byte(1).into_word()), "the sender");
+    assert!(keys.contains(&B256::repeat_byte(7)), "a word of the input");
+    let told = recorder.only();
+    let events: Vec<_> =
+        told.events.iter().map(|e| (e.contract.as_str(), e.event.as_str(), e.count)).collect();
+    assert_eq!(events, [("MarketNFT", "Transfer", 2), ("MarketNFT", "_unknown", 1)]);
+    assert_eq!((told.envelope, told.block_gas_limit), (Some(2), Some(30_000_000)));
 }
