@@ -4,10 +4,10 @@
 //! who receive. Decoding is `decode`'s; what belongs together is found out here:
 //!
 //! ```text
-//! Queue ─► recorder ─► recording ─┬─► http ────┐           ┌─► repeats
-//!                                 ├─► sockets ─┴─► calls ──┤           ┌─► transactions
-//!                                 └────────────────────────┴─► ledger ─┤
-//!                                                                      └─► contracts
+//! Queue ─► recorder ─► recording ─┬─► http ────┐           ┌─► repeats ─► findings
+//!                                 ├─► sockets ─┴─► calls ──┤           ┌─► transactions ─► tracing
+//!                                 └────────────────────────┴─► ledger ─┼─► unnamed
+//!                                                                      └─► contracts, nonces
 //!                      every sample and event ─► outbox ─► sinks
 //! ```
 
