@@ -1,7 +1,8 @@
 //! The code at addresses, and of a proxy the contract behind it.
 
-use alloy::primitives::{Address, B256, Bytes, b256};
+use alloy::primitives::{Address, B256, Bytes, b256, hex};
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::follow::GROUP;
 use super::json::FullBlock;
@@ -16,6 +17,9 @@ const IMPLEMENTATION_SLOT: B256 =
 const BEACON_SLOT: B256 = b256!("a3f0ad74e5423aebfd80d3ef4346578335a9a72aeaee59ff6cb3582b35133d50");
 /// A beacon's `implementation()`.
 const IMPLEMENTATION: &str = "0x5c60da1b";
+/// Bytes of code that are looked into. Ethereum has at most 24,576, and nodes that were told to allow
+/// more have contracts somewhat larger.
+const LARGEST_CODE: usize = 1 << 20;
 /// Calls for one address.
 const CALLS: usize = 3;
 /// Deployments before the start that are looked up.
@@ -77,7 +81,7 @@ async fn look_up(node: &Node, addresses: &[Address]) -> Result<Vec<ContractCode>
     for address in addresses {
         let mut next = || answers.next().and_then(Answer::ok);
         let (code, implementation, beacon) = (next(), next(), next());
-        let Some(code) = code.and_then(|code| read::<Bytes>("code", &code).ok()) else { continue };
+        let Some(code) = code.as_deref().and_then(code_in) else { continue };
         let pointer =
             |word: Option<_>| word.as_deref().and_then(address_in).filter(|_| !code.is_empty());
         let (implementation, beacon) = (pointer(implementation), pointer(beacon));
@@ -96,11 +100,40 @@ async fn look_up(node: &Node, addresses: &[Address]) -> Result<Vec<ContractCode>
     Ok(found)
 }
 
+/// Code; of what is too large to be any, the beginning, so that it is not asked for again.
+fn code_in(answer: &RawValue) -> Option<Bytes> {
+    // With the quotation marks and `0x`.
+    let most = 2 * LARGEST_CODE + 4;
+    if answer.get().len() <= most {
+        return read("code", answer).ok();
+    }
+    let beginning = answer.get().get(3..most - 1)?;
+    hex::decode(beginning).ok().map(Bytes::from)
+}
+
 /// The address in a word; none for zero and for what is no address. Some nodes leave leading zeros
 /// out.
-fn address_in(answer: &serde_json::value::RawValue) -> Option<Address> {
+fn address_in(answer: &RawValue) -> Option<Address> {
     let word: alloy::primitives::U256 = read("a word", answer).ok()?;
     let word = B256::from(word);
     let address = Address::from_word(word);
     (address.into_word() == word && !address.is_zero()).then_some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_code_that_is_too_large_the_beginning_is_told() {
+        let code = |bytes: usize| {
+            let json = format!("\"0x{}\"", "fe".repeat(bytes));
+            code_in(&RawValue::from_string(json).unwrap()).map(|code| code.len())
+        };
+        assert_eq!(code(0), Some(0));
+        assert_eq!(code(LARGEST_CODE), Some(LARGEST_CODE));
+        assert_eq!(code(8 * LARGEST_CODE), Some(LARGEST_CODE));
+        let no_hex = format!("\"0x{}\"", "\u{e9}".repeat(4 * LARGEST_CODE));
+        assert_eq!(code_in(&RawValue::from_string(no_hex).unwrap()), None);
+    }
 }

@@ -34,6 +34,8 @@ pub const ACCOUNT: &str = "_account";
 
 /// Artifacts that are kept; later ones are for their errors and functions of no use and ignored.
 const MOST_CONTRACTS: usize = 10_000;
+/// Events that are kept: they outlast the artifacts that are written anew.
+const MOST_EVENTS: usize = 100_000;
 type Selector = [u8; 4];
 
 /// All contracts that artifacts tell of, and the addresses where they were found.
@@ -76,6 +78,9 @@ impl Contracts {
             return;
         }
         for event in artifact.abi.events().filter(|event| !event.anonymous) {
+            if self.events.len() >= MOST_EVENTS {
+                break;
+            }
             self.events.entry(event.selector()).or_insert_with(|| event.name.clone());
         }
         let mut known = Known::from(artifact);

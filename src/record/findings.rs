@@ -30,8 +30,10 @@ use repeats::Repeated;
 const WINDOW: Duration = Duration::from_secs(3);
 /// Connections whose process is remembered.
 const MOST_PROCESSES: usize = 256;
-/// Looking a process up reads every process's descriptors: not more often than this.
+/// Looking a process up reads every process's descriptors: not more often than this, and resting so
+/// many times as long as it took, for the recorder waits meanwhile.
 const LOOK_UP_EVERY: Duration = Duration::from_millis(50);
+const REST: u32 = 20;
 /// The longest `User-Agent` that is kept, in bytes.
 const LONGEST_AGENT: usize = 200;
 
@@ -93,7 +95,8 @@ pub(super) struct Findings {
 struct People {
     who: Who,
     known: HashMap<ConnectionId, Option<Arc<str>>>,
-    looked_up: Option<Stamp>,
+    /// When the next look-up may be.
+    rested: Stamp,
 }
 
 impl Findings {
@@ -103,7 +106,7 @@ impl Findings {
             bursts: Bursts::default(),
             polls: Polls::default(),
             nonces: Vec::new(),
-            people: People { who, known: HashMap::new(), looked_up: None },
+            people: People { who, known: HashMap::new(), rested: Stamp::default() },
         }
     }
 
@@ -134,7 +137,7 @@ impl Findings {
             subject: None,
             transaction: hash,
             account,
-            who: self.people.identify(by, now),
+            who: self.people.identify(by),
         });
     }
 
@@ -204,19 +207,23 @@ impl Span {
 }
 
 impl People {
-    fn identify(&mut self, caller: &Caller, now: Stamp) -> Identity {
+    fn identify(&mut self, caller: &Caller) -> Identity {
         let Caller { connection, peer, agent } = caller;
         let process = match self.known.get(connection) {
             Some(known) => known.clone(),
             None => {
-                let lately = |at: &Stamp| now.since(*at) < LOOK_UP_EVERY;
-                match peer.filter(|_| !self.looked_up.as_ref().is_some_and(lately)) {
+                // Not the time of the call: of calls that wait in the queue, those of a second are
+                // told in an instant.
+                let begun = Stamp::now();
+                match peer.filter(|_| begun >= self.rested) {
                     Some(peer) => {
-                        self.looked_up = Some(now);
                         if self.known.len() >= MOST_PROCESSES {
                             self.known.clear();
                         }
                         let process: Option<Arc<str>> = (self.who)(peer).map(Into::into);
+                        let ended = Stamp::now();
+                        let rest = ended.since(begun).saturating_mul(REST);
+                        self.rested = ended.after(rest.max(LOOK_UP_EVERY));
                         self.known.insert(*connection, process.clone());
                         process
                     }

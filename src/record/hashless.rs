@@ -17,6 +17,11 @@ const MOST: usize = 1_000;
 pub struct Hashless(VecDeque<(Stamp, Pending)>);
 
 impl Hashless {
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub fn insert(&mut self, deadline: Stamp, pending: Pending) {
         self.0.push_back((deadline, pending));
     }

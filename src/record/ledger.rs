@@ -34,6 +34,10 @@ use crate::model::{
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// Addresses whose asking is remembered.
 const MOST_ASKED: usize = 10_000;
+/// Addresses whose code may be asked for at once, and how long each takes to be made up for: who
+/// looks through a million accounts must not have the monitor look through them as well.
+const MOST_AT_ONCE: u64 = 512;
+const ASK_EVERY: Duration = Duration::from_millis(10);
 /// The method whose result is an amount of gas.
 const ESTIMATE: &str = "eth_estimateGas";
 /// How often the age of the oldest pending transaction is told.
@@ -49,6 +53,8 @@ pub(super) struct Ledger {
     wanted: Sender<ChainQuestion>,
     /// When the code at an address was asked for.
     asked: HashMap<Address, Stamp>,
+    /// Up to when what was asked for is made up for, at one address every [`ASK_EVERY`].
+    made_up: Stamp,
     now: Stamp,
     /// What is on its way out; empty between two calls.
     out: Told,
@@ -81,6 +87,7 @@ impl Ledger {
             ahead: Vec::new(),
             wanted,
             asked: HashMap::new(),
+            made_up: Stamp::default(),
             now: Stamp::default(),
             out: Told::default(),
             last: Last::default(),
@@ -131,11 +138,11 @@ impl Ledger {
         }
         let unnamed = Unnamed::new(call, touched, failure, result);
         let unnamed = match unnamed.missing(&self.contracts) {
-            Some(missing) => {
-                self.want(missing);
+            Some(missing) if self.ask_code(missing) => {
                 self.unnamed.put(missing, unnamed, self.now.max(ended))
             }
-            None => Some(unnamed),
+            // Nothing is missing, or what is will not come.
+            _ => Some(unnamed),
         };
         if let Some(unnamed) = unnamed {
             outbox.sample(Sample::Call(unnamed.name(&mut self.contracts)));
@@ -353,7 +360,7 @@ impl Ledger {
         }
         for question in std::mem::take(&mut self.out.wanted) {
             match question {
-                ChainQuestion::Code(address) => self.ask_code(address),
+                ChainQuestion::Code(address) => drop(self.ask_code(address)),
                 // Without room it goes unanswered, and nothing waits for it.
                 other => drop(self.wanted.try_send(other)),
             }
@@ -367,19 +374,27 @@ impl Ledger {
         }
     }
 
-    /// Has the code at an address asked for, unless it was a moment ago.
-    fn ask_code(&mut self, address: Address) {
+    /// Has the code at an address asked for, unless it was a moment ago. Tells whether it was, then
+    /// or now.
+    fn ask_code(&mut self, address: Address) -> bool {
         let lately = |at: &Stamp| self.now.since(*at) < ASK_AGAIN;
         if self.asked.get(&address).is_some_and(lately) {
-            return;
+            return true;
+        }
+        let made_up = self.made_up.max(self.now).after(ASK_EVERY);
+        if made_up.since(self.now).as_nanos() > ASK_EVERY.as_nanos() * u128::from(MOST_AT_ONCE) {
+            return false;
         }
         if self.asked.len() >= MOST_ASKED {
             self.asked.clear();
         }
         // When there is no room, the next call to this address asks again.
-        if self.wanted.try_send(ChainQuestion::Code(address)).is_ok() {
+        let is_asked = self.wanted.try_send(ChainQuestion::Code(address)).is_ok();
+        if is_asked {
             self.asked.insert(address, self.now);
+            self.made_up = made_up;
         }
+        is_asked
     }
 }
 

@@ -75,7 +75,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let (received, tally) = (Received::default(), Arc::new(Tally::default()));
-        let (sender, wanted) = channel(16);
+        let (sender, wanted) = channel(1_024);
         let outbox = Outbox::new(vec![Box::new(received.clone())], Arc::clone(&tally));
         let mut recording = Recording::new(
             outbox,

@@ -56,6 +56,21 @@ async fn a_refusal_of_block_receipts_is_remembered() {
 }
 
 #[tokio::test]
+async fn the_receipts_of_a_block_with_very_many_transactions_are_asked_for_in_small_lots() {
+    let node = FakeNode::start(Chain::new(1)).await;
+    let watching = Watching::start(node.address);
+    watching.up().await;
+    let many: Vec<u64> = (1..=300).map(|n| 2 * n).collect();
+    node.mine(&many);
+    assert_eq!(watching.block().await.transactions.len(), 300);
+    assert_eq!(
+        (node.calls("eth_getBlockReceipts"), node.calls("eth_getTransactionReceipt")),
+        (0, 300)
+    );
+    watching.finish().await;
+}
+
+#[tokio::test]
 async fn a_receipt_that_is_not_there_is_counted_as_missing() {
     let node = FakeNode::start(Chain { refuses_block_receipts: true, ..Chain::new(1) }).await;
     let watching = Watching::start(node.address);

@@ -49,10 +49,14 @@ pub(super) struct Residents {
     found: HashMap<Address, Resident>,
     /// The addresses in `found`, oldest first.
     order: VecDeque<Address>,
+    /// Whether anybody stands in front of another. A transaction can emit thousands of upgrades, and
+    /// only the first one is to look through all addresses.
+    has_proxies: bool,
 }
 
 impl Residents {
     pub(super) fn put(&mut self, address: Address, resident: Resident) {
+        self.has_proxies |= resident.behind.is_some();
         if self.found.insert(address, resident).is_none() {
             self.order.push_back(address);
         }
@@ -96,12 +100,13 @@ impl Residents {
         }
         match self.found.get_mut(&address) {
             // A beacon tells of the proxies that ask it, and nobody knows which they are.
-            Some(Resident { behind: None, is_settled: true, .. }) => {
+            Some(Resident { behind: None, is_settled: true, .. }) if self.has_proxies => {
+                self.has_proxies = false;
                 let proxies = self.found.values_mut().filter(|resident| resident.behind.is_some());
                 proxies.for_each(Resident::unsettle);
             }
+            Some(Resident { behind: None, is_settled: true, .. }) | None => {}
             Some(proxy) => proxy.unsettle(),
-            None => {}
         }
     }
 

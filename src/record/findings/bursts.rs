@@ -53,7 +53,7 @@ impl Bursts {
                 burst.different.insert(call.question);
             }
             if burst.who.is_none() && burst.different.len() >= ENOUGH {
-                burst.who = Some(people.identify(call.caller, call.started));
+                burst.who = Some(people.identify(call.caller));
             }
         } else if self.open.len() < MOST_CLIENTS {
             let burst = Burst {

@@ -47,7 +47,7 @@ impl Polls {
         if let Some(polled) = self.open.get_mut(&transaction) {
             polled.span.add(call.started);
             if polled.who.is_none() && polled.span.count >= ENOUGH {
-                polled.who = Some(people.identify(call.caller, call.started));
+                polled.who = Some(people.identify(call.caller));
             }
         } else if self.open.len() < MOST {
             let span = Span::begin(call.started);

@@ -39,7 +39,7 @@ impl Repeated {
         });
         open.span.add(call.started);
         if open.who.is_none() && open.span.count >= ENOUGH {
-            open.who = Some(people.identify(call.caller, call.started));
+            open.who = Some(people.identify(call.caller));
         }
     }
 

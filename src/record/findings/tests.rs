@@ -130,3 +130,37 @@ fn what_is_followed_is_bounded() {
     let found = findings.take_all();
     assert_eq!(found.len(), 1_024 + 4_096);
 }
+
+#[test]
+fn looking_up_processes_takes_a_small_part_of_the_recorders_time() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    let looked = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&looked);
+    let mut findings = Findings::new(Box::new(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        // As slow as a machine with very many descriptors.
+        std::thread::sleep(Duration::from_millis(60));
+        None
+    }));
+    let begun = std::time::Instant::now();
+    for connection in 0..2_000 {
+        findings.ahead(None, None, &caller(connection));
+    }
+    let most = 1 + begun.elapsed().as_millis() / (60 * u128::from(REST));
+    assert!(u128::from(looked.load(Ordering::Relaxed)) <= most);
+    assert_eq!(findings.take_all().len(), 2_000);
+}
+
+#[test]
+fn an_agent_of_any_length_and_any_characters_is_kept_short() {
+    let mut findings = findings();
+    let agent = format!("<script>\u{1}{}", "\u{e9}".repeat(4_000));
+    let evil = Caller { agent: Some(agent.into()), ..caller(1) };
+    for at in 1..9 {
+        findings.repeated(&ended(1, 1_000 + at, &evil), ms(1_000));
+    }
+    let clock = Clock::fixed(ms(0), UnixMicros(0));
+    let finding = findings.take_all().remove(0).named(None, &clock);
+    let agent = finding.client.agent.expect("an agent");
+    assert!(agent.len() <= LONGEST_AGENT && agent.starts_with("<script>"), "{agent}");
+}

@@ -322,6 +322,30 @@ fn what_eth_call_touches_is_named_and_asked_for_once() {
 }
 
 #[test]
+fn who_looks_through_very_many_accounts_does_not_have_the_monitor_do_so_too() {
+    /// Reads these accounts; tells of how many the code was asked for by a watcher that keeps up.
+    fn read(bench: &mut Bench, accounts: std::ops::Range<u64>) -> usize {
+        let mut asked = 0;
+        for account in accounts {
+            let call = format!(
+                r#"{{"id":1,"method":"eth_getBalance","params":["{account:#042x}","latest"]}}"#
+            );
+            bench.take(http(exchange(&call, r#"{"id":1,"result":"0x1"}"#)));
+            while bench.wanted.try_recv().is_ok() {
+                asked += 1;
+            }
+        }
+        asked
+    }
+    let mut bench = Bench::new();
+    assert_eq!(read(&mut bench, 1..10_001), 512);
+    assert_eq!(bench.received.calls().len(), 10_000 - 512, "the others wait for nothing");
+    let later = at(1_000_000);
+    bench.recording.tick(later, Clock::fixed(later, UnixMicros(2_000_000)));
+    assert_eq!(read(&mut bench, 20_000..30_000), 100, "one every 10 ms");
+}
+
+#[test]
 fn a_call_that_may_replace_the_chain_has_the_watcher_look() {
     let mut bench = Bench::new();
     bench.take(http(exchange(CALL, r#"{"id":1,"result":"0x1"}"#)));

@@ -615,3 +615,52 @@ fn events_are_counted_by_name_and_the_keys_of_mappings_are_passed_on() {
     assert_eq!(events, [("MarketNFT", "Transfer", 2), ("MarketNFT", "_unknown", 1)]);
     assert_eq!((told.envelope, told.block_gas_limit), (Some(2), Some(30_000_000)));
 }
+
+#[test]
+fn everything_that_is_kept_of_a_flood_is_bounded() {
+    const FLOOD: u64 = 3 * MOST_PENDING as u64;
+    let mut recorder = Recorder::new();
+    let hash = |i: u64| B256::from(U256::from(i + 1));
+    let own = |i: u64| Address::from_word(hash(i));
+    for i in 0..FLOOD {
+        let submission = Submission { nonce: Some(i % 50), from: Some(own(i)), ..unsigned() };
+        recorder.submit_this(submission, i, SubmissionOutcome::Accepted(Some(hash(i))));
+        // Some are refused without a hash though they ran.
+        recorder.submit_unsigned(i, refused(RefusalKind::Reverted, None, None));
+    }
+    recorder.expire(FLOOD);
+    assert_eq!(recorder.transactions.pending(), MOST_PENDING);
+    assert!(recorder.transactions.hashless.len() <= 1_000);
+    let (given_up, unmined): (Vec<_>, Vec<_>) =
+        recorder.told().into_iter().partition(|t| t.status == TransactionStatus::Lost);
+    assert_eq!(given_up.len(), FLOOD as usize - MOST_PENDING, "each that is not kept is told");
+    assert_eq!(unmined.len() + recorder.transactions.hashless.len(), FLOOD as usize);
+    // The node is asked about a few at a time.
+    recorder.out.wanted.clear();
+    recorder.expire(FLOOD + 3_000);
+    let sights = recorder.out.wanted.iter().filter(|it| matches!(it, ChainQuestion::Sight(_)));
+    assert_eq!(sights.count(), SIGHTS);
+    // Twice as many as are held, whose code does not come; half of them replace those that are
+    // pending.
+    let transactions: Vec<_> = (0..2 * MOST_HELD as u64)
+        .map(|i| MinedTransaction {
+            hash: hash(FLOOD + i),
+            from: if i % 2 == 0 { own(FLOOD - 1 - i / 2) } else { own(FLOOD + i) },
+            nonce: if i % 2 == 0 { (FLOOD - 1 - i / 2) % 50 } else { 0 },
+            to: Some(own(FLOOD + i)),
+            ..mined(1)
+        })
+        .collect();
+    recorder.block_of(block(1, FLOOD + 3_100, transactions));
+    let kept = &recorder.transactions;
+    assert_eq!(kept.pending(), 0, "every one was replaced");
+    assert_eq!(kept.held.len(), MOST_HELD);
+    recorder.expire(FLOOD + 9_000);
+    let kept = &recorder.transactions;
+    assert_eq!((kept.held.len(), kept.waiting.len()), (0, 0));
+    assert!(kept.settled.len() <= MOST_SETTLED);
+    let told = recorder.told();
+    let count = |status| told.iter().filter(|t| t.status == status).count();
+    assert_eq!(count(TransactionStatus::Replaced), MOST_PENDING);
+    assert_eq!(count(TransactionStatus::Success), 2 * MOST_HELD);
+}

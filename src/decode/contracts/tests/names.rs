@@ -159,9 +159,26 @@ fn an_upgraded_beacon_makes_all_proxies_unknown() {
     contracts.learn_code(BEHIND, &nft_code(), None);
     contracts.learn_code(OTHER, &[0xfe, 0x01], None);
     assert!(contracts.knows(HERE));
-    contracts.event(OTHER, topic("Upgraded(address)"));
-    assert_eq!(contracts.missing(HERE), Some(HERE));
-    assert_eq!(contracts.missing(BEHIND), None);
+    for _ in 0..2 {
+        contracts.event(OTHER, topic("Upgraded(address)"));
+        assert_eq!(contracts.missing(HERE), Some(HERE));
+        assert_eq!(contracts.missing(BEHIND), None);
+        contracts.learn_code(HERE, &code, Some(BEHIND));
+        assert!(contracts.knows(HERE));
+    }
+}
+
+#[test]
+fn events_of_artifacts_written_again_and_again_are_bounded() {
+    let mut contracts = Contracts::new();
+    let event =
+        |name: String| json!({"type": "event", "name": name, "inputs": [], "anonymous": false});
+    for round in 0..15 {
+        let abi = (0..9_000).map(|i| event(format!("E{round}x{i}"))).collect();
+        contracts.add(artifact("A", "", &Value::Array(abi), "0x6001"));
+    }
+    assert!(contracts.events.len() <= MOST_EVENTS);
+    assert_eq!(contracts.event(HERE, topic("E0x1()")).as_str(), "E0x1");
 }
 
 #[test]
