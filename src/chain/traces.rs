@@ -88,7 +88,9 @@ impl Traces {
             self.waiting = self.start();
         }
         if let Some(waiting) = &self.waiting {
-            let _ = waiting.try_send((hash, block));
+            if waiting.try_send((hash, block)).is_err() {
+                self.tracing.untraced(hash);
+            }
         }
     }
 
@@ -126,9 +128,10 @@ impl Tracing {
                 Ok(Ok(Some(traced))) => {
                     self.observer.tell(Observation::Chain(ChainEvent::Traced(Box::new(traced))));
                 }
-                Ok(Ok(None)) => {}
+                Ok(Ok(None)) => self.untraced(hash),
                 Ok(Err(error)) => {
                     tracing::debug!(%hash, %error, "not traced");
+                    self.untraced(hash);
                     // An answer that is too large ends the connection.
                     if matches!(error, TraceError::Node(NodeError::Gone(_))) {
                         session = None;
@@ -136,10 +139,15 @@ impl Tracing {
                 }
                 Err(_) => {
                     tracing::debug!(%hash, within = ?TRACED_WITHIN, "not traced in time");
+                    self.untraced(hash);
                     session = None;
                 }
             }
         }
+    }
+
+    fn untraced(&self, hash: B256) {
+        self.observer.tell(Observation::Chain(ChainEvent::Untraced { hash }));
     }
 
     /// Traces a transaction in the way that this node has; none where it has no way.

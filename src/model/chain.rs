@@ -31,6 +31,8 @@ pub enum ChainEvent {
     },
     /// What a transaction changed, as asked for.
     Traced(Box<Traced>),
+    /// A trace that was asked for will not come: the node refused it, or too many wait.
+    Untraced { hash: B256 },
     /// Where a submitted transaction is, as asked for.
     Sighted { hash: B256, sight: Sight },
     /// The watcher has asked the node something: what the monitor itself costs the node.

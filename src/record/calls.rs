@@ -49,6 +49,8 @@ pub(super) struct Asked {
     sending: Option<Box<Submission>>,
 }
 
+/// What a multicall can gather; estimates it cannot.
+const READ: &str = "eth_call";
 /// Blocks of one call whose mining is counted, at most.
 const MOST_MINED: u32 = 256;
 
@@ -217,7 +219,7 @@ impl Desk {
             self.findings.polled(hash, result != b"null", &call);
         }
         let is_single = matches!(asked.transport, Transport::Http | Transport::WebSocket);
-        if asked.class == Class::Call && is_single && ending.answer.is_some() {
+        if asked.method.as_str() == READ && is_single && ending.answer.is_some() {
             self.findings.called(&call);
         }
     }

@@ -193,6 +193,11 @@ impl Span {
         Self { first: at, last: at, count: 1 }
     }
 
+    /// One that nothing belongs to yet.
+    const fn empty(at: Stamp) -> Self {
+        Self { first: at, last: at, count: 0 }
+    }
+
     /// Another call belongs to it; calls may be told out of order.
     fn add(&mut self, at: Stamp) {
         self.first = self.first.min(at);

@@ -301,6 +301,11 @@ impl Ledger {
         }
     }
 
+    /// The node will not tell what a transaction changed.
+    pub(super) fn untraced(&mut self, hash: B256) {
+        self.tracing.give_up(hash);
+    }
+
     /// The chain may be another one by now: has the watcher look.
     pub(super) fn doubt(&self) {
         // When there is no room, the watcher finds out by itself, some seconds later.

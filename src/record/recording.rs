@@ -181,6 +181,7 @@ impl Recording {
             ChainEvent::Traced(traced) => {
                 desk.ledger.traced(&traced, &desk.clock, &mut desk.outbox);
             }
+            ChainEvent::Untraced { hash } => desk.ledger.untraced(hash),
             ChainEvent::Sighted { hash, sight } => {
                 desk.ledger.sighted(hash, sight, &mut desk.outbox);
             }

@@ -145,6 +145,11 @@ impl Tracing {
         })
     }
 
+    /// A trace will not come.
+    pub(super) fn give_up(&mut self, hash: B256) {
+        self.asked.remove(&hash);
+    }
+
     /// The chain is another one: what was asked for will not come.
     pub(super) fn forget(&mut self) {
         self.asked.clear();

@@ -363,11 +363,8 @@ impl Transactions {
         out: &mut Told,
     ) {
         let hash = mined.hash;
-        if let Some(held) = self.held.get_mut(&hash) {
-            // The chain was reorganised while it waited.
-            held.block = block;
-            return;
-        }
+        // The chain was set back while it waited, and it was mined anew: perhaps with another outcome.
+        let earlier = self.held.remove(&hash).and_then(|held| held.submission);
         let again = self.settled.contains(&hash);
         if let (Some(address), true) = (mined.created, mined.success) {
             contracts.created(address, &mined.input);
@@ -376,7 +373,7 @@ impl Transactions {
         let known = mined.to.is_none_or(|to| contracts.missing(to).is_none());
         let named = known.then(|| contracts.target(mined.to, &input));
         let (head, content) = (Head::of(&input), Content::of(mined.to, mined.value, &input));
-        let submission = self.pending.remove(&hash);
+        let submission = self.pending.remove(&hash).or(earlier);
         let inner = multicall::open(&input).unwrap_or_default();
         let events = events(&std::mem::take(&mut mined.logs), contracts);
         let keys = keys(&mined, &input);

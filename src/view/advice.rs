@@ -33,7 +33,7 @@ pub fn text(finding: &Finding) -> String {
 pub const fn advice(kind: FindingKind) -> &'static str {
     match kind {
         FindingKind::RepeatedCalls => {
-            "Cache the answer until the next block: it cannot change before."
+            "Ask once and keep the answer until the next block; what never changes, such as the chain id, for good."
         }
         FindingKind::MulticallBurst => {
             "Use one Multicall3 call, or one JSON-RPC batch, for all of them."

@@ -57,7 +57,9 @@ impl Polls {
 
     pub(super) fn take_due(&mut self, now: Stamp, found: &mut Vec<Found>) {
         found.append(&mut self.ended);
-        let over = self.open.extract_if(|_, polled| now.since(polled.span.last) >= SILENCE);
+        let over = self.open.extract_if(|_, polled| {
+            polled.span.is_over(now) || now.since(polled.span.last) >= SILENCE
+        });
         found.extend(over.filter_map(|(hash, polled)| polled.found(hash)));
     }
 }

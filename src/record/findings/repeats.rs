@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::{Ended, Found, Identity, People, Question, Span, Subject};
+use super::{Ended, Found, Identity, People, Question, Span, Subject, WINDOW};
 use crate::model::{FindingKind, Method, Stamp};
 
 /// How often a call has to be repeated to be worth a word.
-const ENOUGH: u32 = 5;
+const ENOUGH: u32 = 10;
 /// Calls that are being counted at a time.
 const MOST: usize = 1_024;
 
@@ -31,8 +31,10 @@ impl Repeated {
         if self.open.len() >= MOST && !self.open.contains_key(&call.question) {
             return;
         }
+        // What was asked first belongs to the first span only.
+        let is_first = call.started.since(first) < WINDOW;
         let open = self.open.entry(call.question).or_insert_with(|| Open {
-            span: Span::begin(first),
+            span: if is_first { Span::begin(first) } else { Span::empty(call.started) },
             method: call.method,
             subject: call.subject,
             who: None,

@@ -37,11 +37,11 @@ fn due(findings: &mut Findings, at: u64) -> Vec<(FindingKind, u32)> {
 #[test]
 fn a_call_repeated_often_enough_within_a_block_is_told_with_who_made_it() {
     let (mut findings, page) = (findings(), caller(7));
-    for at in 1..4 {
+    for at in 1..9 {
         findings.repeated(&ended(1, 1_000 + at, &page), ms(1_000));
     }
     findings.changed();
-    assert_eq!(due(&mut findings, 1_010), [], "four are nothing to speak of");
+    assert_eq!(due(&mut findings, 1_010), [], "nine are nothing to speak of");
     for at in 1..20 {
         findings.repeated(&ended(1, 2_000 + at, &page), ms(2_000));
         findings.repeated(&ended(2, 2_000 + at, &page), ms(2_000));
@@ -67,12 +67,25 @@ fn a_call_repeated_often_enough_within_a_block_is_told_with_who_made_it() {
 #[test]
 fn without_blocks_repetitions_are_told_after_the_window() {
     let (mut findings, page) = (findings(), caller(7));
-    for at in 1..10 {
+    for at in 1..12 {
         findings.repeated(&ended(1, 1_000 + at * 100, &page), ms(1_000));
     }
     assert_eq!(due(&mut findings, 3_900), []);
-    assert_eq!(due(&mut findings, 4_000), [(FindingKind::RepeatedCalls, 10)]);
+    assert_eq!(due(&mut findings, 4_000), [(FindingKind::RepeatedCalls, 12)]);
     assert_eq!(due(&mut findings, 9_000), [], "told once");
+}
+
+#[test]
+fn repetitions_go_on_being_told_however_long_no_block_comes() {
+    let (mut findings, page) = (findings(), caller(7));
+    let mut told = 0;
+    for at in 1..=400_u64 {
+        findings.repeated(&ended(1, 1_000 + at * 50, &page), ms(1_000));
+        told += due(&mut findings, 1_000 + at * 50).iter().map(|(_, count)| count).sum::<u32>();
+    }
+    findings.changed();
+    told += due(&mut findings, 21_001).iter().map(|(_, count)| count).sum::<u32>();
+    assert_eq!(told, 401, "the first one and all that repeat it");
 }
 
 #[test]
@@ -122,7 +135,7 @@ fn what_is_followed_is_bounded() {
     let (mut findings, page) = (findings(), caller(1));
     for i in 0..10_000_u64 {
         let hash = B256::left_padding_from(&i.to_be_bytes());
-        for _ in 0..6 {
+        for _ in 0..12 {
             findings.repeated(&ended(i, 1_000, &page), ms(1_000));
             findings.polled(hash, false, &ended(i, 1_000, &page));
         }

@@ -223,7 +223,7 @@ fn a_nonce_that_only_another_chain_could_have_come_to_is_found() {
 fn repeated_calls_are_found_with_the_name_of_what_they_touch() {
     let mut bench = Bench::with_nft();
     bench.nft_at(TOKEN);
-    for _ in 0..6 {
+    for _ in 0..12 {
         bench.read(TOKEN, TOKEN_URI, &json!({"result": "0x"}));
     }
     bench.take(Observation::Chain(ChainEvent::Block(Box::new(block(2)))));
@@ -231,7 +231,7 @@ fn repeated_calls_are_found_with_the_name_of_what_they_touch() {
     let found = found(&bench);
     assert_eq!(found.len(), 1);
     let target = found[0].target.map(|t| (t.contract.as_str(), t.function.as_str()));
-    assert_eq!((found[0].count, target), (6, Some(("MarketNFT", "tokenURI"))));
+    assert_eq!((found[0].count, target), (12, Some(("MarketNFT", "tokenURI"))));
 }
 
 fn found(bench: &Bench) -> Vec<Finding> {

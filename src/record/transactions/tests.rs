@@ -436,6 +436,18 @@ fn a_block_told_twice_and_a_reorganised_one_count_once() {
 }
 
 #[test]
+fn one_that_is_mined_anew_while_it_waits_is_told_as_it_was_mined_last() {
+    let mut recorder = Recorder::named();
+    recorder.block_of(block(1, 1_000, vec![reverted(0xaa)]));
+    let again = MinedTransaction { gas_used: 21_728, ..mined(0xaa) };
+    recorder.block_of(block(7, 1_100, vec![again]));
+    recorder.expire(3_000);
+    let told = recorder.only();
+    assert_eq!((told.block, told.status), (Some(7), TransactionStatus::Success));
+    assert_eq!((told.gas_used, told.reason), (Some(21_728), None));
+}
+
+#[test]
 fn the_same_bytes_submitted_to_a_chain_set_back_count_again() {
     for block_first in [false, true] {
         let mut recorder = Recorder::named();
