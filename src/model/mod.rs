@@ -6,6 +6,7 @@
 
 mod access;
 mod block;
+mod cache;
 mod call;
 mod chain;
 mod connection;
@@ -27,6 +28,7 @@ mod underway;
 
 pub use access::Access;
 pub use block::Block;
+pub use cache::CacheOutcome;
 pub use call::{BatchPlace, CallDetail, ContractCall, InnerCall, Outcome, RpcCall, Transport};
 pub use chain::{
     ChainEvent, ChainQuestion, ContractCode, EmittedLog, Head, MinedBlock, MinedTransaction, Sight,
