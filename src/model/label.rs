@@ -53,6 +53,8 @@ label_kinds! {
     ContractName = ContractKind, "contract", 512;
     /// A function's name, from its contract's ABI; `constructor` for a deployment.
     FunctionName = FunctionKind, "function", 2048;
+    /// A function of the API, named by the API itself: `mint`.
+    AppFunction = AppFunctionKind, "app_function", 256;
     /// An event's name, from an ABI: `Transfer`.
     EventName = EventKind, "event", 1024;
     /// Why a transaction or call was refused: a custom error's name, `Error`, `Panic(0x11)`.
