@@ -19,6 +19,7 @@ pub mod members;
 pub mod multicall;
 pub mod reads;
 pub mod revert;
+pub mod route_lists;
 pub mod routes;
 pub mod server_timing;
 pub mod statediff;

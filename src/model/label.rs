@@ -162,6 +162,11 @@ impl<K: LabelKind> LabelSet<K> {
         Label::known(text)
     }
 
+    /// The label of a text that was admitted.
+    pub fn get(&self, text: &str) -> Option<Label<K>> {
+        self.admitted.get(text).map(|known| Label::known(known))
+    }
+
     /// How many times [`OTHER`] was answered for want of room.
     pub fn overflow(&self) -> u64 {
         self.overflow

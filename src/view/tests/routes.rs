@@ -10,7 +10,7 @@ fn some(i: usize) -> HttpRequest {
         method: HttpMethod::known(["GET", "POST"][i / 3 % 2]),
         route: Route::known(ROUTES[i % 3]),
         cache: CacheOutcome::ALL[i * i % 11 % 6],
-        flow: Flow::ALL[usize::from(i % 13 == 0) + usize::from(i % 26 == 0)],
+        flow: Flow::ALL[usize::from(i.is_multiple_of(13)) + usize::from(i.is_multiple_of(26))],
         total: Duration::from_micros(1_000 + i as u64 * 31 % 997),
         request_bytes: i as u64 % 7,
         response_bytes: i as u64 * 13,
