@@ -6,6 +6,7 @@
 
 mod ending;
 mod narrator;
+mod routes;
 
 use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpListener};
@@ -24,7 +25,6 @@ use narrator::Narrator;
 use crate::chain::{self, WatchSettings, artifacts::follow_artifacts};
 use crate::config::{Config, LogFormat, StateChanges, Upstream};
 use crate::decode::contracts::Contracts;
-use crate::decode::routes::Routes;
 use crate::host::{self, HostSettings, HostWatch};
 use crate::metrics::{Metrics, Reading, Sources, StoreNumbers};
 use crate::model::{Observer, Queue, Role, Sink, Tally, Underway};
@@ -189,7 +189,7 @@ impl App {
         );
         let observer = Observer::new(&queue);
         let (store, writer) = open_store(&config, &tally)?;
-        let routes = Routes::new(&config.api.routes);
+        let routes = routes::routes(&config.api)?;
         let calls = Underway::default();
         let requests = config.api.enabled.then(Underway::default);
         let metrics = Arc::new(metrics(&tally, &queue, &store, &calls, requests.as_ref())?);

@@ -55,6 +55,8 @@ pub struct Api {
     pub response_timeout_ms: Bounded<0, 86_400_000>,
     pub server_timing: bool,
     pub routes: Vec<String>,
+    pub openapi: String,
+    pub flask_routes: String,
 }
 
 /// The page, its JSON-RPC API and `/metrics`.
@@ -135,6 +137,8 @@ impl Default for Config {
                 response_timeout_ms: Bounded(0),
                 server_timing: true,
                 routes: Vec::new(),
+                openapi: String::new(),
+                flask_routes: String::new(),
             },
             page: Page {
                 listen: loopback(3001),

@@ -14,7 +14,7 @@ use dappscope::store::{
     BlockFilter, CallFilter, FindingFilter, Measure, Options, Paging, Range, RequestFilter,
     SeriesQuery, StateFilter, Store, StoreError, TransactionFilter, Writer,
 };
-use store_support::{CallStream, Random, any_first_sample, any_sample};
+use store_support::{CallStream, Random, any_first_sample, any_sample, any_second_sample};
 
 mod store_support;
 
@@ -244,15 +244,16 @@ fn every_sample(store: &Store) -> Vec<Sample> {
 }
 
 /// Bytes written by each version are read as they were meant: the first had no details of calls,
-/// state changes or findings. To write the fixture of a new format, under a new name:
-/// `STORE_FIXTURE=samples-v2.redb cargo test --test store_files of_every_version`.
+/// state changes or findings, the second nothing of what a request's headers tell. To write the fixture of a new format, under a new name:
+/// `STORE_FIXTURE=samples-v3.redb cargo test --test store_files of_every_version`.
 #[test]
 fn a_file_of_every_version_is_read_as_it_was_meant() {
     const DATE: &str = "samples-2024-10-04.redb";
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let first = ("samples-v1.redb", fixture_samples(any_first_sample));
-    let second = ("samples-v2.redb", fixture_samples(any_sample));
-    for (name, samples) in [first, second] {
+    let second = ("samples-v2.redb", fixture_samples(any_second_sample));
+    let third = ("samples-v3.redb", fixture_samples(any_sample));
+    for (name, samples) in [first, second, third] {
         let fixture = fixtures.join(name);
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join(DATE);

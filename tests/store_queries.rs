@@ -100,12 +100,16 @@ fn values(samples: &[Sample]) -> Values {
                 use dappscope::model::End::{ClientGone, Complete};
                 let failed =
                     r.status >= 500 || r.status == 0 || !matches!(r.end, Complete | ClientGone);
-                add(
-                    Measure::RequestDuration,
-                    format!("{} {}", r.method, r.route),
-                    us(r.total),
-                    failed,
-                );
+                if r.flow == dappscope::model::Flow::Response {
+                    let key = format!("{} {}", r.method, r.route);
+                    add(Measure::RequestDuration, key.clone(), us(r.total), failed);
+                    add(Measure::RequestBytes, key.clone(), r.request_bytes, failed);
+                    add(Measure::ResponseBytes, key.clone(), r.response_bytes, failed);
+                    let outcome = r.cache.as_str();
+                    if outcome != "unknown" {
+                        add(Measure::CacheResult, format!("{key} {outcome}"), us(r.total), failed);
+                    }
+                }
             }
             Sample::Transaction(t) => {
                 let key = format!("{}.{}", t.contract, t.function);

@@ -69,6 +69,10 @@ pub const KEYS: &[Key] = &[
     key("api", "routes", |c| &mut c.api.routes,
         "Routes by which requests are grouped: [\"/api/nfts/{id}\"]. Without them ids, hashes and\n\
          addresses in paths are recognised."),
+    key("api", "openapi", |c| &mut c.api.openapi,
+        "A file with the API's OpenAPI document in JSON, whose paths are routes; empty without one."),
+    key("api", "flask_routes", |c| &mut c.api.flask_routes,
+        "A file with what `flask routes` printed, whose rules are routes; empty without one."),
 
     key("page", "listen", |c| &mut c.page.listen,
         "The page, its JSON-RPC API (/rpc), /metrics and /healthz: address and port."),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::http1::{Conversation, Limits, RequestHead, Requests, Responses};
 use super::websocket::{Frames, Message, Violation};
 use crate::model::{
-    ConnectionEvent, ConnectionId, Direction, End, Observation, Opaque, SocketMessage, Stamp,
+    ConnectionEvent, ConnectionId, Direction, End, Observation, Opaque, Proxy, SocketMessage, Stamp,
 };
 
 /// One connection, followed.
@@ -140,7 +140,10 @@ impl Follower {
                 Responses::Followed => {}
                 Responses::Lost(why) => self.tell_opaque(why, read, tell),
                 Responses::WebSocket { from, deflate } => {
-                    let upgraded = ConnectionEvent::Upgraded { connection: self.connection };
+                    let upgraded = ConnectionEvent::Upgraded {
+                        proxy: Proxy::Rpc,
+                        connection: self.connection,
+                    };
                     tell(Observation::Connection(self.connection, read, upgraded));
                     let (asked, answered) = self.conversation.positions();
                     let side = |direction, begin| Side {

@@ -1,13 +1,15 @@
 //! A request's path as a bounded route, fit for a label.
 //!
-//! In this order: patterns that were configured or learned (`/api/nfts/{id}`, Flask's
-//! `/api/nfts/<int:id>`); the dapp's own shapes (an address is `{address}`, digits are `{id}`, …);
+//! In this order: patterns that were listed, configured or learned (`/api/nfts/{id}`, Flask's
+//! `/api/nfts/<int:id>`), the one with the most literal parts first; the dapp's own shapes (an address is `{address}`, digits are `{id}`, …);
 //! a tree that collapses a level with more than ten names into `{*}`; at most a hundred routes,
-//! then `_OTHER`. A 404 that no pattern covers is `_unmatched`: scanners invent paths.
+//! then `_OTHER`. A 404 is `_unmatched` unless a pattern covers it or something else was answered on
+//! its route before: scanners invent paths.
 //!
 //! Paths come from outside: whatever is in them, a route is printable ASCII of at most 128 bytes.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -43,18 +45,21 @@ struct Level {
 
 struct Pattern {
     parts: Vec<Part>,
-    /// How many parts are literal: the more, the sooner it is tried.
-    literal: usize,
-    route: Route,
+    /// As a label.
+    text: Box<str>,
+    /// Admitted when it is first met: listings name more routes than are used.
+    route: Option<Route>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     Literal(Box<str>),
-    /// One level of any name.
-    Any,
+    /// One level that begins and ends so, `report.{format}`.
+    Around(Box<str>, Box<str>),
     /// One level of digits.
     Digits,
+    /// One level of any name.
+    Any,
     /// One level or more.
     Rest,
 }
@@ -84,12 +89,9 @@ impl Routes {
         if known.patterns.len() >= PATTERNS {
             return false;
         }
-        let mut text = String::new();
-        pattern_text(pattern, &mut text);
-        let route = known.labels.admit(&text);
-        let literal = parts.iter().filter(|p| matches!(p, Part::Literal(_))).count();
-        let at = known.patterns.partition_point(|p| p.literal >= literal);
-        known.patterns.insert(at, Pattern { parts, literal, route });
+        let pattern = Pattern { parts, text: pattern_text(pattern).into(), route: None };
+        let at = known.patterns.partition_point(|p| p.order() <= pattern.order());
+        known.patterns.insert(at, pattern);
         true
     }
 
@@ -97,11 +99,11 @@ impl Routes {
     pub fn route(&self, path: &str, status: u16) -> Route {
         let path = path.split(['?', '#']).next().unwrap_or_default();
         let known = &mut *self.lock();
-        if let Some(pattern) = known.patterns.iter().find(|pattern| pattern.matches(path)) {
-            return pattern.route;
+        if let Some(pattern) = known.patterns.iter_mut().find(|pattern| pattern.matches(path)) {
+            return *pattern.route.get_or_insert_with(|| known.labels.admit(&pattern.text));
         }
         if status == 404 {
-            return UNMATCHED;
+            return known.find(path).unwrap_or(UNMATCHED);
         }
         known.text.clear();
         let mut level = &mut known.tree;
@@ -111,22 +113,11 @@ impl Routes {
                 known.text.push_str("{*}");
                 break;
             }
-            if let Some(shape) = shape(segment) {
-                known.text.push_str(shape);
-                level = level.descend(shape).1;
-                continue;
-            }
-            let (name, next) = if is_plain(segment) {
-                level.descend(segment)
-            } else {
-                ("{*}", level.descend("{*}").1)
-            };
+            let (name, next) = level.descend(name_of(segment));
             known.text.push_str(name);
             level = next;
         }
-        if known.text.is_empty() || path.ends_with('/') && path.len() > 1 {
-            known.text.push('/');
-        }
+        end_text(&mut known.text, path);
         known.labels.admit(&known.text)
     }
 
@@ -141,15 +132,33 @@ impl Routes {
     }
 }
 
+impl Known {
+    /// The route of a path on which something was answered before; names that a collapsed level
+    /// holds are not known.
+    fn find(&mut self, path: &str) -> Option<Route> {
+        self.text.clear();
+        let mut level = &self.tree;
+        for (depth, segment) in segments(path).enumerate() {
+            if depth == DEPTH {
+                return None;
+            }
+            let (name, next) = level.names.get_key_value(name_of(segment))?;
+            self.text.push('/');
+            self.text.push_str(name);
+            level = next;
+        }
+        end_text(&mut self.text, path);
+        self.labels.get(&self.text)
+    }
+}
+
 impl Level {
     /// The level below `name`, and the name it goes by.
     fn descend<'a>(&mut self, name: &'a str) -> (&'a str, &mut Level) {
-        if self.collapsed.is_some() || !self.names.contains_key(name) && self.is_full(name) {
-            // Names that already have a route keep it: a label must not change its meaning.
-            if !self.names.contains_key(name) {
-                let below = self.collapsed.get_or_insert_default();
-                return ("{*}", below);
-            }
+        // Shapes are few, and names that already have a route keep it: a label must not change its
+        // meaning.
+        if !name.starts_with('{') && !self.names.contains_key(name) && self.is_full() {
+            return ("{*}", self.collapsed.get_or_insert_default());
         }
         if !self.names.contains_key(name) {
             self.names.insert(name.into(), Level::default());
@@ -157,19 +166,30 @@ impl Level {
         (name, self.names.get_mut(name).expect("inserted above if it was missing"))
     }
 
-    fn is_full(&self, name: &str) -> bool {
-        !name.starts_with('{')
-            && self.names.keys().filter(|n| !n.starts_with('{')).count() >= CHILDREN
+    /// Once full, a level stays it.
+    fn is_full(&self) -> bool {
+        self.names.keys().filter(|name| !name.starts_with('{')).count() >= CHILDREN
     }
 }
 
 impl Pattern {
+    /// Which is tried first: the one with more literal parts, then the one that is narrower from
+    /// the left.
+    fn order(&self) -> (Reverse<usize>, &[Part]) {
+        let literal = self.parts.iter().filter(|part| matches!(part, Part::Literal(_))).count();
+        (Reverse(literal), &self.parts)
+    }
+
     fn matches(&self, path: &str) -> bool {
         let mut segments = segments(path);
         for part in &self.parts {
             let Some(segment) = segments.next() else { return false };
             let fits = match part {
                 Part::Literal(name) => **name == *segment,
+                Part::Around(before, after) => {
+                    let within = segment.strip_prefix(&**before);
+                    within.and_then(|it| it.strip_suffix(&**after)).is_some_and(|it| !it.is_empty())
+                }
                 Part::Any => true,
                 Part::Digits => segment.bytes().all(|b| b.is_ascii_digit()),
                 Part::Rest => return true,
@@ -188,47 +208,63 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
 }
 
 fn parse_pattern(pattern: &str) -> Vec<Part> {
-    segments(pattern)
-        .map(|segment| {
-            if let Some(inside) = between(segment, '<', '>') {
-                match inside.split_once(':').map(|(converter, _)| converter) {
-                    Some(c) if c.starts_with("int") => Part::Digits,
-                    Some(c) if c.starts_with("path") => Part::Rest,
-                    _ => Part::Any,
-                }
-            } else if let Some(inside) = between(segment, '{', '}') {
-                if inside.ends_with("...") || inside.ends_with(":path") || inside == "*" {
-                    Part::Rest
-                } else {
-                    Part::Any
-                }
-            } else {
-                Part::Literal(segment.into())
-            }
-        })
-        .collect()
+    segments(pattern).map(parse_part).collect()
+}
+
+fn parse_part(segment: &str) -> Part {
+    let (Some(begin), Some(end)) = (segment.find(['<', '{']), segment.rfind(['>', '}'])) else {
+        return Part::Literal(segment.into());
+    };
+    if begin > end {
+        return Part::Literal(segment.into());
+    }
+    let (before, inside, after) =
+        (&segment[..begin], &segment[begin + 1..end], &segment[end + 1..]);
+    if !before.is_empty() || !after.is_empty() {
+        return Part::Around(before.into(), after.into());
+    }
+    if segment.starts_with('<') {
+        match inside.split_once(':').map(|(converter, _)| converter) {
+            Some(c) if c.starts_with("int") && !c.contains("signed") => Part::Digits,
+            Some(c) if c.starts_with("path") => Part::Rest,
+            _ => Part::Any,
+        }
+    } else if inside.ends_with("...") || inside.ends_with(":path") || inside == "*" {
+        Part::Rest
+    } else {
+        Part::Any
+    }
 }
 
 /// A pattern as a label: `<int:id>` becomes `{id}`.
-fn pattern_text(pattern: &str, text: &mut String) {
+fn pattern_text(pattern: &str) -> String {
+    let mut text = String::new();
     for segment in segments(pattern) {
         text.push('/');
-        match between(segment, '<', '>') {
-            Some(inside) => {
-                text.push('{');
-                text.push_str(inside.rsplit(':').next().unwrap_or(inside));
-                text.push('}');
-            }
-            None => text.push_str(segment),
+        let mut rest = segment;
+        while let Some((before, (inside, after))) =
+            rest.split_once('<').and_then(|(before, it)| Some((before, it.split_once('>')?)))
+        {
+            let name = inside.rsplit(':').next().unwrap_or(inside);
+            text.extend([before, "{", name, "}"]);
+            rest = after;
         }
+        text.push_str(rest);
     }
-    if text.is_empty() || pattern.ends_with('/') && pattern.len() > 1 {
+    end_text(&mut text, pattern);
+    text
+}
+
+/// Ends a route's text as its path ends: a slash at the end is another route.
+fn end_text(text: &mut String, path: &str) {
+    if text.is_empty() || path.ends_with('/') && path.len() > 1 {
         text.push('/');
     }
 }
 
-fn between(text: &str, open: char, close: char) -> Option<&str> {
-    text.strip_prefix(open)?.strip_suffix(close)
+/// What a segment goes by in the tree: its shape, its name, or `{*}` for what no label may hold.
+fn name_of(segment: &str) -> &str {
+    shape(segment).unwrap_or(if is_plain(segment) { segment } else { "{*}" })
 }
 
 /// What a segment is, if it is one of the dapp's own shapes.
@@ -357,6 +393,58 @@ mod tests {
         assert_eq!(history, "/api/nfts/{token_id}/history");
         assert_eq!(routes.route("/files/a/b/c.png", 200).as_str(), "/files/{name}");
         assert_eq!(routes.route("/api/nfts/x/history", 404).as_str(), "_unmatched");
+    }
+
+    #[test]
+    fn of_patterns_that_both_match_the_narrower_wins_whatever_came_first() {
+        let routes = Routes::new(&[
+            "/<path:page>",
+            "/{a}/b/c",
+            "/a/{b}/c",
+            "/users/<name>",
+            "/users/<int:user>",
+            "/users/<name>.json",
+            "/v{version}/{kind}-{id}",
+        ]);
+        for (path, route) in [
+            ("/a/b/c", "/a/{b}/c"),
+            ("/x/b/c", "/{a}/b/c"),
+            ("/users/7", "/users/{user}"),
+            ("/users/me", "/users/{name}"),
+            ("/users/me.json", "/users/{name}.json"),
+            ("/users/.json", "/users/{name}"),
+            ("/v2/nft-7", "/v{version}/{kind}-{id}"),
+            ("/favicon.ico", "/{page}"),
+        ] {
+            assert_eq!(routes.route(path, 404).as_str(), route, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_listing_of_many_routes_takes_room_for_those_that_are_used() {
+        let listed: Vec<_> = (0..400).map(|i| format!("/listed/{i}/x")).collect();
+        let routes = Routes::new(&listed);
+        for path in &listed[300..] {
+            assert_eq!(routes.route(path, 200).as_str(), path);
+        }
+        assert_eq!(routes.route("/listed/1/x", 200).as_str(), OTHER);
+        assert_eq!(routes.overflow(), 1);
+    }
+
+    #[test]
+    fn a_404_keeps_the_route_on_which_something_was_answered_before() {
+        let routes = Routes::default();
+        assert_eq!(routes.route("/api/nfts/7", 404), UNMATCHED);
+        routes.route("/api/nfts/7", 200);
+        assert_eq!(routes.route("/api/nfts/999", 404).as_str(), "/api/nfts/{id}");
+        assert_eq!(routes.route("/api/nfts", 404), UNMATCHED);
+        assert_eq!(routes.route("/api/nfts/7/x", 404), UNMATCHED);
+        assert_eq!(routes.route("/api/nfts/999/", 404), UNMATCHED);
+        for i in 0..20 {
+            routes.route(&format!("/page{i}"), 200);
+        }
+        assert_eq!(routes.route("/page19", 404), UNMATCHED, "a collapsed level knows no names");
+        assert_eq!(routes.route("/page3", 404).as_str(), "/page3");
     }
 
     #[test]

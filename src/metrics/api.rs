@@ -1,12 +1,13 @@
 //! HTTP API families, by OpenTelemetry's names.
 
-use prometheus::{Error, HistogramVec, Registry};
+use prometheus::local::{LocalHistogram, LocalIntCounter};
+use prometheus::{Error, HistogramVec, IntCounterVec, IntGauge, Registry};
 
-use super::buckets::{LATENCY, SIZE};
+use super::buckets::{LATENCY, SIZE, STREAM};
 use super::exchanges::Exchanges;
 use super::family;
-use super::series::LabelKey;
-use crate::model::{HttpRequest, OTHER};
+use super::series::{Flush, LabelKey, Table};
+use crate::model::{CacheOutcome, End, Flow, HttpRequest, OTHER, Route};
 
 /// Statuses that HTTP knows; what is outside them (an upstream may send 999) shares one label.
 const STATUSES: std::ops::RangeInclusive<u16> = 100..=599;
@@ -17,6 +18,12 @@ pub struct Api {
     duration: HistogramVec,
     request_size: HistogramVec,
     response_size: HistogramVec,
+    first_byte: HistogramVec,
+    streams: HistogramVec,
+    cache: IntCounterVec,
+    aborted: IntCounterVec,
+    upgrades: IntCounterVec,
+    pub sockets: IntGauge,
 }
 
 impl Api {
@@ -27,7 +34,7 @@ impl Api {
                 registry,
                 "http_server_request_duration_seconds",
                 "Time in seconds from a request's first byte in to its response's last byte out, \
-                 by method, route and status.",
+                 by method, route and status; event streams and WebSockets are left out.",
                 LATENCY,
                 &["http_request_method", "http_route", "http_response_status_code"],
             )?,
@@ -45,6 +52,44 @@ impl Api {
                 SIZE,
                 route,
             )?,
+            first_byte: family::histograms(
+                registry,
+                "http_server_time_to_first_byte_seconds",
+                "Time in seconds from a request's last byte out to its response's first byte in; \
+                 of event streams too.",
+                LATENCY,
+                &["http_route"],
+            )?,
+            streams: family::histograms(
+                registry,
+                "http_server_event_stream_duration_seconds",
+                "Time in seconds that a stream of server-sent events lasted.",
+                STREAM,
+                &["http_route"],
+            )?,
+            cache: family::counters(
+                registry,
+                "http_server_cache_requests_total",
+                "Requests by what a cache did with them, as the response's headers tell.",
+                &["http_route", "result"],
+            )?,
+            aborted: family::counters(
+                registry,
+                "http_server_aborted_requests_total",
+                "Requests whose client went away before it had the whole response.",
+                &["http_route"],
+            )?,
+            upgrades: family::counters(
+                registry,
+                "http_server_upgrades_total",
+                "Requests after which the connection switched protocols, to WebSocket mostly.",
+                &["http_route"],
+            )?,
+            sockets: family::integer_gauge(
+                registry,
+                "http_server_active_websockets",
+                "Connections to the API that switched protocols and are open.",
+            )?,
         })
     }
 }
@@ -53,15 +98,70 @@ impl Api {
 pub struct Requests {
     families: Api,
     series: Exchanges<(LabelKey, LabelKey, u16), (LabelKey, LabelKey)>,
+    routes: Table<LabelKey, ByRoute>,
+}
+
+/// What is told of a route without its method.
+struct ByRoute {
+    first_byte: LocalHistogram,
+    /// In the order of [`CacheOutcome::ALL`].
+    cache: [LocalIntCounter; CacheOutcome::ALL.len()],
+    aborted: LocalIntCounter,
+}
+
+impl ByRoute {
+    fn open(families: &Api, route: Route) -> Self {
+        let route = route.as_str();
+        let cache = |outcome: CacheOutcome| {
+            families.cache.with_label_values(&[route, outcome.as_str()]).local()
+        };
+        Self {
+            first_byte: families.first_byte.with_label_values(&[route]).local(),
+            cache: CacheOutcome::ALL.map(cache),
+            aborted: families.aborted.with_label_values(&[route]).local(),
+        }
+    }
+}
+
+impl Flush for ByRoute {
+    fn flush(&mut self) {
+        self.first_byte.flush();
+        self.cache.iter().for_each(LocalIntCounter::flush);
+        self.aborted.flush();
+    }
 }
 
 impl Requests {
     pub fn new(families: Api) -> Self {
-        Self { families, series: Exchanges::new() }
+        Self { families, series: Exchanges::new(), routes: Table::new() }
     }
 
     pub fn record(&mut self, request: &HttpRequest) {
-        let Self { families, series } = self;
+        let route = request.route.as_str();
+        match request.flow {
+            Flow::Response => self.response(request),
+            Flow::Events => {
+                let family = self.families.streams.with_label_values(&[route]);
+                family.observe(request.total.as_secs_f64());
+            }
+            Flow::Socket => return self.families.upgrades.with_label_values(&[route]).inc(),
+        }
+        let Self { families, routes, .. } = self;
+        let by_route =
+            routes.touch(request.route.into(), || ByRoute::open(families, request.route));
+        // Zero is "no response came": a moment that was never reached equals the one before it.
+        if !request.first_byte.is_zero() {
+            by_route.first_byte.observe(request.first_byte.as_secs_f64());
+        }
+        if request.flow == Flow::Response {
+            by_route.cache[request.cache as usize].inc();
+            // Leaving is how a stream ends.
+            by_route.aborted.inc_by(u64::from(request.end == End::ClientGone));
+        }
+    }
+
+    fn response(&mut self, request: &HttpRequest) {
+        let Self { families, series, .. } = self;
         let status = STATUSES.contains(&request.status).then_some(request.status);
         let route = (LabelKey::from(request.method), LabelKey::from(request.route));
         let (method, path) = (request.method.as_str(), request.route.as_str());
@@ -83,5 +183,6 @@ impl Requests {
 
     pub fn flush(&mut self) {
         self.series.flush();
+        self.routes.flush();
     }
 }

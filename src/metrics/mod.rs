@@ -12,6 +12,7 @@ mod contracts;
 mod error_type;
 mod exchanges;
 mod family;
+mod functions;
 mod machine;
 mod own;
 mod rpc;
@@ -69,6 +70,7 @@ struct Families {
     contracts: contracts::Contracts,
     chain: chain::Chain,
     api: api::Api,
+    functions: functions::Functions,
     machine: machine::Machine,
     own: own::Own,
 }
@@ -86,6 +88,7 @@ impl Metrics {
             contracts: contracts::Contracts::register(&registry)?,
             chain: chain::Chain::register(&registry)?,
             api: api::Api::register(&registry)?,
+            functions: functions::Functions::register(&registry)?,
             machine: machine::Machine::register(&registry)?,
             own: own::Own::register(&registry)?,
         };

@@ -6,14 +6,15 @@
 use prometheus::local::LocalHistogram;
 
 use super::Families;
-use super::api::Requests;
+use super::api::{Api, Requests};
 use super::chain::Chain;
 use super::contracts::{ContractCalls, Contracts};
 use super::family;
+use super::functions::FunctionTimes;
 use super::machine::Readings;
 use super::own::Own;
 use super::rpc::{Calls, Rpc};
-use crate::model::{Event, Proxy, RpcCall, Sample, Sink, Transport};
+use crate::model::{Event, HttpRequest, Proxy, RpcCall, Sample, Sink, Transport};
 
 const HTTP: &str = Transport::Http.as_str();
 const WEBSOCKET: &str = Transport::WebSocket.as_str();
@@ -23,10 +24,12 @@ pub struct MetricsSink {
     calls: Calls,
     contract_calls: ContractCalls,
     requests: Requests,
+    functions: FunctionTimes,
     readings: Readings,
     rpc_overhead: LocalHistogram,
     api_overhead: LocalHistogram,
     rpc: Rpc,
+    api: Api,
     contracts: Contracts,
     chain: Chain,
     own: Own,
@@ -38,6 +41,8 @@ impl MetricsSink {
             calls: Calls::new(families.rpc.clone()),
             contract_calls: ContractCalls::new(families.contracts.clone()),
             requests: Requests::new(families.api.clone()),
+            functions: FunctionTimes::new(families.functions.clone()),
+            api: families.api.clone(),
             readings: Readings::new(families.machine.clone()),
             rpc_overhead: families.own.overhead(Proxy::Rpc),
             api_overhead: families.own.overhead(Proxy::Api),
@@ -56,6 +61,14 @@ impl MetricsSink {
             self.rpc_overhead.observe(call.overhead.as_secs_f64());
         }
     }
+
+    fn request(&mut self, request: &HttpRequest) {
+        self.requests.record(request);
+        self.api_overhead.observe(request.overhead.as_secs_f64());
+        for (function, took) in request.app.iter().flat_map(|app| &app.functions) {
+            self.functions.observe(*function, *took);
+        }
+    }
 }
 
 impl Sink for MetricsSink {
@@ -63,10 +76,7 @@ impl Sink for MetricsSink {
         for sample in samples {
             match sample {
                 Sample::Call(call) => self.call(call),
-                Sample::Request(request) => {
-                    self.requests.record(request);
-                    self.api_overhead.observe(request.overhead.as_secs_f64());
-                }
+                Sample::Request(request) => self.request(request),
                 Sample::Transaction(transaction) => self.contracts.record(transaction),
                 Sample::Block(block) => self.chain.record(block),
                 Sample::Host(reading) => self.readings.record(reading),
@@ -77,6 +87,7 @@ impl Sink for MetricsSink {
         self.calls.flush();
         self.contract_calls.flush();
         self.requests.flush();
+        self.functions.flush();
         self.rpc_overhead.flush();
         self.api_overhead.flush();
     }
@@ -98,15 +109,17 @@ impl Sink for MetricsSink {
                 self.rpc.connections.with_label_values(&[HTTP]).inc();
             }
             Event::ConnectionOpened { proxy: Proxy::Api } => {}
-            Event::ConnectionUpgraded => {
+            Event::ConnectionUpgraded { proxy: Proxy::Rpc } => {
                 self.rpc.connections.with_label_values(&[HTTP]).dec();
                 self.rpc.connections.with_label_values(&[WEBSOCKET]).inc();
             }
-            Event::ConnectionClosed { proxy, upgraded } => {
-                if *proxy == Proxy::Rpc {
-                    let transport = if *upgraded { WEBSOCKET } else { HTTP };
-                    self.rpc.connections.with_label_values(&[transport]).dec();
-                }
+            Event::ConnectionUpgraded { proxy: Proxy::Api } => self.api.sockets.inc(),
+            Event::ConnectionClosed { proxy: Proxy::Rpc, upgraded } => {
+                let transport = if *upgraded { WEBSOCKET } else { HTTP };
+                self.rpc.connections.with_label_values(&[transport]).dec();
+            }
+            Event::ConnectionClosed { proxy: Proxy::Api, upgraded } => {
+                self.api.sockets.sub(i64::from(*upgraded));
             }
             Event::BytesPassed { proxy, sent, received } => {
                 for (direction, bytes) in [("sent", sent), ("received", received)] {

@@ -10,15 +10,17 @@ use alloy::primitives::{B256, U256};
 
 use super::*;
 use crate::model::{
-    BatchPlace, Block, CallDetail, Client, ConnectionId, ContractCall, ContractName, DropReason,
-    EmittedEvents, End, Event, EventName, Finding, FindingKind, FunctionName, Head, HostReading,
-    HttpMethod, HttpRequest, InnerCall, LabelSet, Method, Opaque, Outcome, ProcessReading, Proxy,
-    Reason, Role, Route, RpcCall, Sample, SampleKind, Sink as _, StateChange, TraceContext, Tracer,
-    Transaction, TransactionKind, TransactionStatus, Transport, UnixMicros, Volume,
+    AppFunction, AppTiming, BatchPlace, Block, CacheOutcome, CallDetail, Client, ConnectionId,
+    ContractCall, ContractName, DropReason, EmittedEvents, End, Event, EventName, Finding,
+    FindingKind, Flow, FunctionName, Head, HostReading, HttpMethod, HttpRequest, InnerCall,
+    LabelSet, Method, Opaque, Outcome, ProcessReading, Proxy, Reason, Role, Route, RpcCall, Sample,
+    SampleKind, Sink as _, StateChange, TraceContext, Tracer, Transaction, TransactionKind,
+    TransactionStatus, Transport, UnixMicros, Volume,
 };
 
 /// Every family: its type and its labels, as the catalogue of metrics names them.
 const CATALOGUE: &[(&str, &str, &str)] = &[
+    ("app_function_duration_seconds", "histogram", "function"),
     ("dapp_network_bytes_total", "counter", "direction,peer"),
     ("dapp_process_cpu_seconds_total", "counter", "process"),
     ("dapp_process_disk_read_bytes_total", "counter", "process"),
@@ -76,7 +78,11 @@ const CATALOGUE: &[(&str, &str, &str)] = &[
     ("evm_transaction_gas_used", "histogram", "contract,function"),
     ("evm_transactions_pending", "gauge", ""),
     ("evm_transactions_total", "counter", "contract,function,status"),
+    ("http_server_aborted_requests_total", "counter", "http_route"),
     ("http_server_active_requests", "gauge", ""),
+    ("http_server_active_websockets", "gauge", ""),
+    ("http_server_cache_requests_total", "counter", "http_route,result"),
+    ("http_server_event_stream_duration_seconds", "histogram", "http_route"),
     ("http_server_request_body_size_bytes", "histogram", "http_request_method,http_route"),
     (
         "http_server_request_duration_seconds",
@@ -84,6 +90,8 @@ const CATALOGUE: &[(&str, &str, &str)] = &[
         "http_request_method,http_response_status_code,http_route",
     ),
     ("http_server_response_body_size_bytes", "histogram", "http_request_method,http_route"),
+    ("http_server_time_to_first_byte_seconds", "histogram", "http_route"),
+    ("http_server_upgrades_total", "counter", "http_route"),
     ("rpc_server_active_calls", "gauge", ""),
     ("rpc_server_batch_size", "histogram", ""),
     ("rpc_server_call_duration_seconds", "histogram", "error_type,rpc_method,transport"),
@@ -161,6 +169,9 @@ fn request() -> HttpRequest {
         first_byte: Duration::from_millis(18),
         overhead: Duration::from_micros(30),
         trace: TraceContext { trace_id: 1, span_id: 1, flags: 1 },
+        cache: CacheOutcome::Hit,
+        flow: Flow::Response,
+        app: None,
     }
 }
 
@@ -289,7 +300,29 @@ fn feed(metrics: &Metrics) {
             target: Some(target),
             ..call(Method::known("eth_estimateGas"), Outcome::Success)
         }),
-        Sample::Request(request()),
+        Sample::Request(HttpRequest {
+            app: Some(Box::new(AppTiming {
+                database: None,
+                functions: [(AppFunction::known("mint"), Duration::from_millis(8))].into(),
+            })),
+            ..request()
+        }),
+        Sample::Request(HttpRequest { flow: Flow::Socket, status: 101, ..request() }),
+        Sample::Request(HttpRequest {
+            flow: Flow::Events,
+            route: Route::known("/events"),
+            end: End::ClientGone,
+            total: Duration::from_mins(2),
+            ..request()
+        }),
+        Sample::Request(HttpRequest {
+            route: Route::known("/left"),
+            end: End::ClientGone,
+            status: 0,
+            first_byte: Duration::ZERO,
+            cache: CacheOutcome::Unknown,
+            ..request()
+        }),
         Sample::Transaction(Box::new(Transaction {
             code_bytes: Some(9_000),
             block_gas_limit: Some(168_000),
@@ -318,7 +351,11 @@ fn feed(metrics: &Metrics) {
         Event::ParseFailure("rpc_request"),
         Event::ConnectionOpened { proxy: Proxy::Rpc },
         Event::ConnectionOpened { proxy: Proxy::Rpc },
-        Event::ConnectionUpgraded,
+        Event::ConnectionUpgraded { proxy: Proxy::Rpc },
+        Event::ConnectionUpgraded { proxy: Proxy::Api },
+        Event::ConnectionUpgraded { proxy: Proxy::Api },
+        Event::ConnectionClosed { proxy: Proxy::Api, upgraded: true },
+        Event::ConnectionClosed { proxy: Proxy::Api, upgraded: false },
         Event::BytesPassed { proxy: Proxy::Rpc, sent: 4, received: 10 },
         Event::BytesPassed { proxy: Proxy::Rpc, sent: 6, received: 20 },
         Event::ConnectionClosed { proxy: Proxy::Rpc, upgraded: false },
@@ -423,6 +460,18 @@ fn a_scrape_tells_what_was_fed() {
         "evm_base_fee_wei 875000000",
         "http_server_request_duration_seconds_count{http_request_method=\"GET\",http_response_status_code=\"200\",http_route=\"/api/nfts/{id}\"} 1",
         "http_server_active_requests 3",
+        "http_server_active_websockets 1",
+        "http_server_upgrades_total{http_route=\"/api/nfts/{id}\"} 1",
+        "http_server_cache_requests_total{http_route=\"/api/nfts/{id}\",result=\"hit\"} 1",
+        "http_server_cache_requests_total{http_route=\"/api/nfts/{id}\",result=\"stale\"} 0",
+        "http_server_cache_requests_total{http_route=\"/events\",result=\"hit\"} 0",
+        "http_server_aborted_requests_total{http_route=\"/left\"} 1",
+        "http_server_aborted_requests_total{http_route=\"/events\"} 0",
+        "http_server_time_to_first_byte_seconds_count{http_route=\"/api/nfts/{id}\"} 1",
+        "http_server_time_to_first_byte_seconds_count{http_route=\"/events\"} 1",
+        "http_server_time_to_first_byte_seconds_count{http_route=\"/left\"} 0",
+        "http_server_event_stream_duration_seconds_sum{http_route=\"/events\"} 120",
+        "app_function_duration_seconds_sum{function=\"mint\"} 0.008",
         "rpc_server_active_calls 5",
         "rpc_server_connections{transport=\"http\"} 0",
         "rpc_server_connections{transport=\"websocket\"} 1",

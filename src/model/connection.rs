@@ -85,7 +85,7 @@ pub enum ConnectionEvent {
     /// A client connected. `transport` is `http` until an upgrade.
     Opened { proxy: Proxy },
     /// The connection became a WebSocket.
-    Upgraded { connection: ConnectionId },
+    Upgraded { proxy: Proxy, connection: ConnectionId },
     /// From here on its bytes are passed on unobserved.
     Opaque { connection: ConnectionId, why: Opaque },
     /// The guard refused a request, with what it answered.

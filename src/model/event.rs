@@ -28,8 +28,10 @@ pub enum Event {
     ConnectionOpened {
         proxy: Proxy,
     },
-    /// A connection to the relay became a WebSocket.
-    ConnectionUpgraded,
+    /// A connection became a WebSocket.
+    ConnectionUpgraded {
+        proxy: Proxy,
+    },
     ConnectionClosed {
         proxy: Proxy,
         /// Whether it had become a WebSocket.

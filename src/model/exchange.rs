@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cache::CacheOutcome;
 use super::connection::{ConnectionId, Inspection};
 use super::label::{HttpMethod, Route};
+use super::request::Flow;
 use super::time::Stamp;
 use super::trace::TraceContext;
 
@@ -128,4 +130,8 @@ pub struct ApiExchange {
     pub response_bytes: u64,
     /// The context passed to the upstream: the client's trace continued, or a new one.
     pub trace: TraceContext,
+    pub cache: CacheOutcome,
+    pub flow: Flow,
+    /// The upstream's `Server-Timing`, bounded and not yet read.
+    pub server_timing: Option<Box<str>>,
 }

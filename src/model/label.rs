@@ -53,6 +53,8 @@ label_kinds! {
     ContractName = ContractKind, "contract", 512;
     /// A function's name, from its contract's ABI; `constructor` for a deployment.
     FunctionName = FunctionKind, "function", 2048;
+    /// A function of the API, named by the API itself: `mint`.
+    AppFunction = AppFunctionKind, "app_function", 256;
     /// An event's name, from an ABI: `Transfer`.
     EventName = EventKind, "event", 1024;
     /// Why a transaction or call was refused: a custom error's name, `Error`, `Panic(0x11)`.
@@ -158,6 +160,11 @@ impl<K: LabelKind> LabelSet<K> {
         let text: &'static str = Box::leak(text.to_owned().into_boxed_str());
         self.admitted.insert(text);
         Label::known(text)
+    }
+
+    /// The label of a text that was admitted.
+    pub fn get(&self, text: &str) -> Option<Label<K>> {
+        self.admitted.get(text).map(|known| Label::known(known))
     }
 
     /// How many times [`OTHER`] was answered for want of room.

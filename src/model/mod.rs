@@ -6,6 +6,7 @@
 
 mod access;
 mod block;
+mod cache;
 mod call;
 mod chain;
 mod connection;
@@ -27,6 +28,7 @@ mod underway;
 
 pub use access::Access;
 pub use block::Block;
+pub use cache::CacheOutcome;
 pub use call::{BatchPlace, CallDetail, ContractCall, InnerCall, Outcome, RpcCall, Transport};
 pub use chain::{
     ChainEvent, ChainQuestion, ContractCode, EmittedLog, Head, MinedBlock, MinedTransaction, Sight,
@@ -38,11 +40,11 @@ pub use exchange::{ApiExchange, Captured, End, Exchange, Timing};
 pub use finding::{Client, Finding, FindingKind};
 pub use host::{HostReading, ProcessReading, Volume};
 pub use label::{
-    ContractName, EventName, FunctionName, HttpMethod, Label, LabelKind, LabelSet, Method, OTHER,
-    Reason, Role, Route, UNKNOWN, kind,
+    AppFunction, ContractName, EventName, FunctionName, HttpMethod, Label, LabelKind, LabelSet,
+    Method, OTHER, Reason, Role, Route, UNKNOWN, kind,
 };
 pub use queue::{Observation, Observer, Queue};
-pub use request::HttpRequest;
+pub use request::{AppTiming, DatabaseTiming, Flow, HttpRequest};
 pub use sample::{Sample, SampleKind, Sink};
 pub use socket::{Direction, SocketMessage};
 pub use state::{SlotChange, SlotFate, StateChange, Tracer};

@@ -56,7 +56,9 @@ impl Observation {
                 exchange.request.bytes.len() + exchange.response.bytes.len()
             }
             Self::Socket(message) => message.payload.bytes.len(),
-            Self::Request(request) => request.path.len(),
+            Self::Request(request) => {
+                request.path.len() + request.server_timing.as_ref().map_or(0, |it| it.len())
+            }
             Self::Chain(ChainEvent::Block(block)) => {
                 let logs = |t: &MinedTransaction| size_of_val(&*t.logs);
                 block.transactions.iter().map(|t| t.input.len() + logs(t) + 256).sum()

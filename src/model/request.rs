@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::cache::CacheOutcome;
 use super::connection::ConnectionId;
 use super::exchange::End;
-use super::label::{HttpMethod, Route};
+use super::label::{AppFunction, HttpMethod, Route};
 use super::time::UnixMicros;
 use super::trace::TraceContext;
 
@@ -32,4 +33,51 @@ pub struct HttpRequest {
     /// The proxy's own share.
     pub overhead: Duration,
     pub trace: TraceContext,
+    pub cache: CacheOutcome,
+    pub flow: Flow,
+    /// What the API told of its own time; few do.
+    pub app: Option<Box<AppTiming>>,
+}
+
+/// How an answer flows: what its time means depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Flow {
+    /// A response that ends when it is told.
+    #[default]
+    Response,
+    /// Server-sent events: it ends when one of the two has enough, so its time is nobody's wait.
+    Events,
+    /// The connection switched protocols, to WebSocket nearly always. Told when it did; its times
+    /// are those of the handshake.
+    Socket,
+}
+
+impl Flow {
+    pub const ALL: [Self; 3] = [Self::Response, Self::Events, Self::Socket];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Response => "response",
+            Self::Events => "events",
+            Self::Socket => "socket",
+        }
+    }
+}
+
+/// Where a request's time went inside the API, as its `Server-Timing` header tells.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AppTiming {
+    /// The entry `db`.
+    pub database: Option<DatabaseTiming>,
+    /// The entries `fn.…`, in their order. Functions nest: they do not add up.
+    pub functions: Box<[(AppFunction, Duration)]>,
+}
+
+/// A request's share of the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatabaseTiming {
+    /// All queries together.
+    pub took: Duration,
+    /// Queries, where the description tells.
+    pub queries: Option<u64>,
 }

@@ -11,6 +11,7 @@
 //!                      every sample and event ─► outbox ─► sinks
 //! ```
 
+mod app_functions;
 mod calls;
 mod fate;
 mod findings;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::app_functions::AppFunctions;
 use super::calls::Desk;
 use super::findings::Findings;
 use super::http;
@@ -24,6 +25,7 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) struct Recording {
     desk: Desk,
     sockets: Sockets,
+    functions: AppFunctions,
     ticked: Stamp,
 }
 
@@ -38,7 +40,12 @@ impl Recording {
             replaced: Replaced::default(),
             findings: Findings::new(who),
         };
-        Self { desk, sockets: Sockets::default(), ticked: Stamp::default() }
+        Self {
+            desk,
+            sockets: Sockets::default(),
+            functions: AppFunctions::default(),
+            ticked: Stamp::default(),
+        }
     }
 
     /// Time has passed. Called before the observations of a drain are taken.
@@ -104,6 +111,8 @@ impl Recording {
 
     fn request(&mut self, exchange: ApiExchange) {
         let timing = exchange.timing;
+        let told = exchange.server_timing.as_deref();
+        let app = told.and_then(|told| self.functions.timing(told, &mut self.desk.outbox));
         self.desk.outbox.sample(Sample::Request(HttpRequest {
             at: self.desk.clock.wall(timing.request_started),
             method: exchange.http_method,
@@ -119,13 +128,16 @@ impl Recording {
             first_byte: timing.first_byte(),
             overhead: timing.overhead(),
             trace: exchange.trace,
+            cache: exchange.cache,
+            flow: exchange.flow,
+            app,
         }));
     }
 
     fn connection(&mut self, id: ConnectionId, at: Stamp, event: &ConnectionEvent) {
         let told = match *event {
             ConnectionEvent::Opened { proxy } => Event::ConnectionOpened { proxy },
-            ConnectionEvent::Upgraded { .. } => Event::ConnectionUpgraded,
+            ConnectionEvent::Upgraded { proxy, .. } => Event::ConnectionUpgraded { proxy },
             ConnectionEvent::Opaque { connection, why } => {
                 self.sockets.forget(&mut self.desk, connection, at, Outcome::Uninspected);
                 Event::Opaque(why)

@@ -88,9 +88,10 @@ mod tests {
     use alloy::primitives::{Address, B256};
 
     use crate::model::{
-        CallDetail, Client, ConnectionId, ContractCall, ContractName, End, Finding, FindingKind,
-        FunctionName, HttpMethod, HttpRequest, InnerCall, Method, Outcome, Reason, Route, RpcCall,
-        Sample, SlotChange, StateChange, TraceContext, Tracer, Transport, UnixMicros,
+        AppFunction, AppTiming, CacheOutcome, CallDetail, Client, ConnectionId, ContractCall,
+        ContractName, DatabaseTiming, End, Finding, FindingKind, Flow, FunctionName, HttpMethod,
+        HttpRequest, InnerCall, Method, Outcome, Reason, Route, RpcCall, Sample, SlotChange,
+        StateChange, TraceContext, Tracer, Transport, UnixMicros,
     };
     use crate::store::column::{Decoder, Encoder};
     use crate::store::columns::columns_of;
@@ -145,6 +146,16 @@ mod tests {
         }
     }
 
+    fn timing(row: u64) -> AppTiming {
+        let took = Duration::from_micros(row);
+        AppTiming {
+            database: row
+                .is_multiple_of(2)
+                .then(|| DatabaseTiming { took, queries: row.is_multiple_of(3).then_some(row) }),
+            functions: vec![(AppFunction::known("mint"), took); usize::from(row % 3 == 1)].into(),
+        }
+    }
+
     fn some_block(kind: SampleKind, rows: u64, detailed: bool) -> Vec<u8> {
         let mut columns = columns_of(kind);
         for row in 0..rows {
@@ -196,6 +207,9 @@ mod tests {
                     first_byte: some,
                     overhead: some,
                     trace,
+                    cache: CacheOutcome::Hit,
+                    flow: Flow::Response,
+                    app: detailed.then(|| Box::new(timing(row))),
                 }),
             });
         }

@@ -4,8 +4,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::model::{
-    ContractName, EventName, FunctionName, HttpMethod, Label, LabelKind, LabelSet, Method, Reason,
-    Role, Route,
+    AppFunction, ContractName, EventName, FunctionName, HttpMethod, Label, LabelKind, LabelSet,
+    Method, Reason, Role, Route,
 };
 
 /// One set for each kind of label that a sample holds.
@@ -19,6 +19,7 @@ pub(super) struct Labels {
     reasons: Admitted<crate::model::kind::ReasonKind>,
     events: Admitted<crate::model::kind::EventKind>,
     roles: Admitted<crate::model::kind::RoleKind>,
+    app_functions: Admitted<crate::model::kind::AppFunctionKind>,
 }
 
 struct Admitted<K>(Mutex<LabelSet<K>>);
@@ -56,6 +57,9 @@ impl Labels {
     }
     pub fn event(&self, text: &str) -> EventName {
         self.events.admit(text)
+    }
+    pub fn app_function(&self, text: &str) -> AppFunction {
+        self.app_functions.admit(text)
     }
     pub fn role(&self, text: &str) -> Role {
         self.roles.admit(text)

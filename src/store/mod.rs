@@ -36,17 +36,19 @@
 //!   request     0 at   1 total   2 overhead   3 total - upstream - overhead
 //!               4 upstream - first byte   5 method   6 route   7 path   8 status   9 end
 //!               10 connection   11 request bytes   12 response bytes   13 trace
+//!               14 cache   15 flow   16 the API's own timing (absent in blocks of version 0.1)
 //!   others      0 at   1 rows: see `row`
 //! ```
 //! `at` is told as differences, zigzag; the first one is to the earliest. Durations are whole
 //! microseconds. A sample's sequence is its block's first plus its row, and stays when it is
-//! sealed: page cursors hold on to it. `tests/fixtures/samples-v1.redb` and
-//! `samples-v2.redb` guard all of this.
+//! sealed: page cursors hold on to it. `tests/fixtures/samples-v1.redb` to
+//! `samples-v3.redb` guard all of this.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod app_timing;
 mod block;
 mod bytes;
 mod call;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256};
 
 use super::rollup::UNIT_MICROS;
-use crate::model::{FindingKind, TransactionKind, TransactionStatus, UnixMicros};
+use crate::model::{CacheOutcome, FindingKind, TransactionKind, TransactionStatus, UnixMicros};
 
 /// A span of time; `from` belongs to it, `until` does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +67,7 @@ pub struct RequestFilter {
     pub route: Option<String>,
     /// Statuses from this one on: 500 finds server errors.
     pub status_at_least: Option<u16>,
+    pub cache: Option<CacheOutcome>,
     pub at_least: Option<Duration>,
     pub trace_id: Option<u128>,
 }
@@ -117,7 +118,8 @@ pub struct FindingFilter {
 pub enum Measure {
     /// Total time of a call in microseconds, by method.
     CallDuration,
-    /// Total time of a request in microseconds, by `METHOD route`.
+    /// Total time of a request in microseconds, by `METHOD route`; event streams and switches of
+    /// protocol are no requests here.
     RequestDuration,
     /// Gas used by a mined transaction, by `Contract.function`.
     GasUsed,
@@ -130,10 +132,17 @@ pub enum Measure {
     /// Total time of a call that touches a contract in microseconds, by `access Contract.function`:
     /// `read Marketplace.listings`.
     ContractCall,
+    /// Size of a request's body in bytes, by `METHOD route`.
+    RequestBytes,
+    /// Size of a response's body in bytes, by `METHOD route`.
+    ResponseBytes,
+    /// Total time in microseconds of a request of which a cache's outcome is known, by
+    /// `METHOD route outcome`: `GET /api/nfts hit`.
+    CacheResult,
 }
 
 impl Measure {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::CallDuration,
         Self::RequestDuration,
         Self::GasUsed,
@@ -141,6 +150,9 @@ impl Measure {
         Self::BlockInterval,
         Self::BlockGas,
         Self::ContractCall,
+        Self::RequestBytes,
+        Self::ResponseBytes,
+        Self::CacheResult,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -152,6 +164,9 @@ impl Measure {
             Self::BlockInterval => "block_interval",
             Self::BlockGas => "block_gas",
             Self::ContractCall => "contract_call",
+            Self::RequestBytes => "request_bytes",
+            Self::ResponseBytes => "response_bytes",
+            Self::CacheResult => "cache_result",
         }
     }
 }

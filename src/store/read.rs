@@ -15,7 +15,6 @@ use super::day::{
 use super::error::{Fault, StoreError, contain};
 use super::files::Files;
 use super::query::{Cursor, Measure, Page, Paging, Range};
-use super::request;
 use super::rollup::values_of;
 use super::sketch::{Sketch, rank_of};
 use crate::model::{SampleKind, UnixMicros};
@@ -251,48 +250,31 @@ impl Files {
     ) -> Result<(), Fault> {
         let span = block.span;
         let whole = range.from.0 <= span.least_at && span.most_at < range.until.0;
-        let (total, labels) = match measure {
-            Measure::CallDuration => (call::TOTAL, [Some(call::METHOD), None]),
-            Measure::RequestDuration => {
-                (request::TOTAL, [Some(request::METHOD), Some(request::ROUTE)])
+        if measure != Measure::CallDuration {
+            let wanted = |at: u64, _: usize| (range.from.0..range.until.0).contains(&at);
+            for sample in samples_in(block, decoder, &self.labels, &wanted)? {
+                values_of(&sample, |value| {
+                    let mine = value.measure == measure;
+                    if mine && key.is_none_or(|key| key == value.key()) {
+                        tell(value.value);
+                    }
+                });
             }
-            Measure::GasUsed
-            | Measure::Confirmation
-            | Measure::BlockInterval
-            | Measure::BlockGas
-            | Measure::ContractCall => {
-                let wanted = |at: u64, _: usize| (range.from.0..range.until.0).contains(&at);
-                for sample in samples_in(block, decoder, &self.labels, &wanted)? {
-                    values_of(&sample, |value| {
-                        let mine = value.measure == measure;
-                        if mine && key.is_none_or(|key| key == value.key()) {
-                            tell(value.value);
-                        }
-                    });
-                }
-                return Ok(());
-            }
-        };
-        let totals = decoder.numbers(block.column(total)?, span.count)?;
+            return Ok(());
+        }
+        // The hot kind: two of its columns tell it all.
+        let totals = decoder.numbers(block.column(call::TOTAL)?, span.count)?;
         if whole && key.is_none() {
             totals.into_iter().for_each(tell);
             return Ok(());
         }
         let mut kept = vec![true; span.count];
         if let Some(key) = key {
-            // A method has no blank in it, so a request's key parts at the first one.
-            let parts = match labels {
-                [_, None] => [key, ""],
-                _ => key.split_once(' ').map_or([key, ""], |(method, route)| [method, route]),
+            let (texts, indexes) = decoder.texts(block.column(call::METHOD)?, span.count)?;
+            let Some(wanted) = texts.iter().position(|text| *text == key) else {
+                return Ok(());
             };
-            for (column, part) in labels.into_iter().zip(parts) {
-                let Some(column) = column else { continue };
-                let (texts, indexes) = decoder.texts(block.column(column)?, span.count)?;
-                let Some(wanted) = texts.iter().position(|text| *text == part) else {
-                    return Ok(());
-                };
-                kept.iter_mut().zip(indexes).for_each(|(kept, i)| *kept &= i == wanted as u64);
-            }
+            kept.iter_mut().zip(indexes).for_each(|(kept, i)| *kept &= i == wanted as u64);
         }
         if !whole {
             let at = read_at(block, decoder)?;
@@ -339,7 +321,10 @@ struct Scan {
 const fn kind_of(measure: Measure) -> SampleKind {
     match measure {
         Measure::CallDuration | Measure::ContractCall => SampleKind::Call,
-        Measure::RequestDuration => SampleKind::Request,
+        Measure::RequestDuration
+        | Measure::RequestBytes
+        | Measure::ResponseBytes
+        | Measure::CacheResult => SampleKind::Request,
         Measure::GasUsed | Measure::Confirmation => SampleKind::Transaction,
         Measure::BlockInterval | Measure::BlockGas => SampleKind::Block,
     }

@@ -4,6 +4,7 @@
 use std::ops::Range as Rows;
 use std::time::Duration;
 
+use super::app_timing::{get_app, put_app};
 use super::block::Block;
 use super::bytes::{Damage, Read, unzigzag, zigzag};
 use super::call::{trace_bytes, trace_of};
@@ -14,12 +15,19 @@ use super::columns::{
 };
 use super::labels::Labels;
 use super::query::RequestFilter;
-use crate::model::{ConnectionId, End, HttpRequest, Sample, SampleKind, TraceContext, UnixMicros};
+use crate::model::{
+    CacheOutcome, ConnectionId, End, Flow, HttpRequest, Sample, SampleKind, TraceContext,
+    UnixMicros,
+};
 
 /// Column numbers that queries name.
 pub(super) const TOTAL: usize = 1;
 pub(super) const METHOD: usize = 5;
 pub(super) const ROUTE: usize = 6;
+/// Blocks of version 0.1 end before these.
+const CACHE: usize = 14;
+const FLOW: usize = 15;
+const APP: usize = 16;
 
 const ENDS: [End; 5] =
     [End::Complete, End::ClientGone, End::UpstreamGone, End::Unreachable, End::TimedOut];
@@ -41,6 +49,10 @@ pub(super) struct Requests {
     request_bytes: Vec<u64>,
     response_bytes: Vec<u64>,
     trace: Vec<TraceContext>,
+    cache: Vec<u64>,
+    flow: Vec<u64>,
+    /// Encoded; empty for the many that have none.
+    app: Vec<Vec<u8>>,
 }
 
 impl Columns for Requests {
@@ -66,6 +78,9 @@ impl Columns for Requests {
         self.request_bytes.push(request.request_bytes);
         self.response_bytes.push(request.response_bytes);
         self.trace.push(request.trace);
+        self.cache.push(request.cache as u64);
+        self.flow.push(request.flow as u64);
+        self.app.push(request.app.as_deref().map_or_else(Vec::new, put_app));
     }
 
     fn at(&self) -> &[u64] {
@@ -91,13 +106,18 @@ impl Columns for Requests {
             columns.push(numbers(encoder, &self.connection[rows.clone()]));
             columns.push(numbers(encoder, &self.request_bytes[rows.clone()]));
             columns.push(numbers(encoder, &self.response_bytes[rows.clone()]));
-            let traces = self.trace[rows].iter();
+            let traces = self.trace[rows.clone()].iter();
             columns.push(sparse(encoder, traces.map(|trace| Some(trace_bytes(*trace)))));
+            columns.push(numbers(encoder, &self.cache[rows.clone()]));
+            columns.push(numbers(encoder, &self.flow[rows.clone()]));
+            columns.push(strings(encoder, self.app[rows].iter().map(Vec::as_slice)));
         })
     }
 
     fn within(&self, rows: Rows<usize>, most: usize) -> usize {
-        within(self.path[rows].iter().map(|path| path.len()), most)
+        let timings = self.app[rows.clone()].iter().map(Vec::len);
+        let paths = self.path[rows].iter().map(|path| path.len());
+        within(paths.zip(timings).map(|(path, timing)| path + timing), most)
     }
 
     fn drain_front(&mut self, count: usize) {
@@ -115,6 +135,9 @@ impl Columns for Requests {
         self.request_bytes.drain(..count);
         self.response_bytes.drain(..count);
         self.trace.drain(..count);
+        self.cache.drain(..count);
+        self.flow.drain(..count);
+        self.app.drain(..count);
     }
 }
 
@@ -142,6 +165,9 @@ impl Record for HttpRequest {
         let total = decoder.numbers(block.column(TOTAL)?, count)?;
         let status = decoder.numbers(block.column(8)?, count)?;
         let trace = read_sparse::<25>(decoder, block.column(13)?, count)?;
+        let cache = or_absent(block, CACHE, |column| decoder.numbers(column, count))?;
+        let cache = cache.unwrap_or_else(|| vec![CacheOutcome::Unknown as u64; count]);
+        let wanted_cache = filter.cache.map(|cache| cache as u64);
         let at_least = filter.at_least.map_or(0, micros);
         let status_at_least = u64::from(filter.status_at_least.unwrap_or(0));
         let index = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
@@ -154,6 +180,7 @@ impl Record for HttpRequest {
                 keep(at[row], row)
                     && total[row] >= at_least
                     && status[row] >= status_at_least
+                    && wanted_cache.is_none_or(|wanted| wanted == cache[row])
                     && fits(&filter.method, methods[index(method[row])])
                     && fits(&filter.route, routes[index(route[row])])
                     && filter.trace_id.is_none_or(|id| {
@@ -173,6 +200,10 @@ impl Record for HttpRequest {
         let connection = decoder.numbers(block.column(10)?, count)?;
         let request_bytes = decoder.numbers(block.column(11)?, count)?;
         let response_bytes = decoder.numbers(block.column(12)?, count)?;
+        let flow = or_absent(block, FLOW, |column| decoder.numbers(column, count))?;
+        let flow = flow.unwrap_or_else(|| vec![Flow::Response as u64; count]);
+        let app = or_absent(block, APP, |column| read_strings(decoder, column, count))?;
+        let (timings, timing_bytes) = app.unwrap_or_else(|| (vec![0..0; count], Vec::new()));
         let methods: Vec<_> = methods.into_iter().map(|text| labels.http_method(text)).collect();
         let routes: Vec<_> = routes.into_iter().map(|text| labels.route(text)).collect();
         rows.into_iter()
@@ -197,9 +228,23 @@ impl Record for HttpRequest {
                     first_byte: Duration::from_micros(first_byte),
                     overhead: Duration::from_micros(overhead[row]),
                     trace: trace[row].as_ref().map(trace_of).ok_or(Damage("a trace"))?,
+                    cache: *CacheOutcome::ALL
+                        .get(index(cache[row]))
+                        .ok_or(Damage("an outcome of a cache"))?,
+                    flow: *Flow::ALL.get(index(flow[row])).ok_or(Damage("a flow"))?,
+                    app: get_app(&timing_bytes[timings[row].clone()], labels)?,
                 };
                 Ok(Selected { row, at: sample.at, sample })
             })
             .collect()
     }
+}
+
+/// A column that earlier versions did not write.
+fn or_absent<'a, T>(
+    block: &Block<'a>,
+    column: usize,
+    read: impl FnOnce(&'a [u8]) -> Read<T>,
+) -> Read<Option<T>> {
+    block.column(column).ok().map(read).transpose()
 }

@@ -14,7 +14,9 @@ use super::bytes::{Damage, Read, Reader, put_varint};
 use super::columns::micros;
 use super::query::{Measure, Summary};
 use super::sketch::{Sketch, rank_of};
-use crate::model::{Access, ContractCall, End, HttpRequest, OTHER, Sample, TransactionStatus};
+use crate::model::{
+    Access, CacheOutcome, ContractCall, End, Flow, HttpRequest, OTHER, Sample, TransactionStatus,
+};
 
 /// The spans that are rolled up, in units of ten seconds: 10 s, 1 min, 10 min, 1 h. The ten minutes
 /// are for charts of a week, which would otherwise merge ten thousand rows.
@@ -146,7 +148,10 @@ impl Value {
 
 fn key_text(measure: Measure, [first, second, third]: Parts) -> String {
     match measure {
-        Measure::RequestDuration => format!("{first} {second}"),
+        Measure::RequestDuration | Measure::RequestBytes | Measure::ResponseBytes => {
+            format!("{first} {second}")
+        }
+        Measure::CacheResult => format!("{first} {second} {third}"),
         Measure::GasUsed | Measure::Confirmation => format!("{first}.{second}"),
         Measure::ContractCall => format!("{first} {second}.{third}"),
         Measure::CallDuration | Measure::BlockInterval | Measure::BlockGas => first.to_owned(),
@@ -166,12 +171,22 @@ pub(super) fn values_of(sample: &Sample, mut tell: impl FnMut(Value)) {
                 tell(Value { measure: Measure::ContractCall, parts, value, error });
             }
         }
-        Sample::Request(request) => tell(Value {
-            measure: Measure::RequestDuration,
-            parts: [request.method.as_str(), request.route.as_str(), ""],
-            value: micros(request.total),
-            error: request_failed(request),
-        }),
+        Sample::Request(request) if request.flow == Flow::Response => {
+            let (method, route) = (request.method.as_str(), request.route.as_str());
+            let (parts, error) = ([method, route, ""], request_failed(request));
+            let total = micros(request.total);
+            for (measure, value) in [
+                (Measure::RequestDuration, total),
+                (Measure::RequestBytes, request.request_bytes),
+                (Measure::ResponseBytes, request.response_bytes),
+            ] {
+                tell(Value { measure, parts, value, error });
+            }
+            if request.cache != CacheOutcome::Unknown {
+                let parts = [method, route, request.cache.as_str()];
+                tell(Value { measure: Measure::CacheResult, parts, value: total, error });
+            }
+        }
         Sample::Transaction(transaction) => {
             let parts = [transaction.contract.as_str(), transaction.function.as_str(), ""];
             let error = transaction.status == TransactionStatus::Reverted;
@@ -190,7 +205,7 @@ pub(super) fn values_of(sample: &Sample, mut tell: impl FnMut(Value)) {
             let value = block.gas_used;
             tell(Value { measure: Measure::BlockGas, parts, value, error: false });
         }
-        Sample::Host(_) | Sample::State(_) | Sample::Finding(_) => {}
+        Sample::Request(_) | Sample::Host(_) | Sample::State(_) | Sample::Finding(_) => {}
     }
 }
 

@@ -148,6 +148,7 @@ const fn outcome(outcome: Outcome) -> &'static str {
 }
 
 pub fn request(request: &HttpRequest) -> Value {
+    let app = request.app.as_deref();
     json!({
         "at_ms": millis(request.at),
         "method": request.method,
@@ -163,6 +164,15 @@ pub fn request(request: &HttpRequest) -> Value {
         "first_byte_us": micros(request.first_byte),
         "overhead_us": micros(request.overhead),
         "trace_id": trace_id(Some(request.trace)),
+        "cache": request.cache.as_str(),
+        "flow": request.flow.as_str(),
+        "database": app.and_then(|app| app.database).map(|database| json!({
+            "total_us": micros(database.took),
+            "queries": database.queries,
+        })),
+        "functions": app.map_or(&[][..], |app| &app.functions).iter()
+            .map(|(function, took)| json!({ "function": function, "total_us": micros(*took) }))
+            .collect::<Vec<_>>(),
     })
 }
 

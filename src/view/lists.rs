@@ -7,7 +7,7 @@ use super::State;
 use super::json as as_json;
 use super::params::{Fields, write_cursor};
 use super::rpc::Answer;
-use crate::model::{FindingKind, TransactionKind, TransactionStatus, UnixMicros};
+use crate::model::{CacheOutcome, FindingKind, TransactionKind, TransactionStatus, UnixMicros};
 use crate::store::{
     BlockFilter, CallFilter, FindingFilter, Page, RequestFilter, StateFilter, Store,
     TransactionFilter,
@@ -33,6 +33,7 @@ pub async fn calls(params: &Params<'_>, state: &State) -> Answer {
 }
 
 pub async fn requests(params: &Params<'_>, state: &State) -> Answer {
+    let outcomes = CacheOutcome::ALL.map(|outcome| (outcome.as_str(), outcome));
     let mut fields = Fields::of(params)?;
     let range = fields.range(UnixMicros::now())?;
     let paging = fields.paging()?;
@@ -42,6 +43,7 @@ pub async fn requests(params: &Params<'_>, state: &State) -> Answer {
         status_at_least: fields
             .number("status_at_least", 0..=999, "500")?
             .and_then(|status| u16::try_from(status).ok()),
+        cache: fields.choice("cache", &outcomes)?,
         at_least: fields.milliseconds("at_least_ms")?,
         trace_id: fields.trace_id("trace_id")?,
     };

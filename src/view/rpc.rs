@@ -17,7 +17,7 @@ use super::json as as_json;
 use super::live::Follower;
 use super::params::{Fields, invalid};
 use super::unknown::UNKNOWN;
-use super::{contracts, lists, overview};
+use super::{contracts, lists, overview, routes};
 use crate::model::{SampleKind, UnixMicros};
 use crate::store::{Measure, Range, SeriesQuery, Store};
 
@@ -56,6 +56,9 @@ pub fn methods(
     })?;
     module.register_async_method("dappscope_contracts", |params, state, _| async move {
         contracts(&params, &state).await
+    })?;
+    module.register_async_method("dappscope_routes", |params, state, _| async move {
+        routes(&params, &state).await
     })?;
     module.register_async_method("dappscope_series", |params, state, _| async move {
         series(&params, &state).await
@@ -143,6 +146,18 @@ async fn contracts(params: &Params<'_>, state: &State) -> Answer {
     Ok(contracts::tell(found, range, limit, state.money.as_ref()))
 }
 
+async fn routes(params: &Params<'_>, state: &State) -> Answer {
+    let now = UnixMicros::now();
+    let mut fields = Fields::of(params)?;
+    let range = counted(fields.range(now)?, now);
+    let route = fields.text("route")?;
+    let limit = fields.limit()?;
+    fields.finish()?;
+    let read = move |store: &Store| routes::read(store, range, route.as_deref());
+    let found = state.archive.read(read).await?;
+    Ok(routes::tell(found, range, limit))
+}
+
 async fn series(params: &Params<'_>, state: &State) -> Answer {
     let measures = Measure::ALL.map(|measure| (measure.as_str(), measure));
     let now = UnixMicros::now();
@@ -173,11 +188,13 @@ fn counted(asked: Range, now: UnixMicros) -> Range {
 const fn unit(measure: Measure) -> &'static str {
     match measure {
         Measure::GasUsed | Measure::BlockGas => "gas",
+        Measure::RequestBytes | Measure::ResponseBytes => "bytes",
         Measure::CallDuration
         | Measure::RequestDuration
         | Measure::Confirmation
         | Measure::BlockInterval
-        | Measure::ContractCall => "us",
+        | Measure::ContractCall
+        | Measure::CacheResult => "us",
     }
 }
 

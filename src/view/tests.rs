@@ -4,6 +4,7 @@ mod access;
 mod contracts;
 mod lists;
 mod numbers;
+mod routes;
 mod subscribers;
 
 use std::future::Future;
@@ -22,9 +23,10 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::metrics::Sources;
 use crate::model::{
-    Block, ConnectionId, ContractCall, ContractName, End, Event, FunctionName, Head, HttpMethod,
-    HttpRequest, Method, Outcome, Proxy, Reason, Route, RpcCall, Sample, Sink, TraceContext,
-    Transaction, TransactionKind, TransactionStatus, Transport, UnixMicros,
+    AppFunction, AppTiming, Block, CacheOutcome, ConnectionId, ContractCall, ContractName,
+    DatabaseTiming, End, Event, Flow, FunctionName, Head, HttpMethod, HttpRequest, Method, Outcome,
+    Proxy, Reason, Route, RpcCall, Sample, Sink, TraceContext, Transaction, TransactionKind,
+    TransactionStatus, Transport, UnixMicros,
 };
 use crate::store::{Options, Store, Writer};
 
@@ -178,6 +180,9 @@ fn request(path: &str, status: u16) -> Sample {
         first_byte: Duration::from_millis(18),
         overhead: Duration::from_micros(30),
         trace: TraceContext { trace_id: 0xabc, span_id: 1, flags: 1 },
+        cache: CacheOutcome::Unknown,
+        flow: Flow::Response,
+        app: None,
     })
 }
 

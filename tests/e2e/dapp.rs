@@ -114,6 +114,50 @@ fn mint_list_buy_cancel_and_a_refusal_are_known_by_name_gas_and_reason() {
 }
 
 #[test]
+fn hits_queries_and_functions_are_as_many_as_the_api_counts_itself() {
+    let dapp = Dapp::start();
+    let get = |path: &str| {
+        let answer = http(dapp.api, "GET", path, &[], b"");
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.json()
+    };
+    // A mint empties the page cache: every round begins with a miss.
+    for round in 1..=3 {
+        let (status, answer) = post(dapp.api, "/api/nfts/mint", &json!({"uri": "ipfs://a"}));
+        assert_eq!(status, 201, "{answer}");
+        for _ in 0..2 * round {
+            get("/api/nfts");
+        }
+    }
+    for limit in [1, 3] {
+        get(&format!("/api/n-plus-one?limit={limit}"));
+    }
+    let own = get("/api/cache");
+    assert_eq!(own["hits"].as_u64().unwrap() + own["misses"].as_u64().unwrap(), 12, "{own}");
+    let metrics = dapp.scope.settled();
+    let told = dapp.scope.ask("dappscope_routes", &json!({"last": "1d", "route": "/api/nfts"}));
+    let cache = &told["routes"][0]["cache"];
+    for (result, own) in [("hit", &own["hits"]), ("miss", &own["misses"])] {
+        let labels = [("http_route", "/api/nfts"), ("result", result)];
+        let counted = metrics.sum("http_server_cache_requests_total", &labels);
+        assert_eq!(Some(counted), own.as_f64(), "{result}");
+        assert_eq!(&cache[result], own, "{told:#}");
+    }
+    assert_eq!(cache["hit_ratio"].as_f64(), own["hits"].as_f64().map(|hits| hits / 12.0));
+    let mints = metrics.sum("app_function_duration_seconds_count", &[("function", "mint")]);
+    assert_eq!(mints, 3.0);
+    let filter = json!({"last": "1d", "route": "/api/n-plus-one"});
+    let listed = dapp.scope.ask("dappscope_requests", &filter);
+    let queries: Vec<_> = listed["requests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|request| request["database"]["queries"].as_u64().unwrap())
+        .collect();
+    assert_eq!(queries[0] - queries[1], 2, "one query for each token: {listed:#}");
+}
+
+#[test]
 fn a_contract_that_was_there_before_is_named_by_its_code() {
     let hardhat = Hardhat::start();
     let flask = Flask::start_on(free_port(), hardhat.address);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dappscope::model::{ConnectionEvent, End, Observation, Underway};
+use dappscope::model::{CacheOutcome, ConnectionEvent, End, Flow, Observation, Underway};
 
 use crate::support::{Api, Peer, Proxy, get, ok, post};
 
@@ -116,4 +116,57 @@ fn a_full_queue_delays_nobody() {
         assert_eq!(client.send(get("/")).status(), 200);
     }
     assert!(proxy.queue.depth() >= 200);
+}
+
+#[test]
+fn what_a_response_tells_of_cache_and_time_is_taken_down() {
+    let api = Api::answering(|request| {
+        let told = match request.head.split(' ').nth(1).unwrap() {
+            "/hit" => "Cache-Status: a; fwd=miss\r\nCache-Status: b; hit\r\nX-Cache: MISS\r\n",
+            "/timed" => "Server-Timing: db;dur=1\r\nServer-Timing: fn.a;dur=2, cache;desc=miss\r\n",
+            "/flask" => "hit_cache: True\r\n",
+            "/old" => "Age: 7\r\n",
+            "/not-text" => "X-Cache: \u{e9}\r\n",
+            _ => "",
+        };
+        format!("HTTP/1.1 200 OK\r\n{told}Content-Length: 2\r\n\r\nok")
+    });
+    let proxy = Proxy::start(api.address);
+    let mut client = proxy.client();
+    let mut tell = |path: &str| {
+        client.send(get(path));
+        proxy.await_request()
+    };
+    assert_eq!(tell("/hit").cache, CacheOutcome::Hit);
+    assert_eq!(tell("/flask").cache, CacheOutcome::Hit);
+    assert_eq!(tell("/old").cache, CacheOutcome::Hit);
+    assert_eq!(tell("/not-text").cache, CacheOutcome::Unknown);
+    let silent = tell("/");
+    assert_eq!((silent.cache, silent.flow), (CacheOutcome::Unknown, Flow::Response));
+    // The proxy's own entry, which the client gets, is not what the API told.
+    assert_eq!(silent.server_timing, None);
+    let timed = tell("/timed");
+    assert_eq!(timed.cache, CacheOutcome::Miss);
+    assert_eq!(timed.server_timing.as_deref(), Some("db;dur=1,fn.a;dur=2, cache;desc=miss"));
+}
+
+#[test]
+fn a_stream_of_events_is_told_apart_when_its_client_leaves() {
+    let api = Api::start(|mut peer: Peer| {
+        peer.read_message();
+        peer.write("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n");
+        loop {
+            peer.write("data: 1\n\n");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let proxy = Proxy::start(api.address);
+    let mut client = proxy.client();
+    client.write(get("/events"));
+    client.read_head().unwrap();
+    while !client.read_line().contains("data") {}
+    drop(client);
+    let told = proxy.await_request();
+    assert_eq!((told.flow, told.end), (Flow::Events, End::ClientGone));
+    assert!(told.timing.first_byte() > Duration::ZERO && told.response_bytes > 0);
 }

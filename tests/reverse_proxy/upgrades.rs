@@ -1,6 +1,6 @@
 //! Connections that stop being HTTP.
 
-use dappscope::model::{ConnectionEvent, End};
+use dappscope::model::{self, ConnectionEvent, End, Flow};
 
 use crate::support::{Api, Peer, Proxy, get};
 
@@ -43,7 +43,11 @@ fn after_the_apis_101_bytes_go_both_ways() {
     }
     let told = proxy.await_request();
     assert_eq!((told.status, told.end), (101, End::Complete));
-    proxy.await_event(|_, event| matches!(event, ConnectionEvent::Upgraded { .. }).then_some(()));
+    assert_eq!(told.flow, Flow::Socket);
+    let of_the_api = |event: &ConnectionEvent| {
+        matches!(event, ConnectionEvent::Upgraded { proxy: model::Proxy::Api, .. })
+    };
+    proxy.await_event(|_, event| of_the_api(event).then_some(()));
     drop(client);
     let (upgraded, received) = proxy.await_event(|_, event| match event {
         ConnectionEvent::Closed { upgraded, received, .. } => Some((*upgraded, *received)),

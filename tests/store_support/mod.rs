@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use dappscope::model::{
-    BatchPlace, Block, CallDetail, Client, ConnectionId, ContractCall, ContractName, EmittedEvents,
-    End, EventName, Finding, FindingKind, FunctionName, HostReading, HttpMethod, HttpRequest,
-    InnerCall, Method, Outcome, ProcessReading, Reason, Role, Route, RpcCall, Sample, SlotChange,
-    StateChange, TraceContext, Tracer, Transaction, TransactionKind, TransactionStatus, Transport,
-    UnixMicros, Volume,
+    AppFunction, AppTiming, BatchPlace, Block, CacheOutcome, CallDetail, Client, ConnectionId,
+    ContractCall, ContractName, DatabaseTiming, EmittedEvents, End, EventName, Finding,
+    FindingKind, Flow, FunctionName, HostReading, HttpMethod, HttpRequest, InnerCall, Method,
+    Outcome, ProcessReading, Reason, Role, Route, RpcCall, Sample, SlotChange, StateChange,
+    TraceContext, Tracer, Transaction, TransactionKind, TransactionStatus, Transport, UnixMicros,
+    Volume,
 };
 
 /// SplitMix64: the same sequence everywhere.
@@ -220,6 +221,33 @@ fn finding(random: &mut Random, at: UnixMicros) -> Finding {
 /// A sample of any kind with any of its parts present or absent, durations in whole microseconds.
 pub fn any_sample(random: &mut Random, at: UnixMicros) -> Sample {
     let often = |random: &mut Random| random.below(3) == 0;
+    match any_second_sample(random, at) {
+        Sample::Request(request) => Sample::Request(HttpRequest {
+            cache: CacheOutcome::ALL[random.below(6) as usize],
+            flow: Flow::ALL[(random.below(12) / 5) as usize],
+            app: often(random).then(|| {
+                Box::new(AppTiming {
+                    database: often(random).then(|| DatabaseTiming {
+                        took: duration(random),
+                        queries: often(random).then(|| random.below(50)),
+                    }),
+                    functions: (0..random.below(4))
+                        .map(|_| {
+                            let name = ["mint", "sync", "page"][random.below(3) as usize];
+                            (AppFunction::known(name), duration(random))
+                        })
+                        .collect(),
+                })
+            }),
+            ..request
+        }),
+        other => other,
+    }
+}
+
+/// A sample as the second version made them: nothing of caches, streams and the API's own timing.
+pub fn any_second_sample(random: &mut Random, at: UnixMicros) -> Sample {
+    let often = |random: &mut Random| random.below(3) == 0;
     match random.below(12) {
         0 => return Sample::State(Box::new(state(random, at))),
         1 => return Sample::Finding(Box::new(finding(random, at))),
@@ -297,6 +325,9 @@ pub fn any_first_sample(random: &mut Random, at: UnixMicros) -> Sample {
             first_byte: duration(random),
             overhead: duration(random),
             trace: trace(random),
+            cache: CacheOutcome::Unknown,
+            flow: Flow::Response,
+            app: None,
         }),
         7 => {
             let ContractCall { contract, function } = target(random);

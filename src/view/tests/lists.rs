@@ -160,6 +160,7 @@ async fn an_unknown_method_is_answered_with_those_that_there_are() {
             "blocks",
             "states",
             "findings",
+            "routes",
             "series",
             "subscribe",
         ] {
@@ -184,6 +185,7 @@ async fn the_readme_lists_the_parameters_of_every_method() {
         "blocks",
         "states",
         "findings",
+        "routes",
         "series",
         "subscribe",
     ] {

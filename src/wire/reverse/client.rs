@@ -143,7 +143,8 @@ impl Client {
 
     pub(super) fn upgrade(&self) {
         self.upgraded.set(true);
-        self.shared.tell(self.id, ConnectionEvent::Upgraded { connection: self.id });
+        let event = ConnectionEvent::Upgraded { proxy: Proxy::Api, connection: self.id };
+        self.shared.tell(self.id, event);
     }
 
     fn read(&self, bytes: &[u8]) {

@@ -86,9 +86,8 @@ fn clean_request(headers: &mut HeaderMap, seen: Seen, version: Version) -> bool 
 
 /// Removes from a response what was meant for this hop. The idle timeout that the upstream
 /// announced, if it did.
-pub(super) fn clean_response(head: &mut response::Parts) -> Option<Duration> {
+pub(super) fn clean_response(head: &mut response::Parts, seen: Seen) -> Option<Duration> {
     let headers = &mut head.headers;
-    let seen = Seen::of(headers);
     let mut timeout = None;
     if seen.has(Seen::KEEP_ALIVE) {
         timeout = headers.remove(KEEP_ALIVE).as_ref().and_then(announced_timeout);
@@ -324,7 +323,8 @@ mod tests {
             .expect("builds")
             .into_parts()
             .0;
-        assert_eq!(clean_response(&mut head), Some(Duration::from_secs(5)));
+        let seen = Seen::of(&head.headers);
+        assert_eq!(clean_response(&mut head, seen), Some(Duration::from_secs(5)));
         assert_eq!(names(&head.headers), ["server"]);
         assert_eq!(head.version, Version::HTTP_11);
     }

@@ -5,15 +5,19 @@
 
 use std::rc::Rc;
 
-use http::Method;
+use http::{Method, response};
 
 use super::client::Client;
 use super::connection::Marks;
+use super::described::describe;
 use super::finished::Finished;
 use super::framing::Followed;
+use super::seen::Seen;
 use super::upload::Meter;
 use crate::decode::routes::without_secrets;
-use crate::model::{ApiExchange, End, HttpMethod, Route, Stamp, Timing, Token, TraceContext};
+use crate::model::{
+    ApiExchange, CacheOutcome, End, Flow, HttpMethod, Route, Stamp, Timing, Token, TraceContext,
+};
 
 /// The longest path that is kept, in bytes.
 const LONGEST_PATH: usize = 4_096;
@@ -48,6 +52,9 @@ impl Record {
             request_bytes: 0,
             response_bytes: 0,
             trace,
+            cache: CacheOutcome::Unknown,
+            flow: Flow::Response,
+            server_timing: None,
         };
         client.begin();
         Self { client, exchange: Some((Box::new(exchange), token)), meter: None }
@@ -61,6 +68,11 @@ impl Record {
         exchange.timing.request_read = read.unwrap_or_default();
         exchange.timing.request_written = marks.last_write();
         exchange.timing.response_started = marks.first_read();
+    }
+
+    /// Takes down what the upstream's headers tell.
+    pub(super) fn describe(&mut self, head: &response::Parts, seen: Seen) {
+        describe(self.exchange_mut(), head, seen);
     }
 
     /// The request was sent, and no response came.

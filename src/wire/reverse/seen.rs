@@ -26,7 +26,7 @@ macro_rules! names {
 
 /// A set of header names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen(u16);
+pub(super) struct Seen(u32);
 
 names! {
     CONNECTION = 0, "connection";
@@ -42,6 +42,11 @@ names! {
     FORWARDED_FOR = 10, "x-forwarded-for";
     FORWARDED_PROTO = 11, "x-forwarded-proto";
     FORWARDED_HOST = 12, "x-forwarded-host";
+    CACHE_STATUS = 13, "cache-status";
+    X_CACHE = 14, "x-cache";
+    HIT_CACHE = 15, "hit_cache";
+    AGE = 16, "age";
+    SERVER_TIMING = 17, "server-timing";
 }
 
 impl Seen {

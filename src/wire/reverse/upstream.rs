@@ -26,6 +26,7 @@ use super::download::Streaming;
 use super::headers::clean_response;
 use super::message::{Answer, Passing, Source};
 use super::record::Record;
+use super::seen::Seen;
 use super::shared::Shared;
 use super::tunnel::Tunnel;
 use super::upload::{Meter, Upload};
@@ -202,10 +203,12 @@ impl Exchanging {
         &mut self,
         response: Response<Incoming>,
         mut connection: Box<Connection>,
-        record: Record,
+        mut record: Record,
     ) -> Option<Answer> {
         let (mut head, incoming) = response.into_parts();
-        let keep_alive = clean_response(&mut head);
+        let seen = Seen::of(&head.headers);
+        record.describe(&head, seen);
+        let keep_alive = clean_response(&mut head, seen);
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             if !self.wants_upgrade {
                 return Some(unasked_switch(&self.shared, record));

@@ -11,13 +11,24 @@ class PageCache:
         self._lock = threading.Lock()
         self._pages: dict = {}
         self._generation = 0
+        self._hits = self._misses = 0
 
     def get(self, key):
         """The page and the seconds it has left, or `(None, 0)`."""
         with self._lock:
             page, expires = self._pages.get(key, (None, 0.0))
-        left = expires - time.monotonic()
-        return (page, left) if left > 0 else (None, 0)
+            left = expires - time.monotonic()
+            if left > 0:
+                self._hits += 1
+                return page, left
+            self._misses += 1
+            return None, 0
+
+    @property
+    def counts(self) -> dict:
+        """How often `get` found a page, and how often it did not."""
+        with self._lock:
+            return {"hits": self._hits, "misses": self._misses}
 
     @property
     def generation(self) -> int:

@@ -48,6 +48,12 @@ def browse():
     return jsonify(body), {"Cache-Status": "marketplace; fwd=miss; stored"}
 
 
+@api.get("/api/cache")
+def cache_counts():
+    """The page cache's own count of its hits and misses."""
+    return current_app.pages.counts
+
+
 @timed("page")
 def _page(number: int, size: int) -> dict:
     nfts, total = index.page(number, size)
