@@ -6,6 +6,7 @@
 //! they count is handed in at the scrape through [`Sources`].
 
 mod api;
+mod app;
 mod buckets;
 mod chain;
 mod contracts;
@@ -69,6 +70,7 @@ struct Families {
     contracts: contracts::Contracts,
     chain: chain::Chain,
     api: api::Api,
+    app: app::App,
     machine: machine::Machine,
     own: own::Own,
 }
@@ -86,6 +88,7 @@ impl Metrics {
             contracts: contracts::Contracts::register(&registry)?,
             chain: chain::Chain::register(&registry)?,
             api: api::Api::register(&registry)?,
+            app: app::App::register(&registry)?,
             machine: machine::Machine::register(&registry)?,
             own: own::Own::register(&registry)?,
         };

@@ -7,6 +7,7 @@ use prometheus::local::LocalHistogram;
 
 use super::Families;
 use super::api::Requests;
+use super::app::App;
 use super::chain::Chain;
 use super::contracts::{ContractCalls, Contracts};
 use super::family;
@@ -29,6 +30,7 @@ pub struct MetricsSink {
     rpc: Rpc,
     contracts: Contracts,
     chain: Chain,
+    app: App,
     own: Own,
 }
 
@@ -44,6 +46,7 @@ impl MetricsSink {
             rpc: families.rpc.clone(),
             contracts: families.contracts.clone(),
             chain: families.chain.clone(),
+            app: families.app.clone(),
             own: families.own.clone(),
         }
     }
@@ -123,6 +126,10 @@ impl Sink for MetricsSink {
                 up.set(i64::from(*reachable));
             }
             Event::NodeUp { at, head, .. } => self.chain.node_up(*at, *head),
+            Event::Spans { taken, left_out } => self.app.spans(*taken, *left_out),
+            Event::ExportRefused(reason) => self.app.refused(reason),
+            Event::Query(query) => self.app.query(query),
+            Event::Function(timing) => self.app.function(timing),
             Event::NodeDown => self.chain.node_down(),
             Event::NodeRestarted => self.chain.node_restarted(),
             Event::LabelOverflow { label } => {

@@ -12,6 +12,7 @@ use super::recorder::Who;
 use super::repeats::Repeats;
 use super::replaced::{self, Replaced};
 use super::sockets::Sockets;
+use super::spans::Telling;
 use crate::decode::artifact::Artifact;
 use crate::model::{
     ApiExchange, ChainEvent, Clock, Closer, ConnectionEvent, ConnectionId, Event, HttpRequest,
@@ -24,6 +25,7 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) struct Recording {
     desk: Desk,
     sockets: Sockets,
+    telling: Telling,
     ticked: Stamp,
 }
 
@@ -38,7 +40,12 @@ impl Recording {
             replaced: Replaced::default(),
             findings: Findings::new(who),
         };
-        Self { desk, sockets: Sockets::default(), ticked: Stamp::default() }
+        Self {
+            desk,
+            sockets: Sockets::default(),
+            telling: Telling::default(),
+            ticked: Stamp::default(),
+        }
     }
 
     /// Time has passed. Called before the observations of a drain are taken.
@@ -69,6 +76,10 @@ impl Recording {
             Observation::Request(exchange) => self.request(*exchange),
             Observation::Connection(id, at, event) => self.connection(id, at, &event),
             Observation::Chain(event) => self.chain(event),
+            Observation::Spans(told) => self.telling.take(&told, &mut self.desk.outbox),
+            Observation::ExportRefused(reason) => {
+                self.desk.outbox.event(&Event::ExportRefused(reason));
+            }
             Observation::Host(reading) => self.desk.outbox.sample(Sample::Host(reading)),
         }
     }
