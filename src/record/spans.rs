@@ -142,8 +142,8 @@ impl Remembered {
         }
     }
 
-    /// Whether the span is around a query that was told, of which it is another telling. Each told
-    /// query has one such span at most.
+    /// Whether the span is around a query that was told, of which it is another telling. Such a span
+    /// is forgotten: of two that began and ended as one the second is then counted.
     fn is_around(&mut self, span: &Span, database: &DatabaseSpan, statement: &Statement) -> bool {
         let own = (span.trace_id, span.span_id);
         let parent = span.parent.map(|parent| (span.trace_id, parent));
@@ -153,14 +153,20 @@ impl Remembered {
                 && span.start_ns <= told.start_ns
                 && told.end_ns <= span.end_ns
         };
-        [&mut self.recent, &mut self.older].into_iter().any(|generation| {
-            if generation.parents.contains(&own) {
-                return true;
+        let is_around = [&self.recent, &self.older].into_iter().any(|generation| {
+            let queries = generation.by_place.get(&place);
+            generation.parents.contains(&own) || queries.is_some_and(|it| it.iter().any(is_inside))
+        });
+        if is_around && let Some(queries) = self.recent.by_place.get_mut(&place) {
+            let is_itself = |told: &Told| {
+                told.scope == database.scope
+                    && (told.start_ns, told.end_ns) == (span.start_ns, span.end_ns)
+            };
+            if let Some(at) = queries.iter().position(is_itself) {
+                queries.swap_remove(at);
             }
-            let Some(queries) = generation.by_place.get_mut(&place) else { return false };
-            let found = queries.iter().position(is_inside);
-            found.map(|at| queries.swap_remove(at)).is_some()
-        })
+        }
+        is_around
     }
 }
 

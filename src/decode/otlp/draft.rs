@@ -60,7 +60,8 @@ impl Draft {
             "db.statement" => (&mut database.query, true, Span::LONGEST_QUERY),
             _ => return,
         };
-        if !value.is_empty() && !(is_older && place.is_some()) {
+        let is_known = is_older && place.is_some();
+        if !is_known && !value.is_empty() {
             *place = Some(cut(value, longest));
         }
     }

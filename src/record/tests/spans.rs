@@ -94,6 +94,14 @@ fn a_span_around_a_query_is_another_telling_of_it_also_in_a_later_export() {
 }
 
 #[test]
+fn of_two_tellings_that_took_equally_long_one_is_counted() {
+    let mut bench = Bench::new();
+    let spans = ["driver", "orm"].into_iter().zip(1..);
+    tell(&mut bench, spans.map(|(scope, id)| query(id, Some(9), scope, (10, 50))).collect());
+    assert_eq!(counted(&bench), [40]);
+}
+
+#[test]
 fn queries_that_only_look_alike_are_all_counted() {
     let mut bench = Bench::new();
     tell(
@@ -103,12 +111,12 @@ fn queries_that_only_look_alike_are_all_counted() {
             // The same instrumentation, at the same time: another thread's.
             query(2, Some(9), "driver", (0, 60)),
             // Not around it.
-            query(3, Some(9), "orm", (20, 60)),
+            query(3, Some(9), "orm", (20, 70)),
             // Of another parent.
             query(4, Some(8), "orm", (0, 60)),
         ],
     );
-    assert_eq!(counted(&bench), [40, 60, 40, 60]);
+    assert_eq!(counted(&bench), [40, 60, 50, 60]);
 }
 
 #[test]
