@@ -1,8 +1,8 @@
 //! The wiring: binds the ports, starts every part in front of the next, and ends them in the order in
 //! which nothing is lost.
 //!
-//! Start: store, recorder, proxies, watchers, page. End: the proxies finish what is under way, the
-//! watchers stop, the recorder empties the queue, the store writes and seals, the page goes last.
+//! Start: store, recorder, proxies, receiver, watchers, page. End: the proxies finish what is under
+//! way, the receiver and the watchers stop, the recorder empties the queue, the store writes and seals, the page goes last.
 
 mod ending;
 mod narrator;
@@ -32,6 +32,7 @@ use crate::record::{self, Recorder, Traces};
 use crate::store::{self, Store, StoreError, Writer};
 use crate::view::{self, Endpoints, View, ViewError};
 use crate::wire::guard::Guard;
+use crate::wire::otlp;
 use crate::wire::relay::{self, Relay, RelaySettings};
 use crate::wire::reverse::{self, Drained, ReverseSettings};
 
@@ -45,6 +46,8 @@ const ARTIFACTS_EVERY: Duration = Duration::from_secs(2);
 pub struct Addresses {
     pub rpc: SocketAddr,
     pub api: Option<SocketAddr>,
+    /// The receiver of spans.
+    pub otlp: Option<SocketAddr>,
     pub page: SocketAddr,
 }
 
@@ -54,6 +57,7 @@ impl Addresses {
         tracing::info!(
             rpc = %self.rpc,
             api = self.api.map(tracing::field::display),
+            otlp = self.otlp.map(tracing::field::display),
             page = %self.page,
             "listening; page and numbers: http://{}", self.page
         );
@@ -67,6 +71,13 @@ impl Addresses {
                 "open your API at http://{api} (it goes on to {}), and set the API's own RPC URL to http://{}",
                 config.api.upstream,
                 self.rpc
+            );
+        }
+        if let Some(otlp) = self.otlp {
+            tracing::info!(
+                "for queries and functions run the API under opentelemetry-instrument with \
+                 OTEL_EXPORTER_OTLP_ENDPOINT=http://{otlp} and \
+                 OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
             );
         }
         for (proxy, open) in
@@ -142,6 +153,8 @@ struct Parts {
     stop_proxies: watch::Sender<bool>,
     relay: Relay,
     reverse: Option<JoinHandle<Drained>>,
+    stop_otlp: watch::Sender<bool>,
+    otlp: Option<JoinHandle<()>>,
     stop_watchers: watch::Sender<bool>,
     chain: JoinHandle<()>,
     host: Option<HostWatch>,
@@ -172,12 +185,20 @@ impl App {
             ),
             false => None,
         };
+        let otlp_socket = match config.otlp.enabled {
+            true => Some(
+                otlp::bind(config.otlp.listen)
+                    .with_context(|| taken(config.otlp.listen, "--otlp-listen"))?,
+            ),
+            false => None,
+        };
         let page_socket = TcpListener::bind(config.page.listen)
             .with_context(|| taken(config.page.listen, "--listen"))?;
         page_socket.set_nonblocking(true).context("the page's listener")?;
         let addresses = Addresses {
             rpc: relay_sockets[0].local_addr().context("the relay's address")?,
             api: reverse_socket.as_ref().map(TcpListener::local_addr).transpose()?,
+            otlp: otlp_socket.as_ref().map(TcpListener::local_addr).transpose()?,
             page: page_socket.local_addr().context("the page's address")?,
         };
 
@@ -241,6 +262,14 @@ impl App {
                 .map_err(anyhow::Error::from)
             })
             .transpose()?;
+        // Ends after the proxies: what the API tells of its last requests comes after their answers.
+        let (stop_otlp, stopping) = watch::channel(false);
+        let otlp = otlp_socket
+            .map(|socket| {
+                let settings = otlp::Settings { drain: DRAIN };
+                otlp::serve(socket, settings, Guard::default(), observer.clone(), stopping)
+            })
+            .transpose()?;
 
         let (stop_watchers, stopping) = watch::channel(false);
         let artifacts = follow_artifacts(
@@ -288,6 +317,8 @@ impl App {
                 stop_proxies,
                 relay,
                 reverse,
+                stop_otlp,
+                otlp,
                 stop_watchers,
                 chain,
                 host,
@@ -325,10 +356,14 @@ impl App {
             }
         })
         .await;
+        parts.stop_otlp.send_replace(true);
         parts.stop_watchers.send_replace(true);
-        let (chain, host, recorder, writer) =
-            (parts.chain, parts.host, parts.recorder, parts.writer);
+        let (otlp, chain, host, recorder, writer) =
+            (parts.otlp, parts.chain, parts.host, parts.recorder, parts.writer);
         blocking("the recorder and the store", move || {
+            if otlp.is_some_and(|otlp| otlp.join().is_err()) {
+                tracing::error!("the receiver of spans had panicked");
+            }
             if chain.join().is_err() {
                 tracing::error!("the chain watcher had panicked");
             }

@@ -65,6 +65,9 @@ struct ListenArgs {
     /// Where browsers send API requests [default: 127.0.0.1:5001]
     #[arg(long, value_name = "ADDRESS")]
     api_listen: Option<String>,
+    /// Where the API's OpenTelemetry sends its spans [default: 127.0.0.1:4318]
+    #[arg(long, value_name = "ADDRESS")]
+    otlp_listen: Option<String>,
     /// The page, its API and /metrics [default: 127.0.0.1:3001]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
@@ -160,6 +163,7 @@ impl ListenArgs {
         given([
             ("--rpc-listen", "rpc", "listen", self.rpc_listen.as_deref()),
             ("--api-listen", "api", "listen", self.api_listen.as_deref()),
+            ("--otlp-listen", "otlp", "listen", self.otlp_listen.as_deref()),
             ("--listen", "page", "listen", self.listen.as_deref()),
         ])
         .collect()
@@ -225,6 +229,8 @@ mod tests {
             "http://h:4",
             "--listen",
             "127.0.0.1:5",
+            "--otlp-listen",
+            "127.0.0.1:6",
             "--data-dir",
             "d",
             "--artifacts",
@@ -241,6 +247,7 @@ mod tests {
         assert_eq!(config.api.listen.port(), 3);
         assert_eq!(config.api.upstream.port, 4);
         assert_eq!(config.page.listen.port(), 5);
+        assert_eq!(config.otlp.listen.port(), 6);
         assert_eq!(config.store.dir, PathBuf::from("d"));
         assert_eq!(config.chain.artifacts, ["a", "b"]);
         assert_eq!(config.log.filter.0, "debug");

@@ -20,6 +20,7 @@ pub use value::{Bounded, LogFilter, LogFormat, Price, Setting, StateChanges, Ups
 pub struct Config {
     pub rpc: Rpc,
     pub api: Api,
+    pub otlp: Otlp,
     pub page: Page,
     pub chain: Chain,
     pub money: Money,
@@ -57,6 +58,13 @@ pub struct Api {
     pub routes: Vec<String>,
     pub openapi: String,
     pub flask_routes: String,
+}
+
+/// The receiver of what OpenTelemetry in the API tells.
+#[derive(Clone, Debug)]
+pub struct Otlp {
+    pub enabled: bool,
+    pub listen: SocketAddr,
 }
 
 /// The page, its JSON-RPC API and `/metrics`.
@@ -140,6 +148,7 @@ impl Default for Config {
                 openapi: String::new(),
                 flask_routes: String::new(),
             },
+            otlp: Otlp { enabled: true, listen: loopback(4318) },
             page: Page {
                 listen: loopback(3001),
                 token: String::new(),
@@ -321,6 +330,9 @@ impl Config {
         if self.api.enabled && read(&"api.enabled") {
             listeners.push(("api.listen", self.api.listen));
             upstreams.push(("api.upstream", &self.api.upstream));
+        }
+        if self.otlp.enabled && read(&"otlp.enabled") {
+            listeners.push(("otlp.listen", self.otlp.listen));
         }
         listeners.retain(|(key, _)| read(key));
         upstreams.retain(|(key, _)| read(key));

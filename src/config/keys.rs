@@ -74,6 +74,12 @@ pub const KEYS: &[Key] = &[
     key("api", "flask_routes", |c| &mut c.api.flask_routes,
         "A file with what `flask routes` printed, whose rules are routes; empty without one."),
 
+    key("otlp", "enabled", |c| &mut c.otlp.enabled,
+        "Whether spans are received from OpenTelemetry in the API: its queries and functions."),
+    key("otlp", "listen", |c| &mut c.otlp.listen,
+        "Where the API sends them, as OTLP over HTTP: address and port. OTEL_EXPORTER_OTLP_ENDPOINT is\n\
+         http:// and this, OTEL_EXPORTER_OTLP_PROTOCOL is http/protobuf."),
+
     key("page", "listen", |c| &mut c.page.listen,
         "The page, its JSON-RPC API (/rpc), /metrics and /healthz: address and port."),
     key("page", "token", |c| &mut c.page.token,

@@ -10,7 +10,10 @@ use super::build_info;
 use super::contracts::Contracts;
 use super::layout::Layout;
 use super::multicall;
+use super::otlp;
 use super::revert::RevertInfo;
+use super::sql::Statement;
+use crate::model::Span;
 
 /// An error of each kind of parameter, for [`revert`].
 const ERRORS: &str = r#"{"contractName":"Errors","bytecode":"0x","deployedBytecode":"0x","abi":[
@@ -77,6 +80,18 @@ pub fn multicall(bytes: &[u8]) {
     }
 }
 
+/// An export of spans in either encoding, and a query's text.
+pub fn otlp(bytes: &[u8]) {
+    for told in [otlp::protobuf(bytes), otlp::json(bytes)].into_iter().flatten() {
+        assert!(told.spans.len() <= otlp::MOST_SPANS);
+    }
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(Span::LONGEST_QUERY)]);
+    for system in ["sqlite", "mysql", "postgresql", "mssql", ""] {
+        let shape = Statement::read(system, &text).fingerprint;
+        assert!(shape.len() <= Statement::LONGEST_FINGERPRINT);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +104,7 @@ mod tests {
                 artifact(&bytes);
                 revert(&bytes);
                 multicall(&bytes);
+                otlp(&bytes);
             }
         }
     }

@@ -212,7 +212,7 @@ fn marketplace(named: Option<&Path>) -> anyhow::Result<PathBuf> {
 }
 
 /// What the demo listens on: for whom, where, and by which flag elsewhere.
-struct Needed([(&'static str, SocketAddr, &'static str); 5]);
+struct Needed([(&'static str, SocketAddr, &'static str); 6]);
 
 impl Needed {
     fn of(config: &Config, args: &DemoArgs) -> Self {
@@ -221,6 +221,7 @@ impl Needed {
             ("Flask", loopback(args.flask_port), "--flask-port"),
             ("the relay", config.rpc.listen, "--rpc-listen"),
             ("the API's proxy", config.api.listen, "--api-listen"),
+            ("the receiver of spans", config.otlp.listen, "--otlp-listen"),
             ("the page", config.page.listen, "--listen"),
         ])
     }

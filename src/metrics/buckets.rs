@@ -7,6 +7,10 @@ pub const LATENCY: &[f64] = &[
     5.0, 10.0, 30.0,
 ];
 
+/// Queries to a database, in seconds.
+pub const DATABASE: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
+
 /// Sizes in bytes: 64·4ⁿ up to 16 MiB.
 pub const SIZE: &[f64] = &[
     64.0,

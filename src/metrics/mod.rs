@@ -6,6 +6,7 @@
 //! they count is handed in at the scrape through [`Sources`].
 
 mod api;
+mod app;
 mod buckets;
 mod chain;
 mod contracts;
@@ -71,6 +72,7 @@ struct Families {
     chain: chain::Chain,
     api: api::Api,
     functions: functions::Functions,
+    app: app::App,
     machine: machine::Machine,
     own: own::Own,
 }
@@ -89,6 +91,7 @@ impl Metrics {
             chain: chain::Chain::register(&registry)?,
             api: api::Api::register(&registry)?,
             functions: functions::Functions::register(&registry)?,
+            app: app::App::register(&registry)?,
             machine: machine::Machine::register(&registry)?,
             own: own::Own::register(&registry)?,
         };

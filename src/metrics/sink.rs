@@ -7,6 +7,7 @@ use prometheus::local::LocalHistogram;
 
 use super::Families;
 use super::api::{Api, Requests};
+use super::app::App;
 use super::chain::Chain;
 use super::contracts::{ContractCalls, Contracts};
 use super::family;
@@ -32,6 +33,7 @@ pub struct MetricsSink {
     api: Api,
     contracts: Contracts,
     chain: Chain,
+    app: App,
     own: Own,
 }
 
@@ -49,6 +51,7 @@ impl MetricsSink {
             rpc: families.rpc.clone(),
             contracts: families.contracts.clone(),
             chain: families.chain.clone(),
+            app: families.app.clone(),
             own: families.own.clone(),
         }
     }
@@ -136,6 +139,13 @@ impl Sink for MetricsSink {
                 up.set(i64::from(*reachable));
             }
             Event::NodeUp { at, head, .. } => self.chain.node_up(*at, *head),
+            Event::Spans { taken, left_out } => self.app.spans(*taken, *left_out),
+            Event::ExportRefused(reason) => self.app.refused(reason),
+            Event::Query(query) => self.app.query(query),
+            Event::Function(timing) => {
+                self.functions.observe(timing.function, timing.duration);
+                self.functions.flush();
+            }
             Event::NodeDown => self.chain.node_down(),
             Event::NodeRestarted => self.chain.node_restarted(),
             Event::LabelOverflow { label } => {

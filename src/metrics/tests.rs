@@ -11,11 +11,11 @@ use alloy::primitives::{B256, U256};
 use super::*;
 use crate::model::{
     AppFunction, AppTiming, BatchPlace, Block, CacheOutcome, CallDetail, Client, ConnectionId,
-    ContractCall, ContractName, DropReason, EmittedEvents, End, Event, EventName, Finding,
-    FindingKind, Flow, FunctionName, Head, HostReading, HttpMethod, HttpRequest, InnerCall,
-    LabelSet, Method, Opaque, Outcome, ProcessReading, Proxy, Reason, Role, Route, RpcCall, Sample,
-    SampleKind, Sink as _, StateChange, TraceContext, Tracer, Transaction, TransactionKind,
-    TransactionStatus, Transport, UnixMicros, Volume,
+    ContractCall, ContractName, DbOperation, DbSystem, DropReason, EmittedEvents, End, Event,
+    EventName, Finding, FindingKind, Flow, FunctionName, FunctionTiming, Head, HostReading,
+    HttpMethod, HttpRequest, InnerCall, LabelSet, Method, Opaque, Outcome, ProcessReading, Proxy,
+    Query, Reason, Role, Route, RpcCall, Sample, SampleKind, Sink as _, StateChange, TraceContext,
+    Tracer, Transaction, TransactionKind, TransactionStatus, Transport, UnixMicros, Volume,
 };
 
 /// Every family: its type and its labels, as the catalogue of metrics names them.
@@ -32,6 +32,7 @@ const CATALOGUE: &[(&str, &str, &str)] = &[
     ("dapp_process_up", "gauge", "process"),
     ("dapp_wasted_calls_total", "counter", "finding"),
     ("dappscope_build_info", "gauge", "version"),
+    ("dappscope_exports_refused_total", "counter", "reason"),
     ("dappscope_findings_total", "counter", "finding"),
     ("dappscope_label_overflow_total", "counter", "label"),
     ("dappscope_node_call_seconds_total", "counter", "purpose"),
@@ -45,10 +46,16 @@ const CATALOGUE: &[(&str, &str, &str)] = &[
     ("dappscope_samples_dropped_total", "counter", "reason"),
     ("dappscope_samples_stored_total", "counter", "kind"),
     ("dappscope_samples_total", "counter", "kind"),
+    ("dappscope_spans_total", "counter", "result"),
     ("dappscope_store_bytes", "gauge", ""),
     ("dappscope_store_errors_total", "counter", ""),
     ("dappscope_store_write_seconds", "summary", ""),
     ("dappscope_upstream_up", "gauge", "upstream"),
+    (
+        "db_client_operation_duration_seconds",
+        "histogram",
+        "db_collection_name,db_operation_name,db_system_name",
+    ),
     ("evm_base_fee_wei", "gauge", ""),
     ("evm_block_gas_limit", "gauge", ""),
     ("evm_block_gas_used", "histogram", ""),
@@ -369,6 +376,18 @@ fn feed(metrics: &Metrics) {
             head: Head { number: 43, gas_limit: 60_000_000, ..Head::default() },
         },
         Event::NodeRestarted,
+        Event::Spans { taken: 5, left_out: 2 },
+        Event::ExportRefused("malformed"),
+        Event::Query(Query {
+            system: DbSystem::known("sqlite"),
+            operation: Some(DbOperation::known("SELECT")),
+            collection: None,
+            duration: Duration::from_micros(200),
+        }),
+        Event::Function(FunctionTiming {
+            function: AppFunction::known("mint"),
+            duration: Duration::from_millis(2),
+        }),
         Event::Mined(Duration::from_millis(2)),
         Event::WentBack { cause: "evm_revert", blocks: 3 },
         Event::Asked { purpose: "blocks", calls: 3, took: Duration::from_millis(250) },

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::chain::Head;
 use super::connection::{Opaque, Proxy};
 use super::label::Method;
+use super::query::{FunctionTiming, Query};
 use super::time::UnixMicros;
 
 /// Something that happened and leaves no sample behind.
@@ -68,6 +69,17 @@ pub enum Event {
         head: Head,
     },
     NodeDown,
+    /// An export of spans was taken: how many of it were, and how many were not.
+    Spans {
+        taken: u64,
+        left_out: u64,
+    },
+    /// An export of spans was not taken; one of [`Event::EXPORT_REFUSALS`].
+    ExportRefused(&'static str),
+    /// A query to a database.
+    Query(Query),
+    /// A function of the application ended.
+    Function(FunctionTiming),
     /// The chain is another one than before.
     NodeRestarted,
     /// A node that tells when it mines mined a block: how long that took.
@@ -110,6 +122,10 @@ impl Event {
     /// Every value that [`Event::WentBack`]'s `cause` takes: a call that sets the chain back had just
     /// passed, or none had.
     pub const SETBACKS: [&'static str; 3] = ["evm_revert", "reset", "reorganisation"];
+
+    /// Every value of [`Event::ExportRefused`].
+    pub const EXPORT_REFUSALS: [&'static str; 6] =
+        ["content_type", "encoding", "host_or_origin", "malformed", "too_large", "too_slow"];
 
     /// Every value of [`Event::ParseFailure`].
     /// `batch_item` is an item that is no request, of a batch that holds some;

@@ -61,6 +61,12 @@ label_kinds! {
     Reason = ReasonKind, "reason", 256;
     /// What a process is to the dapp: `hardhat`, `flask`, `dappscope`.
     Role = RoleKind, "process", 16;
+    /// A database's product: `sqlite`.
+    DbSystem = DbSystemKind, "db_system_name", 16;
+    /// What a query does: `SELECT`.
+    DbOperation = DbOperationKind, "db_operation_name", 64;
+    /// A database's table: `nfts`.
+    DbCollection = DbCollectionKind, "db_collection_name", 256;
 }
 
 /// A bounded name. Cheap to copy; equal when the texts are equal.

@@ -15,10 +15,12 @@ mod exchange;
 mod finding;
 mod host;
 mod label;
+mod query;
 mod queue;
 mod request;
 mod sample;
 mod socket;
+mod span;
 mod state;
 mod tally;
 mod time;
@@ -40,13 +42,15 @@ pub use exchange::{ApiExchange, Captured, End, Exchange, Timing};
 pub use finding::{Client, Finding, FindingKind};
 pub use host::{HostReading, ProcessReading, Volume};
 pub use label::{
-    AppFunction, ContractName, EventName, FunctionName, HttpMethod, Label, LabelKind, LabelSet,
-    Method, OTHER, Reason, Role, Route, UNKNOWN, kind,
+    AppFunction, ContractName, DbCollection, DbOperation, DbSystem, EventName, FunctionName,
+    HttpMethod, Label, LabelKind, LabelSet, Method, OTHER, Reason, Role, Route, UNKNOWN, kind,
 };
+pub use query::{FunctionTiming, Query};
 pub use queue::{Observation, Observer, Queue};
 pub use request::{AppTiming, DatabaseTiming, Flow, HttpRequest};
 pub use sample::{Sample, SampleKind, Sink};
 pub use socket::{Direction, SocketMessage};
+pub use span::{DatabaseSpan, Span, SpanKind, Spans};
 pub use state::{SlotChange, SlotFate, StateChange, Tracer};
 pub use tally::{DropReason, Tally};
 pub use time::{Clock, Stamp, UnixMicros};

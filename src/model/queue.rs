@@ -19,6 +19,7 @@ use super::connection::{ConnectionEvent, ConnectionId};
 use super::exchange::{ApiExchange, Exchange};
 use super::host::HostReading;
 use super::socket::SocketMessage;
+use super::span::{Span, Spans};
 use super::tally::{DropReason, Tally};
 use super::time::Stamp;
 
@@ -31,6 +32,10 @@ pub enum Observation {
     Connection(ConnectionId, Stamp, ConnectionEvent),
     Chain(ChainEvent),
     Host(Box<HostReading>),
+    /// What the API tells of itself: one export.
+    Spans(Box<Spans>),
+    /// An export that was not taken: why, in a word that fits a label.
+    ExportRefused(&'static str),
 }
 
 impl Observation {
@@ -45,7 +50,12 @@ impl Observation {
                 event,
                 ChainEvent::Block(_) | ChainEvent::Traced(_) | ChainEvent::Asked { .. }
             ),
-            Self::Exchange(_) | Self::Socket(_) | Self::Request(_) | Self::Host(_) => false,
+            Self::Exchange(_)
+            | Self::Socket(_)
+            | Self::Request(_)
+            | Self::Host(_)
+            | Self::Spans(_)
+            | Self::ExportRefused(_) => false,
         }
     }
 
@@ -64,7 +74,8 @@ impl Observation {
                 block.transactions.iter().map(|t| t.input.len() + logs(t) + 256).sum()
             }
             Self::Chain(ChainEvent::Traced(traced)) => size_of_val(&*traced.slots),
-            Self::Chain(_) | Self::Connection(..) | Self::Host(_) => 0,
+            Self::Spans(told) => told.spans.iter().map(Span::weight).sum(),
+            Self::Chain(_) | Self::Connection(..) | Self::Host(_) | Self::ExportRefused(_) => 0,
         }
     }
 }

@@ -28,6 +28,7 @@ mod recording;
 mod repeats;
 mod replaced;
 mod sockets;
+mod spans;
 mod timed;
 mod tracing;
 pub mod transactions;

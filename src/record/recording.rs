@@ -13,6 +13,7 @@ use super::recorder::Who;
 use super::repeats::Repeats;
 use super::replaced::{self, Replaced};
 use super::sockets::Sockets;
+use super::spans::Telling;
 use crate::decode::artifact::Artifact;
 use crate::model::{
     ApiExchange, ChainEvent, Clock, Closer, ConnectionEvent, ConnectionId, Event, HttpRequest,
@@ -26,6 +27,7 @@ pub(super) struct Recording {
     desk: Desk,
     sockets: Sockets,
     functions: AppFunctions,
+    telling: Telling,
     ticked: Stamp,
 }
 
@@ -44,6 +46,7 @@ impl Recording {
             desk,
             sockets: Sockets::default(),
             functions: AppFunctions::default(),
+            telling: Telling::default(),
             ticked: Stamp::default(),
         }
     }
@@ -76,6 +79,10 @@ impl Recording {
             Observation::Request(exchange) => self.request(*exchange),
             Observation::Connection(id, at, event) => self.connection(id, at, &event),
             Observation::Chain(event) => self.chain(event),
+            Observation::Spans(told) => self.telling.take(&told, &mut self.desk.outbox),
+            Observation::ExportRefused(reason) => {
+                self.desk.outbox.event(&Event::ExportRefused(reason));
+            }
             Observation::Host(reading) => self.desk.outbox.sample(Sample::Host(reading)),
         }
     }

@@ -4,6 +4,7 @@ mod contracts;
 mod counting;
 mod http;
 mod sockets;
+mod spans;
 mod threads;
 
 use std::sync::{Arc, Mutex};

@@ -1,8 +1,10 @@
-//! Bytes in, bytes out: the proxies that stand between a dapp's parts, and who may use them.
+//! Bytes in, bytes out: the proxies that stand between a dapp's parts, the receiver of what those parts
+//! tell of themselves, and who may use them.
 //!
 //! Emits observations; does not decode, store or count them.
 
 pub mod guard;
 mod meter;
+pub mod otlp;
 pub mod relay;
 pub mod reverse;

@@ -5,7 +5,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Dappscope, Flask, Hardhat, Running, free_port, http, try_http, until};
+use crate::harness::{
+    Dappscope, Flask, Hardhat, Metrics, Running, free_port, http, try_http, until,
+};
 
 fn post(address: SocketAddr, path: &str, body: &Value) -> (u16, Value) {
     let headers = [("Content-Type", "application/json")];
@@ -179,6 +181,42 @@ fn a_contract_that_was_there_before_is_named_by_its_code() {
     assert!(found["confirmation_us"].is_null(), "it did not pass the relay");
 }
 
+#[test]
+fn queries_that_flask_tells_of_are_counted_by_operation_and_table() {
+    let hardhat = Hardhat::start();
+    let port = free_port();
+    let flask = SocketAddr::from(([127, 0, 0, 1], port));
+    let scope = Dappscope::start(hardhat.address, Some(flask), "");
+    let _flask = Flask::start_telling(port, scope.rpc, scope.otlp.unwrap());
+    let api = scope.api.unwrap();
+    let (status, minted) = post(api, "/api/nfts/mint", &json!({"uri": "ipfs://told"}));
+    assert_eq!(status, 201, "{minted}");
+    assert_eq!(http(api, "GET", "/api/nfts", &[], b"").status, 200);
+    let queries = |metrics: &Metrics, operation: &str, table: &str| {
+        let labels = [
+            ("db_system_name", "sqlite"),
+            ("db_operation_name", operation),
+            ("db_collection_name", table),
+        ];
+        metrics.sum("db_client_operation_duration_seconds_count", &labels)
+    };
+    // The listing's own queries are told last.
+    let metrics = until("the queries of the listing to be told", || {
+        let metrics = scope.metrics();
+        (queries(&metrics, "SELECT", "nfts") > 1.5).then_some(metrics)
+    });
+    assert_eq!(queries(&metrics, "INSERT", "nfts"), 1.0);
+    assert!(queries(&metrics, "SELECT", "followed") >= 1.0);
+    assert_eq!(queries(&metrics, "BEGIN", ""), queries(&metrics, "COMMIT", ""));
+    assert!(metrics.sum("dappscope_spans_total", &[("result", "taken")]) > 5.0);
+    assert_eq!(metrics.sum("dappscope_spans_total", &[("result", "left_out")]), 0.0);
+    assert_eq!(
+        metrics.matching("dappscope_exports_refused_total", &[]).map(|it| it.1).sum::<f64>(),
+        0.0
+    );
+    assert!(scope.stop().success());
+}
+
 /// A Prometheus that scrapes `pages` every second.
 struct Prometheus {
     _process: Running,
@@ -247,6 +285,8 @@ fn a_real_prometheus_answers_a_query_for_every_family() {
         "rpc_server_duplicate_calls_total",
         "dappscope_refused_requests_total",
         "dappscope_opaque_connections_total",
+        "db_client_operation_duration_seconds",
+        "app_function_duration_seconds",
     ];
     let text = dapp.scope.metrics_text();
     let mut families: Vec<(&str, &str)> = text

@@ -159,6 +159,8 @@ fn a_taken_port_is_named_with_its_holder() {
             "127.0.0.1:0",
             "--api-listen",
             "127.0.0.1:0",
+            "--otlp-listen",
+            "127.0.0.1:0",
         ])
         .current_dir(own.path())
         .output()
@@ -210,6 +212,8 @@ fn a_second_dappscope_on_the_same_data_is_refused_in_words() {
             "--listen",
             "127.0.0.1:0",
             "--api-listen",
+            "127.0.0.1:0",
+            "--otlp-listen",
             "127.0.0.1:0",
         ])
         .arg("--data-dir")

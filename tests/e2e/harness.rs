@@ -60,6 +60,7 @@ pub struct Dappscope {
     log: Arc<Mutex<Vec<String>>>,
     pub rpc: SocketAddr,
     pub api: Option<SocketAddr>,
+    pub otlp: Option<SocketAddr>,
     pub page: SocketAddr,
     _own: Option<TempDir>,
 }
@@ -102,6 +103,7 @@ impl Dappscope {
             .args(["run", "--config"])
             .arg(&settings_file)
             .args(["--rpc-listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"])
+            .args(["--otlp-listen", "127.0.0.1:0"])
             .args(["--rpc-upstream", &format!("http://{node}")])
             .arg("--data-dir")
             .arg(data)
@@ -142,6 +144,7 @@ impl Dappscope {
             log,
             rpc: address("rpc").unwrap(),
             api: address("api"),
+            otlp: address("otlp"),
             page: address("page").unwrap(),
             _own: None,
         }
@@ -278,6 +281,26 @@ pub struct Flask {
 impl Flask {
     /// Deploys the contracts through `rpc` and starts the API on `port`.
     pub fn start_on(port: u16, rpc: SocketAddr) -> Self {
+        Self::start_as(Command::new(marketplace().join(".venv/bin/python")), port, rpc)
+    }
+
+    /// As [`start_on`](Self::start_on), instrumented by OpenTelemetry, which tells `receiver`.
+    pub fn start_telling(port: u16, rpc: SocketAddr, receiver: SocketAddr) -> Self {
+        let bin = marketplace().join(".venv/bin");
+        let mut command = Command::new(bin.join("opentelemetry-instrument"));
+        command
+            .arg(bin.join("python"))
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{receiver}"))
+            .env("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+            .env("OTEL_METRICS_EXPORTER", "none")
+            .env("OTEL_LOGS_EXPORTER", "none")
+            .env("OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")
+            .env("OTEL_BSP_SCHEDULE_DELAY", "100");
+        Self::start_as(command, port, rpc)
+    }
+
+    fn start_as(mut python: Command, port: u16, rpc: SocketAddr) -> Self {
         let files = tempfile::tempdir().unwrap();
         let rpc_url = format!("http://{rpc}");
         let deployment = files.path().join("deployment.json");
@@ -289,7 +312,7 @@ impl Flask {
             .output()
             .unwrap();
         assert!(deployed.status.success(), "{}", String::from_utf8_lossy(&deployed.stderr));
-        let child = Command::new(marketplace().join(".venv/bin/python"))
+        let child = python
             .args(["-m", "flask", "--app", "api", "run", "--host", "127.0.0.1"])
             .args(["--port", &port.to_string()])
             .current_dir(marketplace())

@@ -39,10 +39,11 @@ if changed node_modules package.json package-lock.json; then
     done_with node_modules package.json package-lock.json
 fi
 
-if changed .venv api/requirements.txt; then
+if changed .venv api/requirements.txt api/requirements-otel.txt; then
     [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement api/requirements.txt
-    done_with .venv api/requirements.txt
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+        --requirement api/requirements.txt --requirement api/requirements-otel.txt
+    done_with .venv api/requirements.txt api/requirements-otel.txt
 fi
 
 if changed artifacts hardhat.config.js package-lock.json contracts/*.sol contracts/probes/*.sol; then

@@ -1,0 +1,191 @@
+//! What an instrumented program tells of itself into what is measured of it: queries and functions.
+//!
+//! A query is often told twice, by the driver and by what stands on it: SQLAlchemy and sqlite3. It is
+//! counted once, as the innermost tells it. The outer span is either the inner one's parent, or its
+//! sibling that lasts from before it to after it and has the same query: SQLAlchemy's instrumentation
+//! makes its span without making it the current one. The inner one has ended first and so comes
+//! first, in the same export or in an earlier one.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::outbox::Outbox;
+use crate::decode::sql::Statement;
+use crate::model::{
+    DatabaseSpan, DbCollection, DbOperation, DbSystem, Event, FunctionTiming, LabelKind, LabelSet,
+    Query, Span, SpanKind, Spans, kind,
+};
+
+/// Texts whose reading is remembered; programs send the same ones again and again.
+const MOST_TEXTS: usize = 2_048;
+/// Queries that are remembered for the spans around them, twice.
+const MOST_QUERIES: usize = 8_192;
+/// What SQLAlchemy calls the taking of a connection.
+const CONNECT: &str = "connect";
+
+#[derive(Default)]
+pub(super) struct Telling {
+    texts: HashMap<(Box<str>, Box<str>), Arc<Statement>>,
+    inner: Remembered,
+    systems: Labels<kind::DbSystemKind>,
+    operations: Labels<kind::DbOperationKind>,
+    collections: Labels<kind::DbCollectionKind>,
+    functions: Labels<kind::AppFunctionKind>,
+}
+
+impl Telling {
+    pub(super) fn take(&mut self, told: &Spans, outbox: &mut Outbox) {
+        outbox.event(&Event::Spans { taken: told.spans.len() as u64, left_out: told.left_out });
+        let mut queries = Vec::new();
+        for span in &told.spans {
+            match &span.database {
+                Some(database) if is_query(span, database) => {
+                    let statement = self.read(database);
+                    self.inner.put(span, database, &statement);
+                    queries.push((span, database, statement));
+                }
+                None if span.kind == SpanKind::Internal && !span.name.is_empty() => {
+                    let function = self.functions.admit(&span.name, outbox);
+                    let duration = span.duration();
+                    outbox.event(&Event::Function(FunctionTiming { function, duration }));
+                }
+                _ => {}
+            }
+        }
+        for (span, database, statement) in queries {
+            if !self.inner.is_around(span, database, &statement) {
+                let query = self.query(span, database, &statement, outbox);
+                outbox.event(&Event::Query(query));
+            }
+        }
+    }
+
+    fn read(&mut self, database: &DatabaseSpan) -> Arc<Statement> {
+        let Some(text) = &database.query else { return Arc::default() };
+        let key = (database.system.clone(), text.clone());
+        if let Some(known) = self.texts.get(&key) {
+            return Arc::clone(known);
+        }
+        if self.texts.len() >= MOST_TEXTS {
+            self.texts.clear();
+        }
+        let statement = Arc::new(Statement::read(&database.system, text));
+        self.texts.insert(key, Arc::clone(&statement));
+        statement
+    }
+
+    fn query(
+        &mut self,
+        span: &Span,
+        database: &DatabaseSpan,
+        statement: &Statement,
+        outbox: &mut Outbox,
+    ) -> Query {
+        // May hold more than the operation: "SELECT /path/to/db".
+        let told = database.operation.as_deref().and_then(|it| it.split_whitespace().next());
+        let told = told.map(str::to_ascii_uppercase);
+        let operation = statement.operation.as_deref().or(told.as_deref());
+        let collection = statement.collection.as_deref().or(database.collection.as_deref());
+        let operation: Option<DbOperation> =
+            operation.map(|text| self.operations.admit(text, outbox));
+        let collection: Option<DbCollection> =
+            collection.map(|text| self.collections.admit(text, outbox));
+        let system: DbSystem = self.systems.admit(&database.system, outbox);
+        Query { system, operation, collection, duration: span.duration() }
+    }
+}
+
+/// Taking a connection is no query.
+fn is_query(span: &Span, database: &DatabaseSpan) -> bool {
+    database.query.is_some() || &*span.name != CONNECT
+}
+
+/// Queries told lately, by what a span around them is found by.
+#[derive(Default)]
+struct Remembered {
+    recent: Generation,
+    older: Generation,
+}
+
+#[derive(Default)]
+struct Generation {
+    queries: usize,
+    /// Spans that have a query among their children.
+    parents: HashSet<(u128, u64)>,
+    by_place: HashMap<Place, Vec<Told>>,
+}
+
+/// Where a query stands: its trace and parent, and its shape. Without a parent each span begins a
+/// trace of its own, so that the trace says nothing.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Place(Option<(u128, u64)>, Box<str>);
+
+struct Told {
+    scope: Arc<str>,
+    start_ns: u64,
+    end_ns: u64,
+}
+
+impl Remembered {
+    fn put(&mut self, span: &Span, database: &DatabaseSpan, statement: &Statement) {
+        if self.recent.queries >= MOST_QUERIES {
+            self.older = std::mem::take(&mut self.recent);
+        }
+        let Generation { queries, parents, by_place } = &mut self.recent;
+        *queries += 1;
+        let parent = span.parent.map(|parent| (span.trace_id, parent));
+        parents.extend(parent);
+        if !statement.fingerprint.is_empty() {
+            let scope = Arc::clone(&database.scope);
+            let told = Told { scope, start_ns: span.start_ns, end_ns: span.end_ns };
+            by_place.entry(Place(parent, statement.fingerprint.clone())).or_default().push(told);
+        }
+    }
+
+    /// Whether the span is around a query that was told, of which it is another telling. Such a span
+    /// is forgotten: of two that began and ended as one the second is then counted.
+    fn is_around(&mut self, span: &Span, database: &DatabaseSpan, statement: &Statement) -> bool {
+        let own = (span.trace_id, span.span_id);
+        let parent = span.parent.map(|parent| (span.trace_id, parent));
+        let place = Place(parent, statement.fingerprint.clone());
+        let is_inside = |told: &Told| {
+            told.scope != database.scope
+                && span.start_ns <= told.start_ns
+                && told.end_ns <= span.end_ns
+        };
+        let is_around = [&self.recent, &self.older].into_iter().any(|generation| {
+            let queries = generation.by_place.get(&place);
+            generation.parents.contains(&own) || queries.is_some_and(|it| it.iter().any(is_inside))
+        });
+        if is_around && let Some(queries) = self.recent.by_place.get_mut(&place) {
+            let is_itself = |told: &Told| {
+                told.scope == database.scope
+                    && (told.start_ns, told.end_ns) == (span.start_ns, span.end_ns)
+            };
+            if let Some(at) = queries.iter().position(is_itself) {
+                queries.swap_remove(at);
+            }
+        }
+        is_around
+    }
+}
+
+/// Labels of one kind; tells when there is no more room.
+struct Labels<K>(LabelSet<K>);
+
+impl<K: LabelKind> Default for Labels<K> {
+    fn default() -> Self {
+        Self(LabelSet::new())
+    }
+}
+
+impl<K: LabelKind> Labels<K> {
+    fn admit(&mut self, text: &str, outbox: &mut Outbox) -> crate::model::Label<K> {
+        let before = self.0.overflow();
+        let label = self.0.admit(text);
+        if self.0.overflow() > before {
+            outbox.event(&Event::LabelOverflow { label: K::NAME });
+        }
+        label
+    }
+}

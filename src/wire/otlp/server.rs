@@ -1,0 +1,215 @@
+//! The receiver's thread: accepts exporters, takes their exports one request at a time, drains.
+
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::answer::{Encoding, Refused};
+use super::body;
+use crate::decode::otlp;
+use crate::model::{Observation, Observer};
+use crate::wire::guard::Guard;
+
+/// How long a connection may be idle, or take for a request's head.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long a body may take.
+const SLOWEST: Duration = Duration::from_secs(10);
+/// Bodies held at a time; others wait, and with them what they would take.
+const AT_A_TIME: usize = 8;
+/// How long accepting rests when it fails.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// Why the receiver could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("the receiver of spans cannot be started: {0}")]
+pub struct OtlpServerError(#[from] std::io::Error);
+
+/// How the receiver is to work.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long exports under way may take to finish at the end.
+    pub drain: Duration,
+}
+
+/// What the connections share.
+struct Shared {
+    guard: Guard,
+    observer: Observer,
+    bodies: Semaphore,
+}
+
+/// Listens on `address`; port 0 takes a free one.
+pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    // The standard library's listeners reuse addresses on Unix: a restart need not wait.
+    TcpListener::bind(address)
+}
+
+/// Serves `listener` on a thread of its own until `shutdown` becomes true or its sender is gone,
+/// then lets exports under way finish.
+pub fn serve(
+    listener: TcpListener,
+    settings: Settings,
+    guard: Guard,
+    observer: Observer,
+    shutdown: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, OtlpServerError> {
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let listener = {
+        let _inside = runtime.enter();
+        tokio::net::TcpListener::from_std(listener)?
+    };
+    let shared = Arc::new(Shared { guard, observer, bodies: Semaphore::new(AT_A_TIME) });
+    let run = move || runtime.block_on(run(listener, settings, shared, shutdown));
+    Ok(std::thread::Builder::new().name("otlp".to_owned()).spawn(run)?)
+}
+
+async fn run(
+    listener: tokio::net::TcpListener,
+    settings: Settings,
+    shared: Arc<Shared>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let mut connections = JoinSet::new();
+    let stopping = shutdown.clone();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, Arc::clone(&shared), stopping.clone()));
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "an exporter's connection was not accepted");
+                    tokio::time::sleep(BACK_OFF).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+            _ = shutdown.wait_for(|stop| *stop) => break,
+        }
+    }
+    drop(listener);
+    let all = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(settings.drain, all).await.is_err() {
+        tracing::warn!("{} exporters were cut off", connections.len());
+    }
+}
+
+async fn connection(stream: TcpStream, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
+    let service = service_fn(move |request| {
+        let shared = Arc::clone(&shared);
+        async move { Ok::<_, Infallible>(shared.answer(request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    // An exporter that goes away, or speaks no HTTP, is none of ours to tell of.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = stopping.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+impl Shared {
+    async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let encoding = Encoding::of(request.headers().get(header::CONTENT_TYPE));
+        match self.take(request, encoding).await {
+            Ok(response) => response,
+            Err(refused) => {
+                if let Some(reason) = refused.reason {
+                    self.observer.tell(Observation::ExportRefused(reason));
+                }
+                tracing::debug!("refused {}: {}", refused.status, refused.message);
+                // Exporters close or go on by themselves, but for a body that was left unread.
+                let mut response = encoding.unwrap_or(Encoding::Json).refused(&refused);
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+                if refused.status == StatusCode::METHOD_NOT_ALLOWED {
+                    let post = HeaderValue::from_static("POST");
+                    response.headers_mut().insert(header::ALLOW, post);
+                }
+                response
+            }
+        }
+    }
+
+    async fn take<B>(
+        &self,
+        request: Request<B>,
+        encoding: Option<Encoding>,
+    ) -> Result<Response<Full<Bytes>>, Refused>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (head, content) = request.into_parts();
+        let of = |name| head.headers.get(name).map(HeaderValue::as_bytes);
+        self.guard.admit(of(header::HOST), of(header::ORIGIN)).map_err(|refusal| Refused {
+            status: StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::FORBIDDEN),
+            reason: Some("host_or_origin"),
+            message: refusal.message(),
+        })?;
+        let path = head.uri.path();
+        let is_ignored = match path {
+            "/v1/traces" => false,
+            "/v1/metrics" | "/v1/logs" => true,
+            _ => {
+                let message = format!("expected /v1/traces, found {:.200}", path.escape_debug());
+                return Err(Refused { status: StatusCode::NOT_FOUND, reason: None, message });
+            }
+        };
+        if head.method != Method::POST {
+            let message = format!("expected POST, found {}", head.method);
+            return Err(Refused { status: StatusCode::METHOD_NOT_ALLOWED, reason: None, message });
+        }
+        let Some(encoding) = encoding else {
+            return Err(Refused {
+                status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                reason: Some("content_type"),
+                message: "expected Content-Type application/x-protobuf or application/json; set \
+                          OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf (gRPC is not spoken here)"
+                    .to_owned(),
+            });
+        };
+        // Held until the export is read: what is in memory at a time is bounded.
+        let _one_of_few = self.bodies.acquire().await.ok();
+        let read = tokio::time::timeout(SLOWEST, body::read(content)).await;
+        let whole = read.map_err(|_| Refused {
+            status: StatusCode::REQUEST_TIMEOUT,
+            reason: Some("too_slow"),
+            message: format!("expected the whole export within {SLOWEST:?}"),
+        })??;
+        if is_ignored {
+            return Ok(encoding.taken(0));
+        }
+        let whole = body::decoded(whole, head.headers.get(header::CONTENT_ENCODING))?;
+        let read = match encoding {
+            Encoding::Protobuf => otlp::protobuf(&whole),
+            Encoding::Json => otlp::json(&whole),
+        };
+        let spans = read.map_err(|error| body::malformed(&error.to_string()))?;
+        let left_out = spans.left_out;
+        self.observer.tell(Observation::Spans(Box::new(spans)));
+        Ok(encoding.taken(left_out))
+    }
+}

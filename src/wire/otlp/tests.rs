@@ -1,0 +1,168 @@
+//! Requests as exporters send them, and as nobody should, over a real socket.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::body::LARGEST;
+use super::*;
+use crate::model::{Observation, Observer, Queue, Tally};
+use crate::wire::guard::Guard;
+
+const FLASK: &[u8] = include_bytes!("../../../tests/fixtures/otlp/flask.pb");
+const FLASK_JSON: &[u8] = include_bytes!("../../../tests/fixtures/otlp/flask.json");
+const PROTOBUF: &str = "Content-Type: application/x-protobuf\r\n";
+const JSON: &str = "Content-Type: application/json; charset=utf-8\r\n";
+
+struct Receiver {
+    address: std::net::SocketAddr,
+    queue: Arc<Queue>,
+    stop: tokio::sync::watch::Sender<bool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Receiver {
+    fn start() -> Self {
+        let queue = Queue::new(100, 1 << 24, Arc::new(Tally::default()));
+        let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopping) = tokio::sync::watch::channel(false);
+        let settings = Settings { drain: std::time::Duration::from_secs(10) };
+        let observer = Observer::new(&queue);
+        let thread = serve(listener, settings, Guard::default(), observer, stopping).unwrap();
+        Self { address, queue, stop, thread }
+    }
+
+    /// Sends a request on a connection of its own; the answer's status, head and body.
+    fn send(&self, line: &str, headers: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
+        let host = if headers.contains("Host:") { "" } else { "Host: localhost\r\n" };
+        let length = match headers.contains("Content-Length:") {
+            true => String::new(),
+            false => format!("Content-Length: {}\r\n", body.len()),
+        };
+        let head = format!("{line} HTTP/1.1\r\n{host}{headers}{length}Connection: close\r\n\r\n");
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|it| it == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_ascii_lowercase(), answer[end + 4..].to_vec())
+    }
+
+    fn post(&self, headers: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
+        self.send("POST /v1/traces", headers, body)
+    }
+
+    /// How many spans the next observation holds, or why it was refused.
+    fn told(&self) -> Result<usize, &'static str> {
+        match self.queue.take() {
+            Some(Observation::Spans(told)) => Ok(told.spans.len()),
+            Some(Observation::ExportRefused(reason)) => Err(reason),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn exports_are_taken_in_both_encodings_plain_and_compressed() {
+    let receiver = Receiver::start();
+    let zipped = "Content-Encoding: gzip\r\n";
+    for (kind, body, empty) in [(PROTOBUF, FLASK, &b""[..]), (JSON, FLASK_JSON, b"{}")] {
+        let answers = [
+            receiver.post(kind, body),
+            receiver.post(&format!("{kind}{zipped}"), &gzip(body)),
+            receiver.post(&format!("{kind}Content-Encoding: identity\r\n"), body),
+        ];
+        for (status, head, answer) in answers {
+            assert_eq!((status, &*answer), (200, empty));
+            let sent = kind.trim_end().split(';').next().unwrap().to_ascii_lowercase();
+            assert!(head.contains(&sent), "{head}");
+            assert_eq!(receiver.told(), Ok(13));
+        }
+    }
+    receiver.stop.send_replace(true);
+    receiver.thread.join().unwrap();
+}
+
+#[test]
+fn what_was_left_out_is_told_to_the_exporter() {
+    let receiver = Receiver::start();
+    let body = br#"{"resourceSpans":[{"scopeSpans":[{"spans":[{},{}]}]}]}"#;
+    let (status, _, answer) = receiver.post(JSON, body);
+    let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!((status, &answer["partialSuccess"]["rejectedSpans"]), (200, &"2".into()));
+    // One resource with one scope of one empty span.
+    let (status, _, answer) = receiver.post(PROTOBUF, &[0x0a, 4, 0x12, 2, 0x12, 0]);
+    assert_eq!(status, 200);
+    // partial_success { rejected_spans: 1, error_message: … }
+    assert_eq!((answer[0], &answer[2..5]), (0x0a, &[0x08, 1, 0x12][..]));
+}
+
+#[test]
+fn what_is_no_export_is_refused_with_its_status_and_words() {
+    let receiver = Receiver::start();
+    let refused = |headers: &str, body: &[u8]| {
+        let (status, _, answer) = receiver.post(headers, body);
+        (status, String::from_utf8_lossy(&answer).into_owned(), receiver.told())
+    };
+    let (status, words, told) = refused(PROTOBUF, &FLASK[..100]);
+    assert_eq!((status, told), (400, Err("malformed")));
+    assert!(words.contains("longer than the"), "{words}");
+    let (status, words, told) = refused(JSON, b"{\"resourceSpans\":7}");
+    assert_eq!((status, told), (400, Err("malformed")));
+    assert!(words.contains("\"message\":") && words.contains("at the top"), "{words}");
+    let zipped = format!("{PROTOBUF}Content-Encoding: gzip\r\n");
+    let (status, _, told) = refused(&zipped, FLASK);
+    assert_eq!((status, told), (400, Err("malformed")));
+    let (status, words, told) = refused("Content-Type: application/grpc\r\n", FLASK);
+    assert_eq!((status, told), (415, Err("content_type")));
+    assert!(words.contains("http/protobuf"), "{words}");
+    let (status, _, told) = refused("", FLASK);
+    assert_eq!((status, told), (415, Err("content_type")));
+    let (status, _, told) = refused(&format!("{PROTOBUF}Content-Encoding: br\r\n"), FLASK);
+    assert_eq!((status, told), (415, Err("encoding")));
+    let announced = format!("{PROTOBUF}Content-Length: {}\r\n", LARGEST + 1);
+    let (status, _, told) = refused(&announced, b"");
+    assert_eq!((status, told), (413, Err("too_large")));
+    // A thousandth of what it becomes.
+    let bomb = gzip(&vec![0; LARGEST * 4]);
+    let (status, _, told) = refused(&zipped, &bomb);
+    assert_eq!((status, told), (413, Err("too_large")));
+    let (status, _, told) = refused(&format!("{PROTOBUF}Host: evil.example\r\n"), FLASK);
+    assert_eq!((status, told), (403, Err("host_or_origin")));
+    let (status, _, told) = refused(&format!("{JSON}Origin: https://evil.example\r\n"), b"{}");
+    assert_eq!((status, told), (403, Err("host_or_origin")));
+}
+
+#[test]
+fn metrics_and_logs_are_accepted_and_all_else_is_not_there() {
+    let receiver = Receiver::start();
+    for path in ["/v1/metrics", "/v1/logs"] {
+        let (status, _, answer) = receiver.send(&format!("POST {path}"), PROTOBUF, b"anything");
+        assert_eq!((status, answer.len()), (200, 0), "{path}");
+    }
+    let (status, head, _) = receiver.send("GET /v1/traces", "", b"");
+    assert_eq!(status, 405);
+    assert!(head.contains("allow: post"), "{head}");
+    assert_eq!(receiver.send("POST /v1/trace", PROTOBUF, FLASK).0, 404);
+    assert_eq!(receiver.queue.depth(), 0);
+}
+
+#[test]
+fn it_ends_while_an_exporter_is_idle() {
+    let receiver = Receiver::start();
+    let _idle = TcpStream::connect(receiver.address).unwrap();
+    receiver.stop.send_replace(true);
+    receiver.thread.join().unwrap();
+}
