@@ -87,10 +87,10 @@ impl Traces {
         if self.waiting.is_none() {
             self.waiting = self.start();
         }
-        if let Some(waiting) = &self.waiting {
-            if waiting.try_send((hash, block)).is_err() {
-                self.tracing.untraced(hash);
-            }
+        if let Some(waiting) = &self.waiting
+            && waiting.try_send((hash, block)).is_err()
+        {
+            self.tracing.untraced(hash);
         }
     }
 

@@ -385,7 +385,7 @@ fn feed(metrics: &Metrics) {
             duration: Duration::from_micros(200),
         }),
         Event::Function(FunctionTiming {
-            function: AppFunction::known("mint"),
+            function: AppFunction::known("price"),
             duration: Duration::from_millis(2),
         }),
         Event::Mined(Duration::from_millis(2)),
