@@ -511,7 +511,11 @@ fn host_settings(config: &Config) -> HostSettings {
     if config.api.enabled {
         roles.extend(local(&config.api.upstream).map(|port| (Role::known("flask"), port)));
     }
-    HostSettings { interval: Duration::from_millis(config.host.every_ms.0), roles }
+    HostSettings {
+        interval: Duration::from_millis(config.host.every_ms.0),
+        roles,
+        databases: config.host.databases.iter().map(PathBuf::from).collect(),
+    }
 }
 
 fn metrics(

@@ -111,6 +111,7 @@ pub struct Queue {
 #[derive(Clone, Debug)]
 pub struct Host {
     pub every_ms: Bounded<250, 3_600_000>,
+    pub databases: Vec<String>,
 }
 
 /// What the program says of itself.
@@ -168,7 +169,7 @@ impl Default for Config {
                 cache_mib: Bounded(48),
             },
             queue: Queue { entries: Bounded(65_536), mib: Bounded(64) },
-            host: Host { every_ms: Bounded(5_000) },
+            host: Host { every_ms: Bounded(5_000), databases: Vec::new() },
             log: Log { filter: LogFilter("info".into()), format: LogFormat::Text },
         }
     }

@@ -119,6 +119,8 @@ pub const KEYS: &[Key] = &[
 
     key("host", "every_ms", |c| &mut c.host.every_ms,
         "How often CPU, memory, disks, networks and processes are read, in milliseconds."),
+    key("host", "databases", |c| &mut c.host.databases,
+        "The dapp's database files, whose size is told: [\"instance/marketplace.db\"]."),
 
     key("log", "filter", |c| &mut c.log.filter,
         "What is logged: off, error, warn, info, debug or trace, or by module, \"info,dappscope::wire=debug\"."),

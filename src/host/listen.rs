@@ -3,6 +3,7 @@
 //!
 //! Linux only (`/proc`); elsewhere nobody is ever found.
 
+use std::collections::HashMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -10,13 +11,13 @@ use std::path::{Path, PathBuf};
 /// The process that listens on a TCP port of this machine, by pid and name. None when nobody does,
 /// when the process belongs to another user, and on systems other than Linux.
 pub fn who_listens(port: u16) -> Option<(u32, String)> {
-    named(listening_pid(port)?)
+    named(listening_pids(port).pop()?)
 }
 
 /// The process that has a file of this machine open, by pid and name; none where [`who_listens`]
 /// would find none. Of several the one started last.
 pub fn who_holds(file: &Path) -> Option<(u32, String)> {
-    named(holder_of(&[file.canonicalize().ok()?])?)
+    named(holders_of(&[file.canonicalize().ok()?]).pop()?)
 }
 
 /// The process that has this address as its own end of a TCP connection, by pid and name; none where
@@ -26,7 +27,7 @@ pub fn who_connects(end: SocketAddr) -> Option<(u32, String)> {
         .flat_map(|table| connected_inodes(&table, end))
         .map(|inode| PathBuf::from(format!("socket:[{inode}]")))
         .collect();
-    named(holder_of(&sockets)?)
+    named(holders_of(&sockets).pop()?)
 }
 
 fn named(pid: u32) -> Option<(u32, String)> {
@@ -34,14 +35,31 @@ fn named(pid: u32) -> Option<(u32, String)> {
     Some((pid, name.trim().to_owned()))
 }
 
-/// The pid of [`who_listens`]. Where several processes hold the socket (a reloader and its child, a
-/// master and its workers) it is the one started last, which is the one that does the work.
-pub fn listening_pid(port: u16) -> Option<u32> {
+/// Who listens on a TCP port of this machine, in the order in which they were started: where several
+/// processes hold the socket (a reloader and its child, a master and its workers), the last one is one
+/// that does the work.
+pub fn listening_pids(port: u16) -> Vec<u32> {
     let sockets: Vec<PathBuf> = tables()
         .flat_map(|table| listening_inodes(&table, port))
         .map(|inode| PathBuf::from(format!("socket:[{inode}]")))
         .collect();
-    holder_of(&sockets)
+    holders_of(&sockets)
+}
+
+/// Processes by the process that started them, or that took them over.
+pub fn children() -> HashMap<u32, Vec<u32>> {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for pid in pids() {
+        if let Some(parent) = stat_field(pid, 4).and_then(|parent| parent.parse().ok()) {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    children
+}
+
+fn pids() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// The kernel's tables of TCP sockets.
@@ -51,17 +69,14 @@ fn tables() -> impl Iterator<Item = String> {
         .filter_map(|table| fs::read_to_string(table).ok())
 }
 
-/// The process started last among those with a descriptor that leads to one of `targets`.
-fn holder_of(targets: &[PathBuf]) -> Option<u32> {
+/// The processes with a descriptor that leads to one of `targets`, the one started last at the end.
+fn holders_of(targets: &[PathBuf]) -> Vec<u32> {
     if targets.is_empty() {
-        return None;
+        return Vec::new();
     }
-    fs::read_dir("/proc")
-        .ok()?
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| holds_any(*pid, targets))
-        .max_by_key(|pid| (start_ticks(*pid), *pid))
+    let mut holders: Vec<u32> = pids().filter(|pid| holds_any(*pid, targets)).collect();
+    holders.sort_by_key(|pid| (start_ticks(*pid), *pid));
+    holders
 }
 
 /// Inodes of the sockets that listen on `port`, from the text of `/proc/net/tcp` or `tcp6`.

@@ -4,9 +4,11 @@
 //! [`Observation::Host`] every few seconds; makes no metrics and stores nothing. On systems other
 //! than Linux the processes behind the upstreams cannot be found: only the monitor's own is read.
 
+mod databases;
 mod listen;
 mod read;
 
+use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -25,11 +27,13 @@ pub struct HostSettings {
     pub interval: Duration,
     /// The dapp's processes: what they are, and the port of this machine on which they listen.
     pub roles: Vec<(Role, u16)>,
+    /// Database files whose size is told.
+    pub databases: Vec<PathBuf>,
 }
 
 impl Default for HostSettings {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(5), roles: Vec::new() }
+        Self { interval: Duration::from_secs(5), roles: Vec::new(), databases: Vec::new() }
     }
 }
 
@@ -56,7 +60,7 @@ pub struct HostWatch {
 /// The system cannot be read, or no thread can be started.
 pub fn watch(settings: &HostSettings, observer: Observer) -> Result<HostWatch, HostError> {
     let interval = settings.interval.max(SHORTEST_INTERVAL);
-    let mut reader = read::Reader::new(&settings.roles)?;
+    let mut reader = read::Reader::new(&settings.roles, &settings.databases)?;
     if !cfg!(target_os = "linux") && !settings.roles.is_empty() {
         tracing::warn!(
             "who listens on a port cannot be told on this system: of the dapp's processes only \

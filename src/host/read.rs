@@ -1,6 +1,7 @@
 //! Takes one reading of the machine, refreshing no more than what a reading holds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 
 use sysinfo::{
     CpuRefreshKind, DiskRefreshKind, Disks, MemoryRefreshKind, Networks, Pid, Process,
@@ -8,12 +9,15 @@ use sysinfo::{
 };
 
 use super::HostError;
-use super::listen::{listening_pid, threads};
+use super::databases::Databases;
+use super::listen::{children, listening_pids, threads};
 use crate::model::{HostReading, ProcessReading, Role, UnixMicros, Volume};
 
-/// Readings for which a port's process is taken for granted while it lives. Finding it anew means
-/// looking through every process's open files.
+/// Readings for which a port's processes are taken for granted while they live. Finding them anew
+/// means looking through every process's open files.
 const TRUSTED: u32 = 12;
+/// Processes of one role that are read, at most.
+const MOST_PROCESSES: usize = 64;
 
 /// Takes readings.
 pub struct Reader {
@@ -22,24 +26,20 @@ pub struct Reader {
     networks: Networks,
     own: Pid,
     roles: Vec<Listener>,
+    databases: Databases,
 }
 
-/// A role, the port that its process listens on, and who that was last.
+/// A role, the port that its processes listen on, and who they were last.
 struct Listener {
     role: Role,
     port: u16,
-    found: Option<Found>,
-}
-
-#[derive(Clone, Copy)]
-struct Found {
-    pid: Pid,
-    /// Readings since it was found.
+    holders: Vec<Pid>,
+    /// Readings since they were found.
     age: u32,
 }
 
 impl Reader {
-    pub fn new(roles: &[(Role, u16)]) -> Result<Self, HostError> {
+    pub fn new(roles: &[(Role, u16)], databases: &[PathBuf]) -> Result<Self, HostError> {
         let own = sysinfo::get_current_pid().map_err(|e| HostError::Unreadable(e.to_string()))?;
         let unreadable = |error: sysinfo::Error| HostError::Unreadable(error.to_string());
         Ok(Self {
@@ -47,7 +47,8 @@ impl Reader {
             disks: Disks::new().map_err(unreadable)?,
             networks: Networks::new().map_err(unreadable)?,
             own,
-            roles: roles.iter().map(|&(role, port)| Listener { role, port, found: None }).collect(),
+            roles: roles.iter().map(|&(role, port)| Listener::new(role, port)).collect(),
+            databases: Databases::new(databases),
         })
     }
 
@@ -82,38 +83,45 @@ impl Reader {
                 })
                 .collect(),
             processes,
+            databases: self.databases.sizes(),
         }
     }
 
-    /// Who holds each role now, refreshed.
+    /// Who is in each role now, refreshed: who listens, with all that they started.
     fn find_processes(&mut self) -> Vec<(Role, Pid)> {
-        let wanted = ProcessRefreshKind::nothing().with_cpu().with_memory().with_disk_usage();
         for listener in &mut self.roles {
-            listener.found = match listener.found {
-                Some(Found { pid, age }) if age < TRUSTED => Some(Found { pid, age: age + 1 }),
-                _ => listener.find(),
-            };
+            listener.look();
         }
-        let mut pids: Vec<_> = self.roles.iter().filter_map(|l| Some(l.found?.pid)).collect();
-        pids.push(self.own);
-        // One that is named twice is found dead the second time.
-        pids.sort_unstable();
-        pids.dedup();
-        self.system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, wanted);
         // One that is gone is looked for at once: it may have been restarted.
+        let holders = self.roles.iter().flat_map(|listener| listener.holders.iter().copied());
+        refresh(&mut self.system, holders.collect());
         for listener in &mut self.roles {
-            if listener.found.is_some_and(|found| self.system.process(found.pid).is_none()) {
-                listener.found = listener.find();
-                if let Some(Found { pid, .. }) = listener.found {
-                    let pids = [pid];
-                    let only = ProcessesToUpdate::Some(&pids);
-                    self.system.refresh_processes_specifics(only, true, wanted);
-                }
+            if listener.holders.iter().any(|pid| self.system.process(*pid).is_none()) {
+                listener.find();
             }
         }
-        let mut holders = vec![(Role::known("dappscope"), self.own)];
-        holders.extend(self.roles.iter().filter_map(|l| Some((l.role, l.found?.pid))));
-        holders
+        let mut members = vec![(Role::known("dappscope"), self.own)];
+        let children =
+            if self.roles.iter().any(Listener::is_there) { children() } else { HashMap::new() };
+        // A process belongs to the nearest one above it that is in a role by itself.
+        let mut placed: HashSet<Pid> = self.roles.iter().flat_map(|l| l.holders.clone()).collect();
+        placed.insert(self.own);
+        for listener in &self.roles {
+            let mut of_role = listener.holders.clone();
+            let mut next = 0;
+            while let Some(parent) = of_role.get(next)
+                && of_role.len() < MOST_PROCESSES
+            {
+                let below = children.get(&parent.as_u32()).into_iter().flatten();
+                let below: Vec<Pid> = below.map(|pid| Pid::from_u32(*pid)).collect();
+                of_role.extend(below.into_iter().filter(|pid| placed.insert(*pid)));
+                next += 1;
+            }
+            members
+                .extend(of_role.into_iter().take(MOST_PROCESSES).map(|pid| (listener.role, pid)));
+        }
+        refresh(&mut self.system, members.iter().map(|(_, pid)| *pid).collect());
+        members
     }
 
     /// A device that is mounted twice is listed twice, and counted once.
@@ -136,9 +144,34 @@ impl Reader {
 }
 
 impl Listener {
-    fn find(&self) -> Option<Found> {
-        listening_pid(self.port).map(|pid| Found { pid: Pid::from_u32(pid), age: 0 })
+    const fn new(role: Role, port: u16) -> Self {
+        Self { role, port, holders: Vec::new(), age: 0 }
     }
+
+    fn look(&mut self) {
+        if self.holders.is_empty() || self.age >= TRUSTED {
+            self.find();
+        } else {
+            self.age += 1;
+        }
+    }
+
+    fn find(&mut self) {
+        self.holders = listening_pids(self.port).into_iter().map(Pid::from_u32).collect();
+        self.age = 0;
+    }
+
+    const fn is_there(&self) -> bool {
+        !self.holders.is_empty()
+    }
+}
+
+fn refresh(system: &mut System, mut pids: Vec<Pid>) {
+    // One that is named twice is found dead the second time.
+    pids.sort_unstable();
+    pids.dedup();
+    let wanted = ProcessRefreshKind::nothing().with_cpu().with_memory().with_disk_usage();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, wanted);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "CPU milliseconds stay far below 2^53")]
@@ -164,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_reading_tells_of_this_process_and_of_the_machine() {
-        let mut reader = Reader::new(&[]).unwrap();
+        let mut reader = Reader::new(&[], &[]).unwrap();
         let reading = reader.read();
         assert!(reading.memory_total > reading.memory_used && reading.memory_used > 0);
         assert!((0.0..=1.0).contains(&reading.cpu));
@@ -179,17 +212,23 @@ mod tests {
     fn the_process_behind_a_port_is_read_under_its_role_until_the_port_is_free() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let mut reader = Reader::new(&[(Role::known("flask"), port)]).unwrap();
+        let mut reader = Reader::new(&[(Role::known("flask"), port)], &[]).unwrap();
         let roles = |reading: &HostReading| -> Vec<_> {
             reading.processes.iter().map(|p| (p.role.as_str(), p.pid)).collect()
         };
         let own = std::process::id();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let reading = reader.read();
-        assert_eq!(roles(&reading), [("dappscope", own), ("flask", own)]);
+        let read = roles(&reading);
+        assert_eq!(read[..2], [("dappscope", own), ("flask", own)]);
+        assert!(read.contains(&("flask", child.id())), "{read:?}");
         assert!(reading.processes[1].threads.unwrap() >= 1);
         assert!(reading.processes[1].open_files.unwrap() >= 1);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!roles(&reader.read()).contains(&("flask", child.id())));
         drop(listener);
-        reader.roles[0].found = None;
+        reader.roles[0].holders.clear();
         assert_eq!(roles(&reader.read()), [("dappscope", own)]);
     }
 }

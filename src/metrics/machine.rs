@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use prometheus::{CounterVec, Error, Gauge, GaugeVec, IntCounterVec, IntGaugeVec, Registry};
 
 use super::family;
-use crate::model::{HostReading, LabelKind, LabelSet, ProcessReading, Role, Volume};
+use crate::model::{HostReading, LabelKind, LabelSet, ProcessReading, Role, RoleReading, Volume};
 
 /// Disks and network interfaces that get a label of their own; containers make new interfaces
 /// without end.
@@ -27,6 +27,9 @@ pub struct Machine {
     process_threads: IntGaugeVec,
     process_start: IntGaugeVec,
     process_up: IntGaugeVec,
+    process_count: IntGaugeVec,
+    process_restarts: IntCounterVec,
+    databases: IntGaugeVec,
     cpu: Gauge,
     memory: GaugeVec,
     disk: IntCounterVec,
@@ -40,43 +43,43 @@ impl Machine {
             process_cpu: family::float_counters(
                 registry,
                 "dapp_process_cpu_seconds_total",
-                "CPU time in seconds used by the process in this role, over all that held it.",
+                "CPU time in seconds used by the processes of this role, over all that were in it.",
                 process,
             )?,
             process_resident: family::integer_gauges(
                 registry,
                 "dapp_process_resident_memory_bytes",
-                "Memory in bytes that the process holds in RAM.",
+                "Memory in bytes that the processes of this role hold in RAM; what they share counts for each.",
                 process,
             )?,
             process_read: family::counters(
                 registry,
                 "dapp_process_disk_read_bytes_total",
-                "Bytes that the process in this role had read from disks.",
+                "Bytes that the processes of this role had read from disks.",
                 process,
             )?,
             process_written: family::counters(
                 registry,
                 "dapp_process_disk_written_bytes_total",
-                "Bytes that the process in this role had written to disks.",
+                "Bytes that the processes of this role had written to disks.",
                 process,
             )?,
             process_open: family::integer_gauges(
                 registry,
                 "dapp_process_open_fds",
-                "Files and sockets that the process has open.",
+                "Files and sockets that the processes of this role have open.",
                 process,
             )?,
             process_threads: family::integer_gauges(
                 registry,
                 "dapp_process_threads",
-                "Threads of the process.",
+                "Threads of the processes of this role.",
                 process,
             )?,
             process_start: family::integer_gauges(
                 registry,
                 "dapp_process_start_time_seconds",
-                "When the process was started, in Unix seconds.",
+                "When the first process of this role was started, in Unix seconds.",
                 process,
             )?,
             process_up: family::integer_gauges(
@@ -84,6 +87,24 @@ impl Machine {
                 "dapp_process_up",
                 "Whether a process was found in this role: 1 or 0.",
                 process,
+            )?,
+            process_count: family::integer_gauges(
+                registry,
+                "dapp_processes",
+                "Processes in this role: those that listen on its port, and all that they started.",
+                process,
+            )?,
+            process_restarts: family::counters(
+                registry,
+                "dapp_process_restarts_total",
+                "Times that this role was taken over by a process started anew.",
+                process,
+            )?,
+            databases: family::integer_gauges(
+                registry,
+                "dapp_database_size_bytes",
+                "Bytes of a database file named in the configuration, with its journals.",
+                &["database"],
             )?,
             cpu: family::gauge(
                 registry,
@@ -116,12 +137,16 @@ impl Machine {
 /// processes are known by pid and start time.
 pub struct Readings {
     families: Machine,
-    processes: HashMap<Role, (u32, u64, Usage)>,
-    /// Roles that were seen at least once.
-    roles: HashSet<Role>,
+    processes: HashMap<Identity, Usage>,
+    /// Roles that were seen at least once, with the last main process of each.
+    roles: HashMap<Role, Identity>,
     disks: Devices,
     networks: Devices,
+    databases: HashSet<Box<str>>,
 }
+
+/// A role's process: its pid, and when it was started.
+type Identity = (Role, u32, u64);
 
 #[derive(Clone, Copy, Default)]
 struct Usage {
@@ -129,14 +154,19 @@ struct Usage {
     disk: Volume,
 }
 
+const fn identity(process: &ProcessReading) -> Identity {
+    (process.role, process.pid, process.started)
+}
+
 impl Readings {
     pub fn new(families: Machine) -> Self {
         Self {
             families,
             processes: HashMap::new(),
-            roles: HashSet::new(),
+            roles: HashMap::new(),
             disks: Devices::default(),
             networks: Devices::default(),
+            databases: HashSet::new(),
         }
     }
 
@@ -152,44 +182,74 @@ impl Readings {
         }
         self.disks.record(&families.disk, &reading.disks, ["read", "write"]);
         self.networks.record(&families.network, &reading.networks, ["receive", "transmit"]);
+        self.record_databases(&reading.databases);
+        let before = std::mem::take(&mut self.processes);
         for process in &reading.processes {
-            self.record_process(process);
+            self.grow(process, before.get(&identity(process)).copied().unwrap_or_default());
         }
-        for role in &self.roles {
-            let up = reading.processes.iter().any(|process| process.role == *role);
-            self.families.process_up.with_label_values(&[role.as_str()]).set(i64::from(up));
+        let roles = reading.roles();
+        for role in &roles {
+            self.record_role(role);
+        }
+        for role in self.roles.keys() {
+            let label = [role.as_str()];
+            let found = roles.iter().find(|found| found.main.role == *role);
+            self.families.process_up.with_label_values(&label).set(i64::from(found.is_some()));
+            let count = found.map_or(0, |found| found.processes);
+            self.families.process_count.with_label_values(&label).set(family::as_gauge(count));
         }
     }
 
-    fn record_process(&mut self, process: &ProcessReading) {
+    /// Adds what a process used since the reading before. What one used after its last reading is
+    /// not known of it.
+    fn grow(&mut self, process: &ProcessReading, before: Usage) {
         let families = &self.families;
         let role = [process.role.as_str()];
         let now = Usage { cpu_seconds: process.cpu_seconds, disk: process.disk };
-        let before = match self.processes.get(&process.role) {
-            Some(&(pid, started, usage)) if (pid, started) == (process.pid, process.started) => {
-                usage
-            }
-            _ => Usage::default(),
-        };
-        self.processes.insert(process.role, (process.pid, process.started, now));
-        self.roles.insert(process.role);
+        self.processes.insert(identity(process), now);
         let cpu = (now.cpu_seconds - before.cpu_seconds).max(0.0);
         families.process_cpu.with_label_values(&role).inc_by(cpu);
-        families
-            .process_read
-            .with_label_values(&role)
-            .inc_by(now.disk.read.saturating_sub(before.disk.read));
-        families
-            .process_written
-            .with_label_values(&role)
-            .inc_by(now.disk.written.saturating_sub(before.disk.written));
-        families.process_resident.with_label_values(&role).set(family::as_gauge(process.resident));
-        families.process_start.with_label_values(&role).set(family::as_gauge(process.started));
-        if let Some(open) = process.open_files {
-            families.process_open.with_label_values(&role).set(family::as_gauge(open));
+        for (family, now, before) in [
+            (&families.process_read, now.disk.read, before.disk.read),
+            (&families.process_written, now.disk.written, before.disk.written),
+        ] {
+            family.with_label_values(&role).inc_by(now.saturating_sub(before));
         }
-        if let Some(threads) = process.threads {
-            families.process_threads.with_label_values(&role).set(family::as_gauge(threads));
+    }
+
+    fn record_role(&mut self, role: &RoleReading) {
+        let families = &self.families;
+        let label = [role.main.role.as_str()];
+        families.process_resident.with_label_values(&label).set(family::as_gauge(role.resident));
+        let started = family::as_gauge(role.main.started);
+        families.process_start.with_label_values(&label).set(started);
+        if let Some(open) = role.open_files {
+            families.process_open.with_label_values(&label).set(family::as_gauge(open));
+        }
+        if let Some(threads) = role.threads {
+            families.process_threads.with_label_values(&label).set(family::as_gauge(threads));
+        }
+        let restarts = families.process_restarts.with_label_values(&label);
+        let main = identity(&role.main);
+        if self.roles.insert(role.main.role, main).is_some_and(|before| before != main) {
+            restarts.inc();
+        }
+    }
+
+    /// One that is gone has no size.
+    fn record_databases(&mut self, databases: &[(Box<str>, u64)]) {
+        let family = &self.families.databases;
+        self.databases.retain(|name| {
+            let is_there = databases.iter().any(|(present, _)| present == name);
+            if !is_there {
+                // An error would say that there is none: so there is nothing to do.
+                let _ = family.remove_label_values(&[name.as_ref()]);
+            }
+            is_there
+        });
+        for (name, bytes) in databases {
+            family.with_label_values(&[name.as_ref()]).set(family::as_gauge(*bytes));
+            self.databases.insert(name.clone());
         }
     }
 }

@@ -30,6 +30,9 @@ const CATALOGUE: &[(&str, &str, &str)] = &[
     ("dapp_process_start_time_seconds", "gauge", "process"),
     ("dapp_process_threads", "gauge", "process"),
     ("dapp_process_up", "gauge", "process"),
+    ("dapp_processes", "gauge", "process"),
+    ("dapp_process_restarts_total", "counter", "process"),
+    ("dapp_database_size_bytes", "gauge", "database"),
     ("dapp_wasted_calls_total", "counter", "finding"),
     ("dappscope_build_info", "gauge", "version"),
     ("dappscope_exports_refused_total", "counter", "reason"),
@@ -233,6 +236,7 @@ fn reading(pid: u32, cpu_seconds: f64) -> HostReading {
             threads: Some(4),
             disk: volume,
         }],
+        databases: vec![("marketplace.db".into(), 8_192)],
     }
 }
 
@@ -569,6 +573,30 @@ fn the_accounting_is_taken_over_at_the_scrape_and_only_once() {
 }
 
 #[test]
+fn the_processes_of_a_role_are_measured_together_and_one_that_ends_takes_nothing_away() {
+    let metrics = metrics();
+    let mut sink = metrics.sink();
+    let mut tell = |cpu: &[(u32, f64)]| {
+        let processes = cpu.iter().flat_map(|(pid, cpu)| reading(*pid, *cpu).processes);
+        let reading = HostReading { processes: processes.collect(), ..reading(7, 0.0) };
+        sink.accept(&[Sample::Host(Box::new(reading))]);
+    };
+    tell(&[(7, 1.0), (8, 2.0), (9, 4.0)]);
+    let text = scrape(&metrics);
+    has(&text, "dapp_process_cpu_seconds_total{process=\"flask\"} 7");
+    has(&text, "dapp_processes{process=\"flask\"} 3");
+    has(&text, "dapp_process_resident_memory_bytes{process=\"flask\"} 150000000");
+    has(&text, "dapp_process_threads{process=\"flask\"} 12");
+    tell(&[(7, 1.5), (9, 4.0)]);
+    tell(&[(7, 1.5), (9, 4.25), (10, 0.25)]);
+    let text = scrape(&metrics);
+    has(&text, "dapp_process_cpu_seconds_total{process=\"flask\"} 8");
+    has(&text, "dapp_process_restarts_total{process=\"flask\"} 0");
+    has(&text, "dapp_process_disk_read_bytes_total{process=\"flask\"} 40");
+    has(&text, "dapp_database_size_bytes{database=\"marketplace.db\"} 8192");
+}
+
+#[test]
 fn a_process_that_is_replaced_adds_to_what_its_role_has_used() {
     let metrics = metrics();
     let mut sink = metrics.sink();
@@ -577,8 +605,11 @@ fn a_process_that_is_replaced_adds_to_what_its_role_has_used() {
     tell(reading(7, 12.0));
     tell(reading(8, 1.5));
     has(&scrape(&metrics), "dapp_process_cpu_seconds_total{process=\"flask\"} 13.5");
-    tell(HostReading { processes: Vec::new(), ..reading(8, 0.0) });
+    has(&scrape(&metrics), "dapp_process_restarts_total{process=\"flask\"} 1");
+    tell(HostReading { processes: Vec::new(), databases: Vec::new(), ..reading(8, 0.0) });
     has(&scrape(&metrics), "dapp_process_up{process=\"flask\"} 0");
+    has(&scrape(&metrics), "dapp_processes{process=\"flask\"} 0");
+    assert!(!scrape(&metrics).contains("dapp_database_size_bytes{"), "it is gone");
     let moved = Volume { read: 110, written: 20 };
     tell(HostReading { networks: vec![("lo".into(), moved)], ..reading(8, 1.5) });
     has(

@@ -40,7 +40,7 @@ pub use connection::{Closer, ConnectionEvent, ConnectionId, Inspection, Opaque, 
 pub use event::Event;
 pub use exchange::{ApiExchange, Captured, End, Exchange, Timing};
 pub use finding::{Client, Finding, FindingKind};
-pub use host::{HostReading, ProcessReading, Volume};
+pub use host::{HostReading, ProcessReading, RoleReading, Volume};
 pub use label::{
     AppFunction, ContractName, DbCollection, DbOperation, DbSystem, EventName, FunctionName,
     HttpMethod, Label, LabelKind, LabelSet, Method, OTHER, Reason, Role, Route, UNKNOWN, kind,

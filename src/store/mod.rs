@@ -60,6 +60,7 @@ mod day;
 mod error;
 mod files;
 mod finding;
+mod host;
 mod labels;
 mod query;
 mod read;

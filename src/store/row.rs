@@ -1,5 +1,5 @@
-//! Owns the encoding of the rare kinds as rows, and the rows of [`Transaction`], [`Block`] and
-//! [`HostReading`]; those of the others are in files of their own.
+//! Owns the encoding of the rare kinds as rows, and the rows of [`Transaction`] and
+//! [`Block`]; those of the others are in files of their own.
 //!
 //! A dapp sends thousands of calls for one of these, and most of their bytes are hashes that no
 //! column layout makes smaller; so each is written field after field, and a block of them has two
@@ -18,12 +18,13 @@ use super::columns::{
     Columns, Record, Selected, encode_block, micros, read_at, read_strings, strings, within,
 };
 use super::finding::{get_finding, put_finding};
+use super::host::{get_host, put_host};
 use super::labels::Labels;
 use super::query::{BlockFilter, FindingFilter, StateFilter, TransactionFilter};
 use super::state::{get_state, put_state};
 use crate::model::{
-    Block, ContractCall, EmittedEvents, Finding, HostReading, InnerCall, ProcessReading, Sample,
-    SampleKind, StateChange, Transaction, TransactionKind, TransactionStatus, UnixMicros, Volume,
+    Block, ContractCall, EmittedEvents, Finding, HostReading, InnerCall, Sample, SampleKind,
+    StateChange, Transaction, TransactionKind, TransactionStatus, UnixMicros,
 };
 
 /// Encoded rows of one kind.
@@ -396,78 +397,5 @@ fn get_block(reader: &mut Reader<'_>, at: UnixMicros) -> Read<Block> {
         base_fee: get_option(reader, Reader::varint)?,
         transactions: small(reader.varint()?)?,
         interval: get_option(reader, get_duration)?,
-    })
-}
-
-fn put_volume(out: &mut Vec<u8>, volume: Volume) {
-    put_varint(out, volume.read);
-    put_varint(out, volume.written);
-}
-
-fn get_volume(reader: &mut Reader<'_>) -> Read<Volume> {
-    Ok(Volume { read: reader.varint()?, written: reader.varint()? })
-}
-
-fn put_float(out: &mut Vec<u8>, value: f64) {
-    out.extend_from_slice(&value.to_bits().to_le_bytes());
-}
-
-fn get_float(reader: &mut Reader<'_>) -> Read<f64> {
-    Ok(f64::from_bits(u64::from_le_bytes(reader.array()?)))
-}
-
-fn put_host(out: &mut Vec<u8>, reading: &HostReading) {
-    put_float(out, reading.cpu);
-    put_varint(out, reading.memory_used);
-    put_varint(out, reading.memory_available);
-    put_varint(out, reading.memory_total);
-    for devices in [&reading.disks, &reading.networks] {
-        put_varint(out, devices.len() as u64);
-        for (name, volume) in devices {
-            put_text(out, name);
-            put_volume(out, *volume);
-        }
-    }
-    put_varint(out, reading.processes.len() as u64);
-    for process in &reading.processes {
-        put_text(out, process.role.as_str());
-        put_varint(out, u64::from(process.pid));
-        put_varint(out, process.started);
-        put_float(out, process.cpu_seconds);
-        put_varint(out, process.resident);
-        put_option(out, process.open_files, put_varint);
-        put_option(out, process.threads, put_varint);
-        put_volume(out, process.disk);
-    }
-}
-
-fn get_host(reader: &mut Reader<'_>, at: UnixMicros, labels: &Labels) -> Read<HostReading> {
-    let devices = |reader: &mut Reader<'_>| {
-        (0..reader.length()?)
-            .map(|_| Ok((reader.text()?.into(), get_volume(reader)?)))
-            .collect::<Read<Vec<(Box<str>, Volume)>>>()
-    };
-    Ok(HostReading {
-        at,
-        cpu: get_float(reader)?,
-        memory_used: reader.varint()?,
-        memory_available: reader.varint()?,
-        memory_total: reader.varint()?,
-        disks: devices(reader)?,
-        networks: devices(reader)?,
-        processes: (0..reader.length()?)
-            .map(|_| {
-                Ok(ProcessReading {
-                    role: labels.role(reader.text()?),
-                    pid: small(reader.varint()?)?,
-                    started: reader.varint()?,
-                    cpu_seconds: get_float(reader)?,
-                    resident: reader.varint()?,
-                    open_files: get_option(reader, Reader::varint)?,
-                    threads: get_option(reader, Reader::varint)?,
-                    disk: get_volume(reader)?,
-                })
-            })
-            .collect::<Read<Vec<_>>>()?,
     })
 }

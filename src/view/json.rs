@@ -287,21 +287,24 @@ pub fn reading(reading: &HostReading) -> Value {
         "memory_available_bytes": reading.memory_available,
         "memory_total_bytes": reading.memory_total,
         "processes": processes(reading),
+        "databases": reading.databases.iter().map(|(name, bytes)| json!({ "database": name, "bytes": bytes })).collect::<Value>(),
     })
 }
 
+/// By role: what its processes use together.
 pub fn processes(reading: &HostReading) -> Value {
-    let each = reading.processes.iter().map(|process| {
+    let each = reading.roles().into_iter().map(|role| {
         json!({
-            "process": process.role,
-            "pid": process.pid,
-            "started_s": process.started,
-            "cpu_seconds": process.cpu_seconds,
-            "resident_bytes": process.resident,
-            "open_files": process.open_files,
-            "threads": process.threads,
-            "disk_read_bytes": process.disk.read,
-            "disk_written_bytes": process.disk.written,
+            "process": role.main.role,
+            "pid": role.main.pid,
+            "processes": role.processes,
+            "started_s": role.main.started,
+            "cpu_seconds": role.cpu_seconds,
+            "resident_bytes": role.resident,
+            "open_files": role.open_files,
+            "threads": role.threads,
+            "disk_read_bytes": role.disk.read,
+            "disk_written_bytes": role.disk.written,
         })
     });
     each.collect()

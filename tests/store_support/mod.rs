@@ -390,6 +390,7 @@ pub fn any_first_sample(random: &mut Random, at: UnixMicros) -> Sample {
                 threads: often(random).then_some(11),
                 disk: Volume { read: 1, written: random.below(1 << 30) },
             }],
+            databases: Vec::new(),
         })),
     }
 }
