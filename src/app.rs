@@ -27,7 +27,7 @@ use crate::config::{Config, LogFormat, StateChanges, Upstream};
 use crate::decode::contracts::Contracts;
 use crate::host::{self, HostSettings, HostWatch};
 use crate::metrics::{Metrics, Reading, Sources, StoreNumbers};
-use crate::model::{Observer, Queue, Role, Sink, Tally, Underway};
+use crate::model::{Flights, Observer, Queue, Role, Sink, Tally, Underway};
 use crate::record::{self, Recorder, Traces};
 use crate::store::{self, Store, StoreError, Writer};
 use crate::view::{self, Endpoints, View, ViewError};
@@ -212,8 +212,9 @@ impl App {
         let (store, writer) = open_store(&config, &tally)?;
         let routes = routes::routes(&config.api)?;
         let calls = Underway::default();
-        let requests = config.api.enabled.then(Underway::default);
-        let metrics = Arc::new(metrics(&tally, &queue, &store, &calls, requests.as_ref())?);
+        let flights = Flights::default();
+        let requests = config.api.enabled.then(|| flights.clone());
+        let metrics = Arc::new(metrics(&tally, &queue, &store, &calls, requests)?);
         let (live_sink, live) = view::live();
         let sinks: Vec<Box<dyn Sink>> = vec![
             Box::new(writer.sink()),
@@ -228,7 +229,11 @@ impl App {
             Arc::clone(&tally),
             Contracts::new(),
             artifacts,
-            record::Settings { traces: traces(&config), who: Box::new(process_at) },
+            record::Settings {
+                traces: traces(&config),
+                who: Box::new(process_at),
+                flights: flights.clone(),
+            },
             sinks,
             wanted,
         )?;
@@ -236,7 +241,7 @@ impl App {
         let (stop_proxies, stopping) = watch::channel(false);
         let relay = relay::serve(
             relay_sockets,
-            RelaySettings { active: calls, ..relay_settings(&config)? },
+            RelaySettings { active: calls, flights: flights.clone(), ..relay_settings(&config)? },
             guard(
                 &config.rpc.allowed_hosts,
                 &config.rpc.allowed_origins,
@@ -249,7 +254,7 @@ impl App {
             .map(|socket| {
                 reverse::serve(
                     socket,
-                    reverse_settings(&config, requests.unwrap_or_default())?,
+                    reverse_settings(&config, flights)?,
                     guard(
                         &config.api.allowed_hosts,
                         &config.api.allowed_origins,
@@ -492,14 +497,14 @@ fn relay_settings(config: &Config) -> anyhow::Result<RelaySettings> {
     })
 }
 
-fn reverse_settings(config: &Config, active: Underway) -> anyhow::Result<ReverseSettings> {
+fn reverse_settings(config: &Config, flights: Flights) -> anyhow::Result<ReverseSettings> {
     let upstream = config.api.upstream.authority().parse()?;
     Ok(ReverseSettings {
         connect_timeout: Duration::from_millis(config.api.connect_timeout_ms.0),
         first_byte_timeout: Config::limit(config.api.response_timeout_ms.0),
         server_timing: config.api.server_timing,
         drain: DRAIN,
-        active,
+        flights,
         ..ReverseSettings::new(upstream)
     })
 }
@@ -523,12 +528,9 @@ fn metrics(
     queue: &Arc<Queue>,
     store: &Store,
     calls: &Underway,
-    requests: Option<&Underway>,
+    requests: Option<Flights>,
 ) -> anyhow::Result<Metrics> {
-    let reading = |of: &Underway| {
-        let of = of.clone();
-        Box::new(move || of.count()) as Reading<u64>
-    };
+    let calls = calls.clone();
     let store = store.clone();
     let numbers = move || {
         let status = store.status();
@@ -543,7 +545,7 @@ fn metrics(
         tally: Arc::clone(tally),
         queue: Arc::clone(queue),
         store: Some(Box::new(numbers)),
-        active_calls: reading(calls),
-        active_requests: requests.map(reading),
+        active_calls: Box::new(move || calls.count()),
+        active_requests: requests.map(|it| Box::new(move || it.count()) as Reading<u64>),
     })?)
 }

@@ -11,10 +11,13 @@ use std::time::{Duration, Instant};
 
 use dappscope::model::{DropReason, Sample, SampleKind, Sink, Tally, UnixMicros};
 use dappscope::store::{
-    BlockFilter, CallFilter, FindingFilter, Measure, Options, Paging, Range, RequestFilter,
-    SeriesQuery, StateFilter, Store, StoreError, TransactionFilter, Writer,
+    BlockFilter, BreakdownFilter, CallFilter, FindingFilter, Measure, OperationFilter, Options,
+    Paging, Range, RequestFilter, SeriesQuery, StateFilter, Store, StoreError, TransactionFilter,
+    Writer,
 };
-use store_support::{CallStream, Random, any_first_sample, any_sample, any_second_sample};
+use store_support::{
+    CallStream, Random, any_first_sample, any_sample, any_second_sample, any_third_sample,
+};
 
 mod store_support;
 
@@ -239,21 +242,29 @@ fn every_sample(store: &Store) -> Vec<Sample> {
     found.extend(page.items.into_iter().map(|s| Sample::State(Box::new(s))));
     let page = store.findings(EVER, &FindingFilter::default(), ALL).unwrap();
     found.extend(page.items.into_iter().map(|f| Sample::Finding(Box::new(f))));
+    let page = store.operations(EVER, &OperationFilter::default(), ALL).unwrap();
+    found.extend(page.items.into_iter().map(|o| Sample::Operation(Box::new(o))));
+    let page = store.breakdowns(EVER, &BreakdownFilter::default(), ALL).unwrap();
+    found.extend(page.items.into_iter().map(|b| Sample::Breakdown(Box::new(b))));
+    let page = store.learned_routes(EVER, ALL).unwrap();
+    found.extend(page.items.into_iter().map(|r| Sample::Route(Box::new(r))));
     found.sort_by_key(Sample::at);
     found
 }
 
 /// Bytes written by each version are read as they were meant: the first had no details of calls,
-/// state changes or findings, the second nothing of what a request's headers tell. To write the fixture of a new format, under a new name:
-/// `STORE_FIXTURE=samples-v3.redb cargo test --test store_files of_every_version`.
+/// state changes or findings, the second nothing of what a request's headers tell, the third nothing
+/// of a request's inside. To write the fixture of a new format, under a new name:
+/// `STORE_FIXTURE=samples-v4.redb cargo test --test store_files of_every_version`.
 #[test]
 fn a_file_of_every_version_is_read_as_it_was_meant() {
     const DATE: &str = "samples-2024-10-04.redb";
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let first = ("samples-v1.redb", fixture_samples(any_first_sample));
     let second = ("samples-v2.redb", fixture_samples(any_second_sample));
-    let third = ("samples-v3.redb", fixture_samples(any_sample));
-    for (name, samples) in [first, second, third] {
+    let third = ("samples-v3.redb", fixture_samples(any_third_sample));
+    let fourth = ("samples-v4.redb", fixture_samples(any_sample));
+    for (name, samples) in [first, second, third, fourth] {
         let fixture = fixtures.join(name);
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join(DATE);

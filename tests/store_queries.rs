@@ -18,8 +18,9 @@ use dappscope::model::{
     Sample, SampleKind, Sink, Tally, TransactionKind, TransactionStatus, UnixMicros,
 };
 use dappscope::store::{
-    BlockFilter, CallFilter, Cursor, FindingFilter, Measure, Options, Paging, Range, RequestFilter,
-    SeriesQuery, StateFilter, Store, TransactionFilter, Writer,
+    BlockFilter, BreakdownFilter, CallFilter, Cursor, FindingFilter, Measure, OperationFilter,
+    Options, Paging, Range, RequestFilter, SeriesQuery, StateFilter, Store, TransactionFilter,
+    Writer,
 };
 use store_support::{CallStream, Random, any_sample};
 
@@ -127,7 +128,22 @@ fn values(samples: &[Sample]) -> Values {
                 }
                 add(Measure::BlockGas, "chain".into(), b.gas_used, false);
             }
-            Sample::Host(_) | Sample::State(_) | Sample::Finding(_) => {}
+            Sample::Breakdown(b) => {
+                let key = format!("{} {}", b.method, b.route);
+                for part in Part::ALL {
+                    let key = format!("{key} {}", part.as_str());
+                    add(Measure::RequestPart, key, us(b.part(part)), false);
+                }
+                add(Measure::RequestCalls, key.clone(), u64::from(b.rpc_calls), false);
+                if let Some(queries) = b.queries {
+                    add(Measure::RequestQueries, key, u64::from(queries), false);
+                }
+            }
+            Sample::Host(_)
+            | Sample::State(_)
+            | Sample::Finding(_)
+            | Sample::Operation(_)
+            | Sample::Route(_) => {}
         }
     }
     found
@@ -291,6 +307,17 @@ fn samples_come_back_equal_newest_first_page_by_page() {
         pages!(|paging| store.findings(EVER, &none, paging).unwrap(), |f| {
             Sample::Finding(Box::new(f))
         });
+        let none = OperationFilter::default();
+        pages!(|paging| store.operations(EVER, &none, paging).unwrap(), |o| {
+            Sample::Operation(Box::new(o))
+        });
+        let none = BreakdownFilter::default();
+        pages!(|paging| store.breakdowns(EVER, &none, paging).unwrap(), |b| {
+            Sample::Breakdown(Box::new(b))
+        });
+        pages!(|paging| store.learned_routes(EVER, paging).unwrap(), |r| Sample::Route(Box::new(
+            r
+        )));
         pages!(|paging| store.host(EVER, paging).unwrap(), |h| Sample::Host(Box::new(h)));
         let order = |samples: &[Sample]| {
             let mut texts: Vec<String> = samples.iter().map(|s| format!("{s:?}")).collect();

@@ -1,5 +1,7 @@
 //! What the application tells of its own inside: queries, and the spans they come from. Functions are in [`super::functions`].
 
+use std::time::Duration;
+
 use prometheus::{Error, HistogramVec, IntCounterVec, Registry};
 
 use super::buckets::DATABASE;
@@ -45,11 +47,11 @@ impl App {
         })
     }
 
-    pub fn query(&self, query: &Query) {
+    pub fn query(&self, query: &Query, took: Duration) {
         let operation = query.operation.as_ref().map_or("", |label| label.as_str());
         let collection = query.collection.as_ref().map_or("", |label| label.as_str());
         let labels = [query.system.as_str(), operation, collection];
-        self.queries.with_label_values(&labels).observe(query.duration.as_secs_f64());
+        self.queries.with_label_values(&labels).observe(took.as_secs_f64());
     }
 
     pub fn spans(&self, taken: u64, left_out: u64) {

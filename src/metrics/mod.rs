@@ -14,6 +14,7 @@ mod error_type;
 mod exchanges;
 mod family;
 mod functions;
+mod inside;
 mod machine;
 mod own;
 mod rpc;
@@ -72,6 +73,7 @@ struct Families {
     chain: chain::Chain,
     api: api::Api,
     functions: functions::Functions,
+    inside: inside::Inside,
     app: app::App,
     machine: machine::Machine,
     own: own::Own,
@@ -91,6 +93,7 @@ impl Metrics {
             chain: chain::Chain::register(&registry)?,
             api: api::Api::register(&registry)?,
             functions: functions::Functions::register(&registry)?,
+            inside: inside::Inside::register(&registry)?,
             app: app::App::register(&registry)?,
             machine: machine::Machine::register(&registry)?,
             own: own::Own::register(&registry)?,

@@ -12,10 +12,11 @@ use super::chain::Chain;
 use super::contracts::{ContractCalls, Contracts};
 use super::family;
 use super::functions::FunctionTimes;
+use super::inside::{Breakdowns, Inside};
 use super::machine::Readings;
 use super::own::Own;
 use super::rpc::{Calls, Rpc};
-use crate::model::{Event, HttpRequest, Proxy, RpcCall, Sample, Sink, Transport};
+use crate::model::{Event, HttpRequest, Operation, Proxy, RpcCall, Sample, Sink, Transport, Work};
 
 const HTTP: &str = Transport::Http.as_str();
 const WEBSOCKET: &str = Transport::WebSocket.as_str();
@@ -26,6 +27,7 @@ pub struct MetricsSink {
     contract_calls: ContractCalls,
     requests: Requests,
     functions: FunctionTimes,
+    breakdowns: Breakdowns,
     readings: Readings,
     rpc_overhead: LocalHistogram,
     api_overhead: LocalHistogram,
@@ -34,6 +36,7 @@ pub struct MetricsSink {
     contracts: Contracts,
     chain: Chain,
     app: App,
+    inside: Inside,
     own: Own,
 }
 
@@ -44,6 +47,8 @@ impl MetricsSink {
             contract_calls: ContractCalls::new(families.contracts.clone()),
             requests: Requests::new(families.api.clone()),
             functions: FunctionTimes::new(families.functions.clone()),
+            breakdowns: Breakdowns::new(families.inside.clone()),
+            inside: families.inside.clone(),
             api: families.api.clone(),
             readings: Readings::new(families.machine.clone()),
             rpc_overhead: families.own.overhead(Proxy::Rpc),
@@ -74,6 +79,16 @@ impl MetricsSink {
     }
 }
 
+impl MetricsSink {
+    fn operation(&mut self, operation: &Operation) {
+        match &operation.work {
+            Work::Query(query) => self.app.query(query, operation.duration),
+            Work::Function(function) => self.functions.observe(*function, operation.duration),
+            Work::Server | Work::Client | Work::Other => {}
+        }
+    }
+}
+
 impl Sink for MetricsSink {
     fn accept(&mut self, samples: &[Sample]) {
         for sample in samples {
@@ -85,12 +100,16 @@ impl Sink for MetricsSink {
                 Sample::Host(reading) => self.readings.record(reading),
                 Sample::State(change) => self.contracts.record_state(change),
                 Sample::Finding(finding) => self.own.found(finding),
+                Sample::Operation(operation) => self.operation(operation),
+                Sample::Breakdown(breakdown) => self.breakdowns.record(breakdown),
+                Sample::Route(_) => {}
             }
         }
         self.calls.flush();
         self.contract_calls.flush();
         self.requests.flush();
         self.functions.flush();
+        self.breakdowns.flush();
         self.rpc_overhead.flush();
         self.api_overhead.flush();
     }
@@ -141,10 +160,13 @@ impl Sink for MetricsSink {
             Event::NodeUp { at, head, .. } => self.chain.node_up(*at, *head),
             Event::Spans { taken, left_out } => self.app.spans(*taken, *left_out),
             Event::ExportRefused(reason) => self.app.refused(reason),
-            Event::Query(query) => self.app.query(query),
-            Event::Function(timing) => {
-                self.functions.observe(timing.function, timing.duration);
-                self.functions.flush();
+            Event::RequestMined { route, gas, reverted_after_success } => {
+                self.inside.mined(*route, *gas, *reverted_after_success);
+            }
+            Event::RepeatedQueries { route } => self.inside.repeated_queries(*route),
+            Event::NothingTold { route } => {
+                self.breakdowns.nothing_told(*route);
+                self.breakdowns.flush();
             }
             Event::NodeDown => self.chain.node_down(),
             Event::NodeRestarted => self.chain.node_restarted(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use alloy::primitives::B256;
 
 use super::connection::ConnectionId;
+use super::join::Join;
 use super::label::{ContractName, FunctionName, Method, Reason};
 use super::time::UnixMicros;
 use super::trace::TraceContext;
@@ -138,5 +139,9 @@ pub struct RpcCall {
     /// For sends, the transaction's hash.
     pub transaction: Option<B256>,
     pub detail: Option<Box<CallDetail>>,
+    /// The request's that it belongs to, whether it carried one or was joined to it.
     pub trace: Option<TraceContext>,
+    /// How it was found to belong to a request to the API; none of one that does not, as far as can
+    /// be told.
+    pub joined_by: Option<Join>,
 }

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::chain::Head;
 use super::connection::{Opaque, Proxy};
-use super::label::Method;
-use super::query::{FunctionTiming, Query};
+use super::label::{Method, Route};
 use super::time::UnixMicros;
 
 /// Something that happened and leaves no sample behind.
@@ -76,10 +75,22 @@ pub enum Event {
     },
     /// An export of spans was not taken; one of [`Event::EXPORT_REFUSALS`].
     ExportRefused(&'static str),
-    /// A query to a database.
-    Query(Query),
-    /// A function of the application ended.
-    Function(FunctionTiming),
+    /// A transaction was mined that a request to the API had sent.
+    RequestMined {
+        route: Route,
+        /// In gas units.
+        gas: u64,
+        /// The request had been answered as a success, and the transaction reverted.
+        reverted_after_success: bool,
+    },
+    /// A request to the API has ended of whose inside nothing is known: no call, no query.
+    NothingTold {
+        route: Route,
+    },
+    /// A request to the API made similar queries again and again.
+    RepeatedQueries {
+        route: Route,
+    },
     /// The chain is another one than before.
     NodeRestarted,
     /// A node that tells when it mines mined a block: how long that took.

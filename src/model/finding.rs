@@ -6,7 +6,7 @@ use alloy::primitives::{Address, B256};
 
 use super::call::ContractCall;
 use super::connection::ConnectionId;
-use super::label::Method;
+use super::label::{HttpMethod, Method, Route};
 use super::time::UnixMicros;
 
 /// The kinds of finding.
@@ -21,11 +21,24 @@ pub enum FindingKind {
     /// A wallet's nonce is ahead of the chain's, which was restarted or set back: its account has to
     /// be reset in the wallet.
     NonceAhead,
+    /// Similar queries again and again within one request to the API: one for each item of a list.
+    RepeatedQueries,
+    /// The same of RPC calls.
+    RepeatedCallsInRequest,
+    /// A request was answered as a success, and its transaction reverted.
+    RevertedAfterSuccess,
 }
 
 impl FindingKind {
-    pub const ALL: [Self; 4] =
-        [Self::RepeatedCalls, Self::MulticallBurst, Self::ReceiptPolling, Self::NonceAhead];
+    pub const ALL: [Self; 7] = [
+        Self::RepeatedCalls,
+        Self::MulticallBurst,
+        Self::ReceiptPolling,
+        Self::NonceAhead,
+        Self::RepeatedQueries,
+        Self::RepeatedCallsInRequest,
+        Self::RevertedAfterSuccess,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -33,6 +46,9 @@ impl FindingKind {
             Self::MulticallBurst => "multicall_burst",
             Self::ReceiptPolling => "receipt_polling",
             Self::NonceAhead => "nonce_ahead",
+            Self::RepeatedQueries => "n_plus_one_queries",
+            Self::RepeatedCallsInRequest => "n_plus_one_calls",
+            Self::RevertedAfterSuccess => "reverted_after_success",
         }
     }
 }
@@ -44,6 +60,14 @@ pub struct Client {
     pub agent: Option<Box<str>>,
     /// The process at the other end, where the system tells: `node (4711)`.
     pub process: Option<Box<str>>,
+}
+
+/// The request to the API in which it was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestRef {
+    pub trace_id: u128,
+    pub method: HttpMethod,
+    pub route: Route,
 }
 
 /// A finding, told once it is over: a block came, or the burst ended.
@@ -66,6 +90,9 @@ pub struct Finding {
     /// The connection that most of the calls came by.
     pub connection: ConnectionId,
     pub client: Client,
+    pub request: Option<RequestRef>,
+    /// Of queries: the statement with its literals replaced by `?`.
+    pub query: Option<Box<str>>,
 }
 
 impl Finding {
@@ -75,8 +102,10 @@ impl Finding {
         match self.kind {
             FindingKind::RepeatedCalls
             | FindingKind::MulticallBurst
-            | FindingKind::ReceiptPolling => Some(self.count.saturating_sub(1)),
-            FindingKind::NonceAhead => None,
+            | FindingKind::ReceiptPolling
+            | FindingKind::RepeatedQueries
+            | FindingKind::RepeatedCallsInRequest => Some(self.count.saturating_sub(1)),
+            FindingKind::NonceAhead | FindingKind::RevertedAfterSuccess => None,
         }
     }
 }

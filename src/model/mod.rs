@@ -6,6 +6,7 @@
 
 mod access;
 mod block;
+mod breakdown;
 mod cache;
 mod call;
 mod chain;
@@ -13,8 +14,12 @@ mod connection;
 mod event;
 mod exchange;
 mod finding;
+mod flights;
 mod host;
+mod join;
 mod label;
+mod learned;
+mod operation;
 mod query;
 mod queue;
 mod request;
@@ -30,6 +35,7 @@ mod underway;
 
 pub use access::Access;
 pub use block::Block;
+pub use breakdown::{Breakdown, Part, ToldBy};
 pub use cache::CacheOutcome;
 pub use call::{BatchPlace, CallDetail, ContractCall, InnerCall, Outcome, RpcCall, Transport};
 pub use chain::{
@@ -39,13 +45,17 @@ pub use chain::{
 pub use connection::{Closer, ConnectionEvent, ConnectionId, Inspection, Opaque, Proxy};
 pub use event::Event;
 pub use exchange::{ApiExchange, Captured, End, Exchange, Timing};
-pub use finding::{Client, Finding, FindingKind};
+pub use finding::{Client, Finding, FindingKind, RequestRef};
+pub use flights::{Aloft, CallsMade, Flight, Flights};
 pub use host::{HostReading, ProcessReading, RoleReading, Volume};
+pub use join::Join;
 pub use label::{
     AppFunction, ContractName, DbCollection, DbOperation, DbSystem, EventName, FunctionName,
     HttpMethod, Label, LabelKind, LabelSet, Method, OTHER, Reason, Role, Route, UNKNOWN, kind,
 };
-pub use query::{FunctionTiming, Query};
+pub use learned::LearnedRoute;
+pub use operation::{Operation, Work};
+pub use query::Query;
 pub use queue::{Observation, Observer, Queue};
 pub use request::{AppTiming, DatabaseTiming, Flow, HttpRequest};
 pub use sample::{Sample, SampleKind, Sink};

@@ -1,10 +1,8 @@
-//! What spans come to: a query to a database, a function of the application.
+//! A query to a database, counted once however many spans told of it.
 
-use std::time::Duration;
+use super::label::{DbCollection, DbOperation, DbSystem};
 
-use super::label::{AppFunction, DbCollection, DbOperation, DbSystem};
-
-/// One query, counted once however many spans told of it.
+/// What a query is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query {
     pub system: DbSystem,
@@ -12,12 +10,6 @@ pub struct Query {
     pub operation: Option<DbOperation>,
     /// The table; of several the first. None where there is none, as with `COMMIT`.
     pub collection: Option<DbCollection>,
-    pub duration: Duration,
-}
-
-/// One call of a function that the application measures.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FunctionTiming {
-    pub function: AppFunction,
-    pub duration: Duration,
+    /// The statement with every literal replaced by `?`; empty where it is not told.
+    pub fingerprint: Box<str>,
 }

@@ -1,10 +1,13 @@
 //! A sample: what is kept of an observation, and who receives it.
 
 use super::block::Block;
+use super::breakdown::Breakdown;
 use super::call::RpcCall;
 use super::event::Event;
 use super::finding::Finding;
 use super::host::HostReading;
+use super::learned::LearnedRoute;
+use super::operation::Operation;
 use super::request::HttpRequest;
 use super::state::StateChange;
 use super::time::UnixMicros;
@@ -20,6 +23,9 @@ pub enum Sample {
     Host(Box<HostReading>),
     State(Box<StateChange>),
     Finding(Box<Finding>),
+    Operation(Box<Operation>),
+    Breakdown(Box<Breakdown>),
+    Route(Box<LearnedRoute>),
 }
 
 /// The kinds of sample; each has its own table and its own accounting.
@@ -33,10 +39,16 @@ pub enum SampleKind {
     /// What a traced transaction changed.
     State,
     Finding,
+    /// What a program told of a part of its own work.
+    Operation,
+    /// Where a request's time went.
+    Breakdown,
+    /// A route that the API told of.
+    Route,
 }
 
 impl SampleKind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Call,
         Self::Request,
         Self::Transaction,
@@ -44,6 +56,9 @@ impl SampleKind {
         Self::Host,
         Self::State,
         Self::Finding,
+        Self::Operation,
+        Self::Breakdown,
+        Self::Route,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -55,6 +70,9 @@ impl SampleKind {
             Self::Host => "host",
             Self::State => "state",
             Self::Finding => "finding",
+            Self::Operation => "operation",
+            Self::Breakdown => "breakdown",
+            Self::Route => "route",
         }
     }
 }
@@ -69,6 +87,9 @@ impl Sample {
             Self::Host(_) => SampleKind::Host,
             Self::State(_) => SampleKind::State,
             Self::Finding(_) => SampleKind::Finding,
+            Self::Operation(_) => SampleKind::Operation,
+            Self::Breakdown(_) => SampleKind::Breakdown,
+            Self::Route(_) => SampleKind::Route,
         }
     }
 
@@ -81,6 +102,9 @@ impl Sample {
             Self::Host(reading) => reading.at,
             Self::State(change) => change.at,
             Self::Finding(finding) => finding.at,
+            Self::Operation(operation) => operation.at,
+            Self::Breakdown(breakdown) => breakdown.at,
+            Self::Route(route) => route.at,
         }
     }
 }

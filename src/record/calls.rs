@@ -3,21 +3,27 @@
 //! `http` and `sockets` find out which answer belongs to which request; what is kept of a request in
 //! between, and what is made of both, is said here once.
 
+use std::time::Duration;
+
 use alloy::primitives::{B256, U64};
 
-use super::findings::{Ended, Findings, Found};
+use super::findings::{Ended, Findings, Found, Subject};
+use super::join::Joiner;
 use super::ledger::Ledger;
 use super::methods::{Class, Methods};
 use super::outbox::Outbox;
 use super::passage::{Ending, Passage};
+use super::people::People;
 use super::repeats::{Question, Repeats};
 use super::replaced::Replaced;
+use super::trees::{CallPart, Odd, Shape, Trees};
 use super::unnamed::Touched;
 use crate::decode::jsonrpc::{Answer, Envelope};
 use crate::decode::reads;
 use crate::decode::submission::Submission;
 use crate::model::{
-    BatchPlace, Clock, Event, LabelKind, Method, Outcome, RpcCall, Sample, Transport, kind,
+    BatchPlace, Client, Clock, Event, Finding, Join, LabelKind, Method, Outcome, RpcCall, Sample,
+    TraceContext, Transport, kind,
 };
 
 /// All that the makers of calls share.
@@ -29,6 +35,9 @@ pub(super) struct Desk {
     pub(super) ledger: Ledger,
     pub(super) replaced: Replaced,
     pub(super) findings: Findings,
+    pub(super) people: People,
+    pub(super) joiner: Joiner,
+    pub(super) trees: Trees,
 }
 
 /// All that is kept of a request object until its answer. Params are not.
@@ -140,6 +149,11 @@ impl Desk {
     /// Makes the call's sample, and tells whom it concerns.
     pub(super) fn finish(&mut self, asked: Asked, passage: &Passage, ending: &Ending<'_>) {
         let at = self.clock.wall(passage.started);
+        let (trace, joined_by) =
+            self.joiner.join(passage.trace, &passage.caller, passage.started, &mut self.people);
+        if let Some(join) = joined_by {
+            self.belongs(&asked, passage, trace, join);
+        }
         self.find(&asked, passage, ending);
         if matches!(asked.class, Class::Send | Class::Mine | Class::Change | Class::Replace) {
             // With automine the block is there with the answer, long before it is told.
@@ -157,7 +171,7 @@ impl Desk {
         }
         let transaction = match asked.sending {
             Some(sending) => {
-                let hash = self.ledger.sent(*sending, at, passage, ending, &mut self.outbox);
+                let hash = self.ledger.sent(*sending, at, passage, trace, ending, &mut self.outbox);
                 // At once, while the connection is there to tell whose it is.
                 self.find_ahead();
                 hash
@@ -178,7 +192,8 @@ impl Desk {
             overhead: passage.overhead,
             target: None,
             transaction,
-            trace: passage.trace,
+            trace,
+            joined_by,
             detail: None,
         };
         match asked.touched {
@@ -187,6 +202,76 @@ impl Desk {
                 let ended = passage.started.after(passage.total);
                 self.ledger.called(call, touched, ending.answer, ended, &mut self.outbox);
             }
+        }
+    }
+
+    /// Tells the trees of a call that belongs to a request, or may.
+    fn belongs(
+        &mut self,
+        asked: &Asked,
+        passage: &Passage,
+        trace: Option<TraceContext>,
+        join: Join,
+    ) {
+        let is_first = asked.place.is_none_or(|place| place.index == 0);
+        let similar = match asked.class {
+            // Whoever waits for a receipt asks again for good reason; that has a finding of its own.
+            Class::Receipt | Class::Send => None,
+            _ => Some(Shape {
+                method: asked.method,
+                function: asked
+                    .touched
+                    .as_ref()
+                    .and_then(Touched::subject)
+                    .filter(|subject| matches!(subject, Subject::Function(..))),
+            }),
+        };
+        let call = CallPart {
+            span_id: trace.map_or(0, |trace| trace.span_id),
+            carried_trace: join == Join::Trace,
+            started: passage.started,
+            left: passage.written,
+            upstream: passage.upstream,
+            overhead: if is_first { passage.overhead } else { Duration::ZERO },
+            runs_code: matches!(asked.class, Class::Call | Class::Send),
+            shape: similar,
+        };
+        self.trees.call(trace.map(|trace| trace.trace_id), join, call);
+    }
+
+    /// Tells what has come of requests.
+    pub(super) fn tell_trees(&mut self) {
+        for mined in self.ledger.take_mined() {
+            self.trees.mined(mined.0, mined.1);
+        }
+        let told = self.trees.take();
+        for breakdown in told.breakdowns {
+            self.outbox.sample(Sample::Breakdown(Box::new(breakdown)));
+        }
+        for event in told.events {
+            self.outbox.event(&event);
+        }
+        for odd in told.odd {
+            let finding = self.named(odd);
+            self.outbox.sample(Sample::Finding(Box::new(finding)));
+        }
+    }
+
+    fn named(&mut self, odd: Odd) -> Finding {
+        let function = odd.shape.and_then(|shape| shape.function);
+        Finding {
+            at: odd.at,
+            kind: odd.kind,
+            count: odd.count,
+            span: odd.span,
+            method: odd.shape.map(|shape| shape.method),
+            target: function.map(|subject| self.ledger.name(subject)),
+            transaction: odd.transaction,
+            account: None,
+            connection: odd.connection,
+            client: Client::default(),
+            request: Some(odd.request),
+            query: odd.query,
         }
     }
 

@@ -38,7 +38,7 @@ const REST: u32 = 20;
 const LONGEST_AGENT: usize = 200;
 
 /// What a call asks, as far as it has to be named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Subject {
     /// A function by its selector, or what an input without one means.
     Function(Address, Option<[u8; 4]>),
@@ -184,6 +184,8 @@ impl Found {
             account: self.account,
             connection: self.who.connection,
             client: Client { agent, process: self.who.process.as_deref().map(Into::into) },
+            request: None,
+            query: None,
         }
     }
 }

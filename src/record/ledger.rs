@@ -19,6 +19,7 @@ use super::outbox::Outbox;
 use super::passage::{Caller, Ending, Passage};
 use super::tracing::{Traces, Tracing};
 use super::transactions::{GRACE, Told, Transactions};
+use super::trees::MinedPart;
 use super::unnamed::{Touched, Unnamed, WaitingForNames};
 use crate::decode::artifact::Artifact;
 use crate::decode::contracts::Contracts;
@@ -27,7 +28,8 @@ use crate::decode::revert::{RefusalKind, RevertInfo};
 use crate::decode::submission::{CallTarget, Submission, call_target};
 use crate::model::{
     CallDetail, ChainQuestion, Clock, ContractCall, ContractCode, Event, FunctionName, Method,
-    MinedBlock, Outcome, RpcCall, Sample, Sight, Stamp, Traced, UnixMicros,
+    MinedBlock, Outcome, RpcCall, Sample, Sight, Stamp, TraceContext, Traced, Transaction,
+    TransactionStatus, UnixMicros,
 };
 
 /// After how long the code at an address is asked for again, when it did not come.
@@ -50,6 +52,8 @@ pub(super) struct Ledger {
     tracing: Tracing,
     nonces: Nonces,
     ahead: Vec<Ahead>,
+    /// Transactions with a trace that were mined, by its id.
+    mined: Vec<(u128, MinedPart)>,
     wanted: Sender<ChainQuestion>,
     /// When the code at an address was asked for.
     asked: HashMap<Address, Stamp>,
@@ -85,6 +89,7 @@ impl Ledger {
             tracing: Tracing::new(traces),
             nonces: Nonces::default(),
             ahead: Vec::new(),
+            mined: Vec::new(),
             wanted,
             asked: HashMap::new(),
             made_up: Stamp::default(),
@@ -194,6 +199,7 @@ impl Ledger {
         submission: Submission,
         at: UnixMicros,
         passage: &Passage,
+        trace: Option<TraceContext>,
         ending: &Ending<'_>,
         outbox: &mut Outbox,
     ) -> Option<B256> {
@@ -220,7 +226,7 @@ impl Ledger {
             upstream: passage.upstream,
             outcome,
             caller: passage.caller.clone(),
-            trace: passage.trace,
+            trace,
         };
         self.transactions.submitted(submission, &call, &mut self.contracts, &mut self.out);
         self.hand_on(outbox);
@@ -240,6 +246,11 @@ impl Ledger {
                 caller: caller.clone(),
             });
         }
+    }
+
+    /// Takes out the transactions that were mined of a trace.
+    pub(super) fn take_mined(&mut self) -> Vec<(u128, MinedPart)> {
+        std::mem::take(&mut self.mined)
     }
 
     /// Takes out the wallets that were found to be ahead of the chain.
@@ -357,6 +368,7 @@ impl Ledger {
             if let Sample::Transaction(transaction) = &sample {
                 let keys = self.out.keys.remove(&transaction.hash).unwrap_or_default();
                 self.out.wanted.extend(self.tracing.consider(transaction, keys, self.now));
+                self.mined.extend(mined_part(transaction));
             }
             outbox.sample(sample);
         }
@@ -405,6 +417,14 @@ impl Ledger {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What of a mined transaction concerns the request that sent it.
+fn mined_part(transaction: &Transaction) -> Option<(u128, MinedPart)> {
+    let (trace, gas) = (transaction.trace?, transaction.gas_used?);
+    let reverted = transaction.status == TransactionStatus::Reverted;
+    let mined = MinedPart { span_id: trace.span_id, hash: transaction.hash, gas, reverted };
+    Some((trace.trace_id, mined))
 }
 
 /// The transaction's hash in a send's result: the hash itself, or the receipt that holds it.

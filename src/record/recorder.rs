@@ -19,7 +19,7 @@ use super::recording::Recording;
 use super::tracing::Traces;
 use crate::decode::artifact::Artifact;
 use crate::decode::contracts::Contracts;
-use crate::model::{ChainQuestion, Clock, Queue, Sink, Stamp, Tally};
+use crate::model::{ChainQuestion, Clock, Flights, Queue, Sink, Stamp, Tally};
 
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 const IDLE_PAUSE: Duration = Duration::from_millis(20);
@@ -33,6 +33,8 @@ pub struct Settings {
     pub traces: Traces,
     /// Names the process at the other end of a connection: `node (4711)`.
     pub who: Who,
+    /// The requests to the API under way, by which calls without a trace are joined.
+    pub flights: Flights,
 }
 
 /// Tells whose end of a connection has this address.
@@ -41,7 +43,7 @@ pub type Who = Box<dyn Fn(SocketAddr) -> Option<Box<str>> + Send>;
 impl Default for Settings {
     /// Traces nothing, and nobody is known.
     fn default() -> Self {
-        Self { traces: Traces::Off, who: Box::new(|_| None) }
+        Self { traces: Traces::Off, who: Box::new(|_| None), flights: Flights::default() }
     }
 }
 
@@ -95,6 +97,7 @@ impl Recorder {
             Outbox::new(sinks, tally),
             Ledger::new(contracts, settings.traces, wanted),
             settings.who,
+            settings.flights,
         );
         let thread = thread::Builder::new().name("recorder".to_owned()).spawn({
             let shared = Arc::clone(&shared);

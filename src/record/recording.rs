@@ -6,18 +6,21 @@ use super::app_functions::AppFunctions;
 use super::calls::Desk;
 use super::findings::Findings;
 use super::http;
+use super::join::Joiner;
 use super::ledger::Ledger;
 use super::methods::Methods;
 use super::outbox::Outbox;
+use super::people::People;
 use super::recorder::Who;
 use super::repeats::Repeats;
 use super::replaced::{self, Replaced};
 use super::sockets::Sockets;
 use super::spans::Telling;
+use super::trees::Trees;
 use crate::decode::artifact::Artifact;
 use crate::model::{
-    ApiExchange, ChainEvent, Clock, Closer, ConnectionEvent, ConnectionId, Event, HttpRequest,
-    Observation, Outcome, Sample, Stamp,
+    ApiExchange, ChainEvent, Clock, Closer, ConnectionEvent, ConnectionId, Event, Flights,
+    HttpRequest, Observation, Outcome, Sample, Spans, Stamp,
 };
 
 /// How often what waits is looked at for having waited too long.
@@ -32,7 +35,7 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    pub(super) fn new(outbox: Outbox, ledger: Ledger, who: Who) -> Self {
+    pub(super) fn new(outbox: Outbox, ledger: Ledger, who: Who, flights: Flights) -> Self {
         let desk = Desk {
             clock: Clock::read(),
             outbox,
@@ -41,6 +44,9 @@ impl Recording {
             ledger,
             replaced: Replaced::default(),
             findings: Findings::new(who),
+            people: People::default(),
+            joiner: Joiner::new(flights),
+            trees: Trees::default(),
         };
         Self {
             desk,
@@ -64,6 +70,8 @@ impl Recording {
         self.desk.find_ahead();
         let found = self.desk.findings.take_due(now);
         self.desk.tell_findings(found);
+        self.desk.trees.tick(now, &clock);
+        self.desk.tell_trees();
     }
 
     /// A contract was compiled.
@@ -79,7 +87,7 @@ impl Recording {
             Observation::Request(exchange) => self.request(*exchange),
             Observation::Connection(id, at, event) => self.connection(id, at, &event),
             Observation::Chain(event) => self.chain(event),
-            Observation::Spans(told) => self.telling.take(&told, &mut self.desk.outbox),
+            Observation::Spans(told) => self.spans(&told),
             Observation::ExportRefused(reason) => {
                 self.desk.outbox.event(&Event::ExportRefused(reason));
             }
@@ -113,6 +121,8 @@ impl Recording {
         self.desk.ledger.finish(now, &mut self.desk.outbox);
         let found = self.desk.findings.take_all();
         self.desk.tell_findings(found);
+        self.desk.trees.finish();
+        self.desk.tell_trees();
         self.flush();
     }
 
@@ -120,8 +130,11 @@ impl Recording {
         let timing = exchange.timing;
         let told = exchange.server_timing.as_deref();
         let app = told.and_then(|told| self.functions.timing(told, &mut self.desk.outbox));
+        let at = self.desk.clock.wall(timing.request_started);
+        let database = app.as_ref().and_then(|app| app.database);
+        self.desk.trees.request(&exchange, at, database);
         self.desk.outbox.sample(Sample::Request(HttpRequest {
-            at: self.desk.clock.wall(timing.request_started),
+            at,
             method: exchange.http_method,
             route: exchange.route,
             path: exchange.path,
@@ -139,6 +152,15 @@ impl Recording {
             flow: exchange.flow,
             app,
         }));
+    }
+
+    fn spans(&mut self, told: &Spans) {
+        let desk = &mut self.desk;
+        let now = desk.clock.wall(Stamp::now());
+        for operation in self.telling.take(told, now, &mut desk.outbox) {
+            desk.trees.operation(&operation);
+            desk.outbox.sample(Sample::Operation(Box::new(operation)));
+        }
     }
 
     fn connection(&mut self, id: ConnectionId, at: Stamp, event: &ConnectionEvent) {

@@ -1,4 +1,5 @@
-//! What an instrumented program tells of itself into what is measured of it: queries and functions.
+//! What an instrumented program tells of itself into operations: queries, functions, and what stands
+//! around them.
 //!
 //! A query is often told twice, by the driver and by what stands on it: SQLAlchemy and sqlite3. It is
 //! counted once, as the innermost tells it. The outer span is either the inner one's parent, or its
@@ -12,8 +13,8 @@ use std::sync::Arc;
 use super::outbox::Outbox;
 use crate::decode::sql::Statement;
 use crate::model::{
-    DatabaseSpan, DbCollection, DbOperation, DbSystem, Event, FunctionTiming, LabelKind, LabelSet,
-    Query, Span, SpanKind, Spans, kind,
+    DatabaseSpan, DbCollection, DbOperation, DbSystem, Event, LabelKind, LabelSet, Operation,
+    Query, Span, SpanKind, Spans, UnixMicros, Work, kind,
 };
 
 /// Texts whose reading is remembered; programs send the same ones again and again.
@@ -22,6 +23,10 @@ const MOST_TEXTS: usize = 2_048;
 const MOST_QUERIES: usize = 8_192;
 /// What SQLAlchemy calls the taking of a connection.
 const CONNECT: &str = "connect";
+/// How far a program's clock may be from this one's, in microseconds, earlier and later: its spans
+/// are kept under the day they tell, and a clock gone wrong must not open files for other years.
+const EARLIEST: u64 = 24 * 3_600 * 1_000_000;
+const LATEST: u64 = 60 * 1_000_000;
 
 #[derive(Default)]
 pub(super) struct Telling {
@@ -34,29 +39,49 @@ pub(super) struct Telling {
 }
 
 impl Telling {
-    pub(super) fn take(&mut self, told: &Spans, outbox: &mut Outbox) {
+    /// The operations that an export tells of, in its order; `now` is when it came.
+    pub(super) fn take(
+        &mut self,
+        told: &Spans,
+        now: UnixMicros,
+        outbox: &mut Outbox,
+    ) -> Vec<Operation> {
         outbox.event(&Event::Spans { taken: told.spans.len() as u64, left_out: told.left_out });
-        let mut queries = Vec::new();
-        for span in &told.spans {
-            match &span.database {
-                Some(database) if is_query(span, database) => {
-                    let statement = self.read(database);
-                    self.inner.put(span, database, &statement);
-                    queries.push((span, database, statement));
+        let statements: Vec<_> = told.spans.iter().map(|span| self.statement(span)).collect();
+        // First all of an export are known, then those that are inside another one are told apart.
+        let spans = told.spans.iter().zip(statements);
+        let work = spans.map(|(span, statement)| (span, self.work(span, statement, outbox)));
+        work.map(|(span, work)| operation(span, work, now)).collect()
+    }
+
+    /// The statement of a query's span, which is remembered for the spans around it.
+    fn statement(&mut self, span: &Span) -> Option<Arc<Statement>> {
+        let database = span.database.as_deref().filter(|database| is_query(span, database))?;
+        let statement = self.read(database);
+        self.inner.put(span, database, &statement);
+        Some(statement)
+    }
+
+    fn work(
+        &mut self,
+        span: &Span,
+        statement: Option<Arc<Statement>>,
+        outbox: &mut Outbox,
+    ) -> Work {
+        match (&span.database, statement, span.kind) {
+            (Some(database), Some(statement), _) => {
+                if self.inner.is_around(span, database, &statement) {
+                    Work::Other
+                } else {
+                    Work::Query(self.query(database, &statement, outbox))
                 }
-                None if span.kind == SpanKind::Internal && !span.name.is_empty() => {
-                    let function = self.functions.admit(&span.name, outbox);
-                    let duration = span.duration();
-                    outbox.event(&Event::Function(FunctionTiming { function, duration }));
-                }
-                _ => {}
             }
-        }
-        for (span, database, statement) in queries {
-            if !self.inner.is_around(span, database, &statement) {
-                let query = self.query(span, database, &statement, outbox);
-                outbox.event(&Event::Query(query));
+            (None, _, SpanKind::Internal) if !span.name.is_empty() => {
+                Work::Function(self.functions.admit(&span.name, outbox))
             }
+            (None, _, SpanKind::Server) => Work::Server,
+            (None, _, SpanKind::Client) => Work::Client,
+            _ => Work::Other,
         }
     }
 
@@ -76,7 +101,6 @@ impl Telling {
 
     fn query(
         &mut self,
-        span: &Span,
         database: &DatabaseSpan,
         statement: &Statement,
         outbox: &mut Outbox,
@@ -91,7 +115,23 @@ impl Telling {
         let collection: Option<DbCollection> =
             collection.map(|text| self.collections.admit(text, outbox));
         let system: DbSystem = self.systems.admit(&database.system, outbox);
-        Query { system, operation, collection, duration: span.duration() }
+        Query { system, operation, collection, fingerprint: statement.fingerprint.clone() }
+    }
+}
+
+fn operation(span: &Span, work: Work, now: UnixMicros) -> Operation {
+    let told = span.start_ns / 1_000;
+    let believed = now.0.saturating_sub(EARLIEST)..=now.0.saturating_add(LATEST);
+    let at = if believed.contains(&told) { UnixMicros(told) } else { now };
+    Operation {
+        at,
+        duration: span.duration(),
+        trace_id: span.trace_id,
+        span_id: span.span_id,
+        parent: span.parent,
+        name: span.name.clone(),
+        failed: span.failed,
+        work,
     }
 }
 

@@ -178,6 +178,7 @@ mod tests {
                     transaction: None,
                     trace: (row % 4 == 0).then_some(trace),
                     detail: detailed.then(|| Box::new(detail(row))),
+                    joined_by: None,
                 }),
                 SampleKind::State => Sample::State(Box::new(state(at, row))),
                 SampleKind::Finding => Sample::Finding(Box::new(Finding {
@@ -191,6 +192,8 @@ mod tests {
                     account: (row % 3 == 2).then_some(Address::repeat_byte(8)),
                     connection: ConnectionId(row),
                     client: Client { agent: Some("curl/8".into()), process: None },
+                    request: None,
+                    query: Some("SELECT ?".into()),
                 })),
                 _ => Sample::Request(HttpRequest {
                     at,

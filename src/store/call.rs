@@ -17,7 +17,7 @@ use super::labels::Labels;
 use super::query::CallFilter;
 use super::row::{get_inner, get_option, put_inner, put_option};
 use crate::model::{
-    BatchPlace, CallDetail, ConnectionId, ContractCall, Outcome, RpcCall, Sample, SampleKind,
+    BatchPlace, CallDetail, ConnectionId, ContractCall, Join, Outcome, RpcCall, Sample, SampleKind,
     TraceContext, Transport, UnixMicros,
 };
 
@@ -25,6 +25,7 @@ use crate::model::{
 pub(super) const TOTAL: usize = 1;
 pub(super) const METHOD: usize = 4;
 const DETAIL: usize = 15;
+const JOIN: usize = 16;
 
 /// Calls, column by column.
 #[derive(Default)]
@@ -48,6 +49,8 @@ pub(super) struct Calls {
     trace: Vec<Option<TraceContext>>,
     /// Encoded; empty for the many that have none.
     detail: Vec<Vec<u8>>,
+    /// 0 for none.
+    join: Vec<u64>,
 }
 
 impl Columns for Calls {
@@ -74,6 +77,7 @@ impl Columns for Calls {
         self.transaction.push(call.transaction);
         self.trace.push(call.trace);
         self.detail.push(call.detail.as_deref().map_or_else(Vec::new, put_detail));
+        self.join.push(call.joined_by.map_or(0, |join| join as u64 + 1));
     }
 
     fn at(&self) -> &[u64] {
@@ -101,7 +105,9 @@ impl Columns for Calls {
             columns.push(sparse(encoder, hashes.map(|hash| hash.map(|hash| hash.0))));
             let traces = self.trace[rows.clone()].iter();
             columns.push(sparse(encoder, traces.map(|trace| trace.map(trace_bytes))));
-            columns.push(strings(encoder, self.detail[rows].iter().map(Vec::as_slice)));
+            let details = self.detail[rows.clone()].iter();
+            columns.push(strings(encoder, details.map(Vec::as_slice)));
+            columns.push(numbers(encoder, &self.join[rows]));
         })
     }
 
@@ -126,6 +132,7 @@ impl Columns for Calls {
         self.transaction.drain(..count);
         self.trace.drain(..count);
         self.detail.drain(..count);
+        self.join.drain(..count);
     }
 }
 
@@ -275,6 +282,11 @@ pub(super) fn trace_of(bytes: &[u8; 25]) -> TraceContext {
     TraceContext { trace_id, span_id, flags: bytes[24] }
 }
 
+fn join_of(index: u64) -> Read<Join> {
+    let join = usize::try_from(index).ok().and_then(|index| Join::ALL.get(index));
+    join.copied().ok_or(Damage("a join"))
+}
+
 pub(super) fn small(value: u64) -> Read<u32> {
     u32::try_from(value).map_err(|_| Damage("a 32-bit number"))
 }
@@ -357,6 +369,10 @@ impl Record for RpcCall {
             Ok(column) => read_strings(decoder, column, count)?,
             Err(_) => (vec![0..0; count], Vec::new()),
         };
+        let joins = match block.column(JOIN) {
+            Ok(column) => decoder.numbers(column, count)?,
+            Err(_) => vec![0; count],
+        };
         let methods: Vec<_> = methods.into_iter().map(|text| labels.method(text)).collect();
         let targets: Vec<_> = targets
             .into_iter()
@@ -399,6 +415,10 @@ impl Record for RpcCall {
                 target: targets[target[row]],
                 transaction: transaction[row].map(B256::from),
                 trace: trace[row].as_ref().map(trace_of),
+                joined_by: match joins[row] {
+                    0 => None,
+                    join => Some(join_of(join - 1)?),
+                },
                 detail,
             };
             selected.push(Selected { row, at: sample.at, sample });

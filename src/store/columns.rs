@@ -43,7 +43,10 @@ pub(super) fn columns_of(kind: SampleKind) -> Box<dyn Columns> {
         | SampleKind::Block
         | SampleKind::Host
         | SampleKind::State
-        | SampleKind::Finding => Box::new(RowBuffer::new(kind)),
+        | SampleKind::Finding
+        | SampleKind::Operation
+        | SampleKind::Breakdown
+        | SampleKind::Route => Box::new(RowBuffer::new(kind)),
     }
 }
 

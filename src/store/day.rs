@@ -24,8 +24,8 @@ use super::error::Fault;
 use super::labels::Labels;
 use super::rollup::{Keys, LEVELS, Open, UNIT_MICROS, merge_open, roll, row_key, unit_of};
 use crate::model::{
-    Block, Finding, HostReading, HttpRequest, RpcCall, Sample, SampleKind, StateChange,
-    Transaction, UnixMicros,
+    Block, Breakdown, Finding, HostReading, HttpRequest, LearnedRoute, Operation, RpcCall, Sample,
+    SampleKind, StateChange, Transaction, UnixMicros,
 };
 
 pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
@@ -441,6 +441,9 @@ pub(super) fn samples_in(
         SampleKind::Host => of::<HostReading>(from, wanted, |h| Sample::Host(Box::new(h))),
         SampleKind::State => of::<StateChange>(from, wanted, |s| Sample::State(Box::new(s))),
         SampleKind::Finding => of::<Finding>(from, wanted, |f| Sample::Finding(Box::new(f))),
+        SampleKind::Operation => of::<Operation>(from, wanted, |o| Sample::Operation(Box::new(o))),
+        SampleKind::Breakdown => of::<Breakdown>(from, wanted, |b| Sample::Breakdown(Box::new(b))),
+        SampleKind::Route => of::<LearnedRoute>(from, wanted, |r| Sample::Route(Box::new(r))),
     }
 }
 

@@ -7,7 +7,9 @@ use super::call::small;
 use super::columns::micros;
 use super::labels::Labels;
 use super::row::{get_address, get_duration, get_option, put_option};
-use crate::model::{Client, ConnectionId, ContractCall, Finding, FindingKind, UnixMicros};
+use crate::model::{
+    Client, ConnectionId, ContractCall, Finding, FindingKind, RequestRef, UnixMicros,
+};
 
 pub(super) fn put_finding(out: &mut Vec<u8>, finding: &Finding) {
     out.push(finding.kind as u8);
@@ -23,6 +25,13 @@ pub(super) fn put_finding(out: &mut Vec<u8>, finding: &Finding) {
     put_varint(out, finding.connection.0);
     put_option(out, finding.client.agent.as_deref(), put_text);
     put_option(out, finding.client.process.as_deref(), put_text);
+    // From here on what version 0.1 did not write.
+    put_option(out, finding.request, |out, request| {
+        out.extend_from_slice(&request.trace_id.to_le_bytes());
+        put_text(out, request.method.as_str());
+        put_text(out, request.route.as_str());
+    });
+    put_option(out, finding.query.as_deref(), put_text);
 }
 
 pub(super) fn get_finding(
@@ -30,7 +39,7 @@ pub(super) fn get_finding(
     at: UnixMicros,
     labels: &Labels,
 ) -> Read<Finding> {
-    Ok(Finding {
+    let mut finding = Finding {
         at,
         kind: *FindingKind::ALL
             .get(usize::from(reader.byte()?))
@@ -51,5 +60,18 @@ pub(super) fn get_finding(
             agent: get_option(reader, Reader::text)?.map(Into::into),
             process: get_option(reader, Reader::text)?.map(Into::into),
         },
-    })
+        request: None,
+        query: None,
+    };
+    if !reader.0.is_empty() {
+        finding.request = get_option(reader, |reader| {
+            Ok(RequestRef {
+                trace_id: u128::from_le_bytes(reader.array::<16>()?),
+                method: labels.http_method(reader.text()?),
+                route: labels.route(reader.text()?),
+            })
+        })?;
+        finding.query = get_option(reader, Reader::text)?.map(Into::into);
+    }
+    Ok(finding)
 }

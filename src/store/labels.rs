@@ -4,8 +4,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::model::{
-    AppFunction, ContractName, EventName, FunctionName, HttpMethod, Label, LabelKind, LabelSet,
-    Method, Reason, Role, Route,
+    AppFunction, ContractName, DbCollection, DbOperation, DbSystem, EventName, FunctionName,
+    HttpMethod, Label, LabelKind, LabelSet, Method, Reason, Role, Route,
 };
 
 /// One set for each kind of label that a sample holds.
@@ -20,6 +20,9 @@ pub(super) struct Labels {
     events: Admitted<crate::model::kind::EventKind>,
     roles: Admitted<crate::model::kind::RoleKind>,
     app_functions: Admitted<crate::model::kind::AppFunctionKind>,
+    db_systems: Admitted<crate::model::kind::DbSystemKind>,
+    db_operations: Admitted<crate::model::kind::DbOperationKind>,
+    db_collections: Admitted<crate::model::kind::DbCollectionKind>,
 }
 
 struct Admitted<K>(Mutex<LabelSet<K>>);
@@ -60,6 +63,15 @@ impl Labels {
     }
     pub fn app_function(&self, text: &str) -> AppFunction {
         self.app_functions.admit(text)
+    }
+    pub fn db_system(&self, text: &str) -> DbSystem {
+        self.db_systems.admit(text)
+    }
+    pub fn db_operation(&self, text: &str) -> DbOperation {
+        self.db_operations.admit(text)
+    }
+    pub fn db_collection(&self, text: &str) -> DbCollection {
+        self.db_collections.admit(text)
     }
     pub fn role(&self, text: &str) -> Role {
         self.roles.admit(text)

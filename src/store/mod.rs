@@ -32,7 +32,7 @@
 //!   call        0 at   1 total   2 overhead   3 total - upstream - overhead   4 method
 //!               5 transport   6 outcome   7 connection   8 request bytes   9 response bytes
 //!               10 batch size + 1   11 batch index   12 target   13 transaction   14 trace
-//!               15 detail (absent in blocks of version 0.1)
+//!               15 detail   16 join + 1 (absent in blocks of version 0.1)
 //!   request     0 at   1 total   2 overhead   3 total - upstream - overhead
 //!               4 upstream - first byte   5 method   6 route   7 path   8 status   9 end
 //!               10 connection   11 request bytes   12 response bytes   13 trace
@@ -42,7 +42,7 @@
 //! `at` is told as differences, zigzag; the first one is to the earliest. Durations are whole
 //! microseconds. A sample's sequence is its block's first plus its row, and stays when it is
 //! sealed: page cursors hold on to it. `tests/fixtures/samples-v1.redb` to
-//! `samples-v3.redb` guard all of this.
+//! `samples-v4.redb` guard all of this.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -50,6 +50,7 @@ use std::time::Duration;
 
 mod app_timing;
 mod block;
+mod breakdown;
 mod bytes;
 mod call;
 mod chart;
@@ -62,6 +63,7 @@ mod files;
 mod finding;
 mod host;
 mod labels;
+mod operation;
 mod query;
 mod read;
 mod request;
@@ -77,8 +79,9 @@ mod writer;
 pub use day::{Disk, Identity, Media};
 pub use error::{Fault, StoreError};
 pub use query::{
-    BlockFilter, CallFilter, Cursor, FindingFilter, Measure, Page, Paging, Point, Range,
-    RequestFilter, Series, SeriesQuery, StateFilter, Summary, TransactionFilter,
+    BlockFilter, BreakdownFilter, CallFilter, Cursor, FindingFilter, Measure, OperationFilter,
+    Page, Paging, Point, Range, RequestFilter, Series, SeriesQuery, StateFilter, Summary,
+    TransactionFilter,
 };
 pub use status::StoreStatus;
 pub use writer::Writer;
@@ -87,8 +90,8 @@ use files::Files;
 use sink::Waiting;
 
 use crate::model::{
-    Block, Finding, HostReading, HttpRequest, RpcCall, SampleKind, StateChange, Tally, Transaction,
-    UnixMicros,
+    Block, Breakdown, Finding, HostReading, HttpRequest, LearnedRoute, Operation, RpcCall,
+    SampleKind, StateChange, Tally, Transaction, UnixMicros,
 };
 
 /// How the store is to work.
@@ -207,6 +210,35 @@ impl Store {
         paging: Paging,
     ) -> Result<Page<Finding>, StoreError> {
         self.files.page(range, filter, paging)
+    }
+
+    /// What programs told of their own work, newest first, in parts like [`Store::calls`].
+    pub fn operations(
+        &self,
+        range: Range,
+        filter: &OperationFilter,
+        paging: Paging,
+    ) -> Result<Page<Operation>, StoreError> {
+        self.files.page(range, filter, paging)
+    }
+
+    /// Where the time of requests went, newest first, in parts like [`Store::calls`].
+    pub fn breakdowns(
+        &self,
+        range: Range,
+        filter: &BreakdownFilter,
+        paging: Paging,
+    ) -> Result<Page<Breakdown>, StoreError> {
+        self.files.page(range, filter, paging)
+    }
+
+    /// Routes that the API told of, newest first, each as often as it was told.
+    pub fn learned_routes(
+        &self,
+        range: Range,
+        paging: Paging,
+    ) -> Result<Page<LearnedRoute>, StoreError> {
+        self.files.page(range, &(), paging)
     }
 
     /// Readings of the machine, newest first.

@@ -113,6 +113,18 @@ pub struct FindingFilter {
     pub kind: Option<FindingKind>,
 }
 
+/// Which operations; every condition that is set has to hold.
+#[derive(Clone, Debug, Default)]
+pub struct OperationFilter {
+    pub trace_id: Option<u128>,
+}
+
+/// Which breakdowns; every condition that is set has to hold.
+#[derive(Clone, Debug, Default)]
+pub struct BreakdownFilter {
+    pub trace_id: Option<u128>,
+}
+
 /// What is rolled up over time; each has its own grouping key and unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Measure {
@@ -139,10 +151,17 @@ pub enum Measure {
     /// Total time in microseconds of a request of which a cache's outcome is known, by
     /// `METHOD route outcome`: `GET /api/nfts hit`.
     CacheResult,
+    /// Time in microseconds that a request spent in one of its parts, by `METHOD route part`:
+    /// `GET /api/nfts database`. Only of requests of whose inside something is known.
+    RequestPart,
+    /// RPC calls of such a request, by `METHOD route`.
+    RequestCalls,
+    /// Queries of a request whose queries are told, by `METHOD route`.
+    RequestQueries,
 }
 
 impl Measure {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::CallDuration,
         Self::RequestDuration,
         Self::GasUsed,
@@ -153,6 +172,9 @@ impl Measure {
         Self::RequestBytes,
         Self::ResponseBytes,
         Self::CacheResult,
+        Self::RequestPart,
+        Self::RequestCalls,
+        Self::RequestQueries,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -167,6 +189,9 @@ impl Measure {
             Self::RequestBytes => "request_bytes",
             Self::ResponseBytes => "response_bytes",
             Self::CacheResult => "cache_result",
+            Self::RequestPart => "request_part",
+            Self::RequestCalls => "request_calls",
+            Self::RequestQueries => "request_queries",
         }
     }
 }

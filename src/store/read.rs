@@ -327,5 +327,8 @@ const fn kind_of(measure: Measure) -> SampleKind {
         | Measure::CacheResult => SampleKind::Request,
         Measure::GasUsed | Measure::Confirmation => SampleKind::Transaction,
         Measure::BlockInterval | Measure::BlockGas => SampleKind::Block,
+        Measure::RequestPart | Measure::RequestCalls | Measure::RequestQueries => {
+            SampleKind::Breakdown
+        }
     }
 }

@@ -15,7 +15,8 @@ use super::columns::micros;
 use super::query::{Measure, Summary};
 use super::sketch::{Sketch, rank_of};
 use crate::model::{
-    Access, CacheOutcome, ContractCall, End, Flow, HttpRequest, OTHER, Sample, TransactionStatus,
+    Access, CacheOutcome, ContractCall, End, Flow, HttpRequest, OTHER, Part, Sample,
+    TransactionStatus,
 };
 
 /// The spans that are rolled up, in units of ten seconds: 10 s, 1 min, 10 min, 1 h. The ten minutes
@@ -148,10 +149,12 @@ impl Value {
 
 fn key_text(measure: Measure, [first, second, third]: Parts) -> String {
     match measure {
-        Measure::RequestDuration | Measure::RequestBytes | Measure::ResponseBytes => {
-            format!("{first} {second}")
-        }
-        Measure::CacheResult => format!("{first} {second} {third}"),
+        Measure::RequestDuration
+        | Measure::RequestBytes
+        | Measure::ResponseBytes
+        | Measure::RequestCalls
+        | Measure::RequestQueries => format!("{first} {second}"),
+        Measure::CacheResult | Measure::RequestPart => format!("{first} {second} {third}"),
         Measure::GasUsed | Measure::Confirmation => format!("{first}.{second}"),
         Measure::ContractCall => format!("{first} {second}.{third}"),
         Measure::CallDuration | Measure::BlockInterval | Measure::BlockGas => first.to_owned(),
@@ -205,7 +208,29 @@ pub(super) fn values_of(sample: &Sample, mut tell: impl FnMut(Value)) {
             let value = block.gas_used;
             tell(Value { measure: Measure::BlockGas, parts, value, error: false });
         }
-        Sample::Request(_) | Sample::Host(_) | Sample::State(_) | Sample::Finding(_) => {}
+        Sample::Breakdown(breakdown) => {
+            let (method, route) = (breakdown.method.as_str(), breakdown.route.as_str());
+            for part in Part::ALL {
+                let parts = [method, route, part.as_str()];
+                let value = micros(breakdown.part(part));
+                tell(Value { measure: Measure::RequestPart, parts, value, error: false });
+            }
+            let counts = [
+                (Measure::RequestCalls, Some(breakdown.rpc_calls)),
+                (Measure::RequestQueries, breakdown.queries),
+            ];
+            for (measure, count) in counts {
+                if let Some(value) = count.map(u64::from) {
+                    tell(Value { measure, parts: [method, route, ""], value, error: false });
+                }
+            }
+        }
+        Sample::Request(_)
+        | Sample::Host(_)
+        | Sample::State(_)
+        | Sample::Finding(_)
+        | Sample::Operation(_)
+        | Sample::Route(_) => {}
     }
 }
 

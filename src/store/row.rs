@@ -11,6 +11,7 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256, U256};
 
 use super::block::Block as Sealed;
+use super::breakdown::{get_breakdown, get_route, put_breakdown, put_route};
 use super::bytes::{Damage, Read, Reader, put_text, put_varint};
 use super::call::{small, trace_bytes, trace_of};
 use super::column::{Decoder, Encoder};
@@ -20,11 +21,15 @@ use super::columns::{
 use super::finding::{get_finding, put_finding};
 use super::host::{get_host, put_host};
 use super::labels::Labels;
-use super::query::{BlockFilter, FindingFilter, StateFilter, TransactionFilter};
+use super::operation::{get_operation, put_operation};
+use super::query::{
+    BlockFilter, BreakdownFilter, FindingFilter, OperationFilter, StateFilter, TransactionFilter,
+};
 use super::state::{get_state, put_state};
 use crate::model::{
-    Block, ContractCall, EmittedEvents, Finding, HostReading, InnerCall, Sample, SampleKind,
-    StateChange, Transaction, TransactionKind, TransactionStatus, UnixMicros,
+    Block, Breakdown, ContractCall, EmittedEvents, Finding, HostReading, InnerCall, LearnedRoute,
+    Operation, Sample, SampleKind, StateChange, Transaction, TransactionKind, TransactionStatus,
+    UnixMicros,
 };
 
 /// Encoded rows of one kind.
@@ -52,6 +57,9 @@ impl Columns for RowBuffer {
             Sample::Host(reading) => put_host(&mut row, reading),
             Sample::State(change) => put_state(&mut row, change),
             Sample::Finding(finding) => put_finding(&mut row, finding),
+            Sample::Operation(operation) => put_operation(&mut row, operation),
+            Sample::Breakdown(breakdown) => put_breakdown(&mut row, breakdown),
+            Sample::Route(route) => put_route(&mut row, route),
             Sample::Call(_) | Sample::Request(_) => return,
         }
         self.at.push(sample.at().0);
@@ -205,6 +213,57 @@ impl Record for Finding {
         select_rows(block, decoder, keep, get, |finding: &Self| {
             filter.kind.is_none_or(|kind| kind == finding.kind)
         })
+    }
+}
+
+impl Record for Operation {
+    const KIND: SampleKind = SampleKind::Operation;
+    type Filter = OperationFilter;
+
+    fn select(
+        block: &Sealed<'_>,
+        decoder: &mut Decoder,
+        labels: &Labels,
+        filter: &OperationFilter,
+        keep: &dyn Fn(u64, usize) -> bool,
+    ) -> Read<Vec<Selected<Self>>> {
+        let get = |reader: &mut Reader<'_>, at| get_operation(reader, at, labels);
+        select_rows(block, decoder, keep, get, |operation: &Self| {
+            filter.trace_id.is_none_or(|id| id == operation.trace_id)
+        })
+    }
+}
+
+impl Record for Breakdown {
+    const KIND: SampleKind = SampleKind::Breakdown;
+    type Filter = BreakdownFilter;
+
+    fn select(
+        block: &Sealed<'_>,
+        decoder: &mut Decoder,
+        labels: &Labels,
+        filter: &BreakdownFilter,
+        keep: &dyn Fn(u64, usize) -> bool,
+    ) -> Read<Vec<Selected<Self>>> {
+        let get = |reader: &mut Reader<'_>, at| get_breakdown(reader, at, labels);
+        select_rows(block, decoder, keep, get, |breakdown: &Self| {
+            filter.trace_id.is_none_or(|id| id == breakdown.trace_id)
+        })
+    }
+}
+
+impl Record for LearnedRoute {
+    const KIND: SampleKind = SampleKind::Route;
+    type Filter = ();
+
+    fn select(
+        block: &Sealed<'_>,
+        decoder: &mut Decoder,
+        _labels: &Labels,
+        (): &(),
+        keep: &dyn Fn(u64, usize) -> bool,
+    ) -> Read<Vec<Selected<Self>>> {
+        select_rows(block, decoder, keep, get_route, |_| true)
     }
 }
 

@@ -26,6 +26,21 @@ pub fn text(finding: &Finding) -> String {
              and the wallet still counts from before.",
             finding.account.map_or_else(|| "An account".to_owned(), |account| account.to_string())
         ),
+        FindingKind::RepeatedQueries => format!(
+            "{} made {count} similar queries, {span} together: {}",
+            request(finding),
+            finding.query.as_deref().unwrap_or("(their text was not told)")
+        ),
+        FindingKind::RepeatedCallsInRequest => format!(
+            "{} made {count} similar calls to the node ({}), {span} together.",
+            request(finding),
+            what(finding)
+        ),
+        FindingKind::RevertedAfterSuccess => format!(
+            "{} was answered as a success, and its transaction {} reverted.",
+            request(finding),
+            finding.transaction.map_or_else(String::new, |hash| hash.to_string())
+        ),
     }
 }
 
@@ -45,6 +60,24 @@ pub const fn advice(kind: FindingKind) -> &'static str {
             "Reset the account in the wallet; MetaMask: Settings > Advanced > Clear activity tab \
              data."
         }
+        FindingKind::RepeatedQueries => {
+            "Ask for all rows in one query (a join, or WHERE … IN), before the loop."
+        }
+        FindingKind::RepeatedCallsInRequest => {
+            "Ask once before the loop, use one Multicall3 call or JSON-RPC batch, or keep an index \
+             from the contract's events."
+        }
+        FindingKind::RevertedAfterSuccess => {
+            "Answer once the receipt is there, or let the client ask for it: a hash is no success."
+        }
+    }
+}
+
+/// The request in which it was found.
+fn request(finding: &Finding) -> String {
+    match finding.request {
+        Some(request) => format!("{} {}", request.method, request.route),
+        None => "A request".to_owned(),
     }
 }
 

@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use super::{Money, advice};
 
 use crate::model::{
-    Access, Block, End, Finding, HostReading, HttpRequest, InnerCall, Outcome, RpcCall, Sample,
-    SlotFate, StateChange, TraceContext, Transaction, TransactionKind, UnixMicros,
+    Access, Block, Breakdown, End, Finding, HostReading, HttpRequest, InnerCall, Join, Operation,
+    Outcome, RpcCall, Sample, SlotFate, StateChange, TraceContext, Transaction, TransactionKind,
+    UnixMicros, Work,
 };
 use crate::store::{Series, Summary};
 
@@ -39,6 +40,9 @@ pub fn sample(sample: &Sample, money: Option<&Money>) -> Value {
         Sample::Host(it) => reading(it),
         Sample::State(it) => state(it),
         Sample::Finding(it) => finding(it),
+        Sample::Operation(it) => operation(it),
+        Sample::Breakdown(it) => broken_down(it),
+        Sample::Route(it) => json!({ "at_ms": millis(it.at), "pattern": it.pattern }),
     };
     value["kind"] = sample.kind().as_str().into();
     value
@@ -66,6 +70,7 @@ pub fn call(call: &RpcCall) -> Value {
         "access": call.target.map(|_| Access::of(call.method.as_str()).as_str()),
         "transaction": call.transaction,
         "trace_id": trace_id(call.trace),
+        "joined_by": call.joined_by.map(Join::as_str),
         "selector": detail.and_then(|detail| detail.selector).map(selector),
         "reason": detail.and_then(|detail| detail.reason),
         "message": detail.and_then(|detail| detail.message.as_deref()),
@@ -129,7 +134,40 @@ pub fn finding(finding: &Finding) -> Value {
         "connection": finding.connection.0,
         "user_agent": finding.client.agent,
         "process": finding.client.process,
+        "http_method": finding.request.map(|request| request.method),
+        "route": finding.request.map(|request| request.route),
+        "trace_id": finding.request.map(|request| trace_text(request.trace_id)),
+        "query": finding.query,
     })
+}
+
+fn operation(operation: &Operation) -> Value {
+    let (kind, query) = match &operation.work {
+        Work::Server => ("server", None),
+        Work::Client => ("client", None),
+        Work::Query(query) => ("query", Some(query)),
+        Work::Function(_) => ("function", None),
+        Work::Other => ("span", None),
+    };
+    json!({
+        "at_ms": millis(operation.at),
+        "trace_id": trace_text(operation.trace_id),
+        "work": kind,
+        "name": operation.name,
+        "total_us": micros(operation.duration),
+        "failed": operation.failed,
+        "query": query.map(|query| &query.fingerprint),
+    })
+}
+
+fn broken_down(breakdown: &Breakdown) -> Value {
+    let mut value = super::trace::breakdown(breakdown);
+    value["at_ms"] = millis(breakdown.at).into();
+    value["trace_id"] = trace_text(breakdown.trace_id).into();
+    value["method"] = breakdown.method.as_str().into();
+    value["route"] = breakdown.route.as_str().into();
+    value["status"] = breakdown.status.into();
+    value
 }
 
 const fn outcome(outcome: Outcome) -> &'static str {
@@ -350,5 +388,9 @@ pub fn ratio(part: u64, whole: u64) -> Option<f64> {
 }
 
 fn trace_id(trace: Option<TraceContext>) -> Option<String> {
-    trace.map(|trace| format!("{:032x}", trace.trace_id))
+    trace.map(|trace| trace_text(trace.trace_id))
+}
+
+fn trace_text(trace_id: u128) -> String {
+    format!("{trace_id:032x}")
 }

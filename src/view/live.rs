@@ -126,8 +126,12 @@ fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
 impl LiveSink {
     fn affords(&mut self, sample: &Sample) -> bool {
         match sample {
-            Sample::Call(_) | Sample::Request(_) if self.left == 0 => false,
-            Sample::Call(_) | Sample::Request(_) => {
+            Sample::Call(_) | Sample::Request(_) | Sample::Operation(_) | Sample::Breakdown(_)
+                if self.left == 0 =>
+            {
+                false
+            }
+            Sample::Call(_) | Sample::Request(_) | Sample::Operation(_) | Sample::Breakdown(_) => {
                 self.left -= 1;
                 true
             }
@@ -135,7 +139,8 @@ impl LiveSink {
             | Sample::Block(_)
             | Sample::Host(_)
             | Sample::State(_)
-            | Sample::Finding(_) => true,
+            | Sample::Finding(_)
+            | Sample::Route(_) => true,
         }
     }
 }
@@ -165,7 +170,10 @@ impl Sink for LiveSink {
                 | Sample::Request(_)
                 | Sample::Transaction(_)
                 | Sample::State(_)
-                | Sample::Finding(_) => {}
+                | Sample::Finding(_)
+                | Sample::Operation(_)
+                | Sample::Breakdown(_)
+                | Sample::Route(_) => {}
             }
         }
         let after = heard.counts;

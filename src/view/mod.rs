@@ -21,6 +21,7 @@ mod rpc;
 mod server;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod unknown;
 mod verdict;
 mod watched;

@@ -17,7 +17,7 @@ use super::json as as_json;
 use super::live::Follower;
 use super::params::{Fields, invalid};
 use super::unknown::UNKNOWN;
-use super::{contracts, lists, overview, routes};
+use super::{contracts, lists, overview, routes, trace};
 use crate::model::{SampleKind, UnixMicros};
 use crate::store::{Measure, Range, SeriesQuery, Store};
 
@@ -80,6 +80,9 @@ pub fn methods(
     })?;
     module.register_async_method("dappscope_findings", |params, state, _| async move {
         lists::findings(&params, &state).await
+    })?;
+    module.register_async_method("dappscope_trace", |params, state, _| async move {
+        trace::trace(&params, &state).await
     })?;
     match transport {
         Transport::WebSocket => {
@@ -194,7 +197,10 @@ const fn unit(measure: Measure) -> &'static str {
         | Measure::Confirmation
         | Measure::BlockInterval
         | Measure::ContractCall
-        | Measure::CacheResult => "us",
+        | Measure::CacheResult
+        | Measure::RequestPart => "us",
+        Measure::RequestCalls => "calls",
+        Measure::RequestQueries => "queries",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dappscope::model::{CacheOutcome, ConnectionEvent, End, Flow, Observation, Underway};
+use dappscope::model::{CacheOutcome, ConnectionEvent, End, Flights, Flow, Observation};
 
 use crate::support::{Api, Peer, Proxy, get, ok, post};
 
@@ -45,10 +45,10 @@ fn an_exchange_is_told_with_its_route_sizes_and_times() {
 
 #[test]
 fn a_request_is_in_flight_until_its_response_has_ended() {
-    let in_flight = Underway::default();
+    let in_flight = Flights::default();
     let seen = in_flight.clone();
     let api = Api::answering(move |_| ok(&seen.count().to_string()));
-    let proxy = Proxy::with(api.address, |settings| settings.active = in_flight.clone());
+    let proxy = Proxy::with(api.address, |settings| settings.flights = in_flight.clone());
     assert_eq!(in_flight.count(), 0);
     let mut client = proxy.client();
     for _ in 0..3 {
@@ -61,8 +61,8 @@ fn a_request_is_in_flight_until_its_response_has_ended() {
 #[test]
 fn a_client_that_leaves_without_its_answer_is_not_counted_for_ever() {
     let api = Api::start(|mut peer: Peer| while peer.read_message().is_some() {});
-    let in_flight = Underway::default();
-    let proxy = Proxy::with(api.address, |settings| settings.active = in_flight.clone());
+    let in_flight = Flights::default();
+    let proxy = Proxy::with(api.address, |settings| settings.flights = in_flight.clone());
     let mut client = proxy.client();
     client.write(get("/"));
     while in_flight.count() == 0 {

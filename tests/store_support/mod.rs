@@ -6,12 +6,13 @@
 use std::time::Duration;
 
 use dappscope::model::{
-    AppFunction, AppTiming, BatchPlace, Block, CacheOutcome, CallDetail, Client, ConnectionId,
-    ContractCall, ContractName, DatabaseTiming, EmittedEvents, End, EventName, Finding,
-    FindingKind, Flow, FunctionName, HostReading, HttpMethod, HttpRequest, InnerCall, Method,
-    Outcome, ProcessReading, Reason, Role, Route, RpcCall, Sample, SlotChange, StateChange,
-    TraceContext, Tracer, Transaction, TransactionKind, TransactionStatus, Transport, UnixMicros,
-    Volume,
+    AppFunction, AppTiming, BatchPlace, Block, Breakdown, CacheOutcome, CallDetail, Client,
+    ConnectionId, ContractCall, ContractName, DatabaseTiming, DbCollection, DbOperation, DbSystem,
+    EmittedEvents, End, EventName, Finding, FindingKind, Flow, FunctionName, HostReading,
+    HttpMethod, HttpRequest, InnerCall, Join, LearnedRoute, Method, Operation, Outcome,
+    ProcessReading, Query, Reason, RequestRef, Role, Route, RpcCall, Sample, SlotChange,
+    StateChange, ToldBy, TraceContext, Tracer, Transaction, TransactionKind, TransactionStatus,
+    Transport, UnixMicros, Volume, Work,
 };
 
 /// SplitMix64: the same sequence everywhere.
@@ -112,6 +113,7 @@ impl CallStream {
             target: None,
             transaction: None,
             trace: None,
+            joined_by: None,
             detail: None,
         }
     }
@@ -215,11 +217,94 @@ fn finding(random: &mut Random, at: UnixMicros) -> Finding {
             agent: often(random).then(|| "Mozilla/5.0 (é)".into()),
             process: often(random).then(|| format!("node ({})", random.below(9_999)).into()),
         },
+        request: None,
+        query: None,
     }
 }
 
 /// A sample of any kind with any of its parts present or absent, durations in whole microseconds.
 pub fn any_sample(random: &mut Random, at: UnixMicros) -> Sample {
+    let often = |random: &mut Random| random.below(3) == 0;
+    match random.below(12) {
+        0 => return Sample::Operation(Box::new(operation(random, at))),
+        1 => return Sample::Breakdown(Box::new(breakdown(random, at))),
+        2 => {
+            let pattern = format!("/api/nfts/<int:token_{}>", random.below(9)).into();
+            return Sample::Route(Box::new(LearnedRoute { at, pattern }));
+        }
+        _ => {}
+    }
+    match any_third_sample(random, at) {
+        Sample::Call(call) => {
+            let joined_by = often(random).then(|| Join::ALL[random.below(3) as usize]);
+            Sample::Call(RpcCall { joined_by, ..call })
+        }
+        Sample::Finding(finding) => Sample::Finding(Box::new(Finding {
+            kind: FindingKind::ALL[random.below(7) as usize],
+            request: often(random).then(|| RequestRef {
+                trace_id: trace(random).trace_id,
+                method: HttpMethod::known("GET"),
+                route: Route::known("/api/nfts"),
+            }),
+            query: often(random).then(|| "SELECT é FROM nfts WHERE id = ?".into()),
+            ..*finding
+        })),
+        Sample::Host(reading) => {
+            let databases = vec![("marketplace.db".into(), random.below(1 << 40))];
+            Sample::Host(Box::new(HostReading { databases, ..*reading }))
+        }
+        other => other,
+    }
+}
+
+fn operation(random: &mut Random, at: UnixMicros) -> Operation {
+    let often = |random: &mut Random| random.below(3) == 0;
+    let context = trace(random);
+    Operation {
+        at,
+        duration: duration(random),
+        trace_id: context.trace_id,
+        span_id: context.span_id,
+        parent: (!often(random)).then(|| random.next() | 1),
+        name: "SELECT é".into(),
+        failed: often(random),
+        work: match random.below(5) {
+            0 => Work::Server,
+            1 => Work::Client,
+            2 => Work::Query(Query {
+                system: DbSystem::known("sqlite"),
+                operation: often(random).then(|| DbOperation::known("SELECT")),
+                collection: often(random).then(|| DbCollection::known("nfts")),
+                fingerprint: "SELECT * FROM nfts WHERE id = ?".into(),
+            }),
+            3 => Work::Function(AppFunction::known("mint")),
+            _ => Work::Other,
+        },
+    }
+}
+
+fn breakdown(random: &mut Random, at: UnixMicros) -> Breakdown {
+    let often = |random: &mut Random| random.below(3) == 0;
+    Breakdown {
+        at,
+        trace_id: trace(random).trace_id,
+        method: HttpMethod::known("POST"),
+        route: Route::known("/api/nfts/{id}"),
+        status: 200,
+        told_by: ToldBy::ALL[random.below(3) as usize],
+        joined_by: often(random).then(|| Join::ALL[random.below(3) as usize]),
+        queries: often(random).then(|| random.below(99) as u32),
+        rpc_calls: random.below(99) as u32,
+        total: duration(random),
+        database: duration(random),
+        evm: duration(random),
+        rpc: duration(random),
+        proxy: duration(random),
+    }
+}
+
+/// A sample as the third version made them: nothing of what joins calls to requests.
+pub fn any_third_sample(random: &mut Random, at: UnixMicros) -> Sample {
     let often = |random: &mut Random| random.below(3) == 0;
     match any_second_sample(random, at) {
         Sample::Request(request) => Sample::Request(HttpRequest {
@@ -306,6 +391,7 @@ pub fn any_first_sample(random: &mut Random, at: UnixMicros) -> Sample {
             target: often(random).then(|| target(random)),
             transaction: often(random).then(|| hash(random)),
             trace: often(random).then(|| trace(random)),
+            joined_by: None,
             detail: None,
         }),
         4..7 => Sample::Request(HttpRequest {

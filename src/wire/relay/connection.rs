@@ -409,8 +409,8 @@ impl Connection {
     }
 
     fn responses_written(&mut self, at: Stamp) {
-        let observer = &self.shared.observer;
-        self.follower.to_client(self.down.written, at, &mut |told| observer.tell(told));
+        let shared = &self.shared;
+        self.follower.to_client(self.down.written, at, &mut |told| shared.passed_on(told));
         self.tell_bytes(at);
     }
 

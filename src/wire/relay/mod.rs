@@ -23,7 +23,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
 
-use crate::model::{Observer, Underway};
+use crate::model::{Flights, Observer, Underway};
 use crate::wire::guard::Guard;
 use shared::Shared;
 
@@ -51,6 +51,8 @@ pub struct RelaySettings {
     pub drain: Duration,
     /// Counts the calls over HTTP under way, for whoever shows it; a batch is one.
     pub active: Underway,
+    /// The requests to the API under way, which are told of calls that name their trace.
+    pub flights: Flights,
 }
 
 impl RelaySettings {
@@ -66,6 +68,7 @@ impl RelaySettings {
             half_closed_timeout: Duration::from_secs(60),
             drain: Duration::from_secs(10),
             active: Underway::default(),
+            flights: Flights::default(),
         }
     }
 }

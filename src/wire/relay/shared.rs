@@ -61,6 +61,17 @@ impl Shared {
         }
     }
 
+    /// Tells what was passed on to the client: calls that name a request's trace to that one too,
+    /// whose answer may be about to leave.
+    pub fn passed_on(&self, told: Observation) {
+        if let Observation::Exchange(exchange) = &told
+            && let Some(trace) = exchange.trace
+        {
+            self.settings.flights.made(trace.trace_id, exchange.timing.upstream());
+        }
+        self.observer.tell(told);
+    }
+
     /// The shutdown signal came.
     pub fn drain(&self) {
         self.draining.store(true, Relaxed);

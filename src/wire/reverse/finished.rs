@@ -1,17 +1,17 @@
 //! The end of an exchange's record: its last moments filled in, told to the observer.
 
-use crate::model::{ApiExchange, End, Observation, Observer, Stamp, Token};
+use crate::model::{ApiExchange, End, Flight, Observation, Observer, Stamp};
 
 /// An exchange whose response was handed over; its last bytes may still have to be written.
 pub(super) struct Finished {
     exchange: Box<ApiExchange>,
     /// The exchange is under way until it is told.
-    token: Token,
+    flight: Flight,
 }
 
 impl Finished {
-    pub(super) fn new(exchange: Box<ApiExchange>, token: Token) -> Self {
-        Self { exchange, token }
+    pub(super) fn new(exchange: Box<ApiExchange>, flight: Flight) -> Self {
+        Self { exchange, flight }
     }
 
     /// The connection ended before the response's last byte could be written.
@@ -22,7 +22,7 @@ impl Finished {
 
     /// Tells the exchange, with the first and last write of its response where there was one.
     pub(super) fn tell(self, written: Option<(Stamp, Stamp)>, observer: &Observer) {
-        let Self { mut exchange, token } = self;
+        let Self { mut exchange, flight } = self;
         let timing = &mut exchange.timing;
         if let Some((first, last)) = written {
             timing.response_forwarded = first;
@@ -44,7 +44,7 @@ impl Finished {
         timing.response_written =
             timing.response_written.max(timing.response_forwarded).max(timing.response_read);
         // Whoever is told finds it no longer counted.
-        drop(token);
+        drop(flight);
         observer.tell(Observation::Request(exchange));
     }
 }

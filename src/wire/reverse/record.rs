@@ -16,7 +16,8 @@ use super::seen::Seen;
 use super::upload::Meter;
 use crate::decode::routes::without_secrets;
 use crate::model::{
-    ApiExchange, CacheOutcome, End, Flow, HttpMethod, Route, Stamp, Timing, Token, TraceContext,
+    ApiExchange, CacheOutcome, CallsMade, End, Flight, Flow, HttpMethod, Route, Stamp, Timing,
+    TraceContext,
 };
 
 /// The longest path that is kept, in bytes.
@@ -26,7 +27,7 @@ const LONGEST_PATH: usize = 4_096;
 pub(super) struct Record {
     pub(super) client: Rc<Client>,
     /// Taken when it is told.
-    exchange: Option<(Box<ApiExchange>, Token)>,
+    exchange: Option<(Box<ApiExchange>, Flight)>,
     /// Counts the request's body, where there is one.
     pub(super) meter: Option<Rc<Meter>>,
 }
@@ -39,7 +40,7 @@ impl Record {
         followed: Followed,
         trace: TraceContext,
     ) -> Self {
-        let token = client.shared.settings.active.enter();
+        let flight = client.shared.settings.flights.begin(trace, followed.started);
         let exchange = ApiExchange {
             connection: client.id,
             peer: client.peer,
@@ -57,7 +58,7 @@ impl Record {
             server_timing: None,
         };
         client.begin();
-        Self { client, exchange: Some((Box::new(exchange), token)), meter: None }
+        Self { client, exchange: Some((Box::new(exchange), flight)), meter: None }
     }
 
     /// The upstream answered with this status, by these marks.
@@ -94,6 +95,11 @@ impl Record {
             .saturating_add(Stamp::now().since(timing.response_started))
     }
 
+    /// Calls to the node that the API has made for it so far, as far as they name its trace.
+    pub(super) fn calls_made(&self) -> CallsMade {
+        self.exchange.as_ref().map_or_else(CallsMade::default, |(_, flight)| flight.calls_made())
+    }
+
     /// Bytes of the response's body were handed over.
     pub(super) fn received(&mut self, bytes: usize) {
         self.exchange_mut().response_bytes += bytes as u64;
@@ -101,11 +107,11 @@ impl Record {
 
     /// The response is handed over to be written; `read` is when its last byte was read.
     pub(super) fn finish(mut self, end: End, read: Option<Stamp>) {
-        if let Some((mut exchange, token)) = self.exchange.take() {
+        if let Some((mut exchange, flight)) = self.exchange.take() {
             exchange.end = end;
             exchange.timing.response_read = read.unwrap_or_default();
             self.complete(&mut exchange);
-            self.client.finish(Finished::new(exchange, token));
+            self.client.finish(Finished::new(exchange, flight));
         }
     }
 
@@ -115,12 +121,12 @@ impl Record {
     }
 
     fn tell(&mut self, end: End) {
-        if let Some((mut exchange, token)) = self.exchange.take() {
+        if let Some((mut exchange, flight)) = self.exchange.take() {
             exchange.end = end;
             self.complete(&mut exchange);
             self.client.break_off();
             let written = self.client.written();
-            Finished::new(exchange, token).tell(written, &self.client.shared.observer);
+            Finished::new(exchange, flight).tell(written, &self.client.shared.observer);
         }
     }
 

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Response};
 use tower::Service;
@@ -96,13 +97,23 @@ where
     }
 }
 
-/// `proxy;dur=0.123`: what the proxy itself has added up to now, in milliseconds.
+/// `proxy;dur=0.123, rpc;dur=8.250;desc="3 calls"`, in milliseconds: what the proxy itself has added up
+/// to now, and the node's time for the calls that named the request's trace.
 fn server_timing(record: &Record) -> HeaderValue {
-    let micros = record.overhead().as_micros();
-    let mut text = [0; 40];
+    const LONGEST: usize = 120;
+    let parts = |duration: Duration| (duration.as_micros() / 1_000, duration.as_micros() % 1_000);
+    let mut text = [0; LONGEST];
     let mut left = &mut text[..];
-    // 40 bytes hold any number of microseconds that a duration can.
-    let _ = write!(left, "proxy;dur={}.{:03}", micros / 1_000, micros % 1_000);
-    let length = 40 - left.len();
+    // They hold any number of microseconds that two durations can, and any count of calls.
+    let (millis, micros) = parts(record.overhead());
+    let _ = write!(left, "proxy;dur={millis}.{micros:03}");
+    let made = record.calls_made();
+    if made.exchanges > 0 {
+        let (millis, micros) = parts(made.took);
+        let plural = if made.exchanges == 1 { "" } else { "s" };
+        let count = made.exchanges;
+        let _ = write!(left, ", rpc;dur={millis}.{micros:03};desc=\"{count} call{plural}\"");
+    }
+    let length = LONGEST - left.len();
     HeaderValue::from_bytes(&text[..length]).unwrap_or(HeaderValue::from_static("proxy"))
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::uri::Authority;
 
-use crate::model::Underway;
+use crate::model::Flights;
 
 /// How the reverse proxy behaves.
 #[derive(Clone, Debug)]
@@ -32,8 +32,8 @@ pub struct ReverseSettings {
     pub preserve_header_case: bool,
     /// How long requests in flight may take once a shutdown was asked for.
     pub drain: Duration,
-    /// Where the requests under way are counted.
-    pub active: Underway,
+    /// Where the requests under way are told.
+    pub flights: Flights,
 }
 
 impl ReverseSettings {
@@ -49,7 +49,7 @@ impl ReverseSettings {
             server_timing: true,
             preserve_header_case: false,
             drain: Duration::from_secs(10),
-            active: Underway::default(),
+            flights: Flights::default(),
         }
     }
 }

@@ -1,0 +1,259 @@
+//! Gathers what belongs to each request to the API — its calls, its operations, its transactions —
+//! until nothing more is expected to be told, and then says where its time went and what is odd
+//! about it.
+//!
+//! Comes after the makers of calls, operations and transactions, who tell each of theirs once; gives
+//! breakdowns, findings and events. Which call belongs to which request was decided before: by its
+//! trace. Where several requests share a trace (a page that traces itself), the operations around a
+//! part say whose it is, and where they do not, its time.
+//!
+//! ```text
+//! request ended ─► waiting, 0.3 s ──────────────────────────────► settled
+//!                     └─► its spans are to come ─► patient, 10 s ──┘
+//! ```
+
+mod part;
+mod settle;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use alloy::primitives::B256;
+
+use crate::model::{
+    ApiExchange, Breakdown, Clock, ConnectionId, DatabaseTiming, Event, FindingKind, Flow,
+    HttpMethod, Join, Operation, RequestRef, Route, Stamp, UnixMicros, Work,
+};
+
+pub(super) use part::{CallPart, MinedPart, Shape};
+use part::{OperationPart, Tree};
+
+/// Calls and transactions are told within milliseconds of the answer they led to.
+const SETTLE: Duration = Duration::from_millis(300);
+/// Spans come when their exporter finds it time: every five seconds by default.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// For how long after an export others are expected.
+const TELLING: Duration = Duration::from_secs(60);
+/// For how long parts are kept for whose trace no request ends.
+const ORPHANED: Duration = Duration::from_secs(60);
+/// Traces whose parts are kept, and requests that wait.
+const MOST_TREES: usize = 8_192;
+const MOST_WAITING: usize = 32_768;
+/// Settled requests that transactions may still be mined for.
+const MOST_SETTLED: usize = 16_384;
+/// Calls of the API that may be any request's, remembered for those that end next.
+const MOST_AMBIGUOUS: usize = 4_096;
+/// A repetition is told once in so long for each route and shape; the counter counts them all.
+const TOLD_AGAIN: Duration = Duration::from_secs(10);
+const MOST_TOLD: usize = 1_024;
+
+/// A request that has ended.
+#[derive(Clone, Debug)]
+struct Ended {
+    at: UnixMicros,
+    trace_id: u128,
+    /// The proxy's, which the API's first operation has for its parent.
+    span_id: u64,
+    method: HttpMethod,
+    route: Route,
+    status: u16,
+    connection: ConnectionId,
+    started: Stamp,
+    ended: Stamp,
+    overhead: Duration,
+    /// What `Server-Timing` says of the database.
+    told: Option<DatabaseTiming>,
+}
+
+/// A request as its transactions find it.
+#[derive(Clone, Copy, Debug)]
+struct Settled {
+    request: RequestRef,
+    status: u16,
+    connection: ConnectionId,
+}
+
+/// Something odd about a request, before its names.
+pub(super) struct Odd {
+    pub(super) kind: FindingKind,
+    pub(super) count: u32,
+    pub(super) at: UnixMicros,
+    pub(super) span: Duration,
+    pub(super) request: RequestRef,
+    pub(super) connection: ConnectionId,
+    pub(super) query: Option<Box<str>>,
+    /// Of repeated calls.
+    pub(super) shape: Option<Shape>,
+    pub(super) transaction: Option<B256>,
+}
+
+/// What comes out.
+#[derive(Default)]
+pub(super) struct Output {
+    pub(super) breakdowns: Vec<Breakdown>,
+    pub(super) odd: Vec<Odd>,
+    pub(super) events: Vec<Event>,
+}
+
+#[derive(Default)]
+pub(super) struct Trees {
+    trees: HashMap<u128, Tree>,
+    /// Traces in the order in which they were first heard of.
+    heard: VecDeque<(Stamp, u128)>,
+    /// Requests in the order in which they ended, nearly.
+    waiting: VecDeque<(Stamp, Ended)>,
+    /// Requests whose spans are to come, by trace and span, and when they are given up on.
+    patient: HashMap<(u128, u64), Ended>,
+    given_up: VecDeque<(Stamp, (u128, u64))>,
+    settled: HashMap<u128, Settled>,
+    settled_order: VecDeque<u128>,
+    /// When the API's process made calls that may be any request's.
+    ambiguous: VecDeque<Stamp>,
+    /// When spans came last.
+    told: Option<Stamp>,
+    repeated: HashMap<(Route, u64), Stamp>,
+    now: Stamp,
+    wall: UnixMicros,
+    out: Output,
+}
+
+impl Trees {
+    /// A request to the API has ended; `told` is what its `Server-Timing` says of the database.
+    pub(super) fn request(
+        &mut self,
+        exchange: &ApiExchange,
+        at: UnixMicros,
+        told: Option<DatabaseTiming>,
+    ) {
+        if exchange.flow != Flow::Response {
+            // Its time is nobody's wait.
+            return;
+        }
+        let timing = &exchange.timing;
+        let ended = Ended {
+            at,
+            trace_id: exchange.trace.trace_id,
+            span_id: exchange.trace.span_id,
+            method: exchange.http_method,
+            route: exchange.route,
+            status: exchange.status,
+            connection: exchange.connection,
+            started: timing.request_started,
+            ended: timing.request_started.after(timing.total()),
+            overhead: timing.overhead(),
+            told,
+        };
+        self.wait(ended);
+    }
+
+    fn wait(&mut self, ended: Ended) {
+        let due = ended.ended.after(SETTLE);
+        self.waiting.push_back((due, ended));
+        if self.waiting.len() > MOST_WAITING
+            && let Some((_, oldest)) = self.waiting.pop_front()
+        {
+            self.settle(oldest);
+        }
+    }
+
+    /// A call was answered that belongs to a request, or may.
+    pub(super) fn call(&mut self, trace_id: Option<u128>, join: Join, call: CallPart) {
+        match trace_id {
+            Some(trace_id) if join != Join::Ambiguous => self.tree(trace_id).call(call),
+            _ => {
+                if self.ambiguous.len() >= MOST_AMBIGUOUS {
+                    self.ambiguous.pop_front();
+                }
+                self.ambiguous.push_back(call.started);
+            }
+        }
+    }
+
+    /// A program has told of a part of its work.
+    pub(super) fn operation(&mut self, operation: &Operation) {
+        self.told = Some(self.now);
+        self.tree(operation.trace_id).operation(OperationPart::of(operation));
+        if operation.work == Work::Server
+            && let Some(parent) = operation.parent
+            && let Some(ended) = self.patient.remove(&(operation.trace_id, parent))
+        {
+            // Its server's is the last one to end; what else it holds is in this export.
+            self.waiting.push_front((self.now, ended));
+        }
+    }
+
+    /// A transaction was mined that a call of this trace had sent.
+    pub(super) fn mined(&mut self, trace_id: u128, mined: MinedPart) {
+        match self.settled.get(&trace_id).copied() {
+            Some(settled) => self.tell_mined(&settled, &mined),
+            None => self.tree(trace_id).mined(mined),
+        }
+    }
+
+    /// Lets time pass; to be called a few times a second.
+    pub(super) fn tick(&mut self, now: Stamp, clock: &Clock) {
+        (self.now, self.wall) = (now, clock.wall(now));
+        while let Some((due, _)) = self.waiting.front()
+            && *due <= now
+            && let Some((_, ended)) = self.waiting.pop_front()
+        {
+            if self.is_to_be_told(&ended) {
+                let key = (ended.trace_id, ended.span_id);
+                self.given_up.push_back((ended.ended.after(PATIENCE), key));
+                self.patient.insert(key, ended);
+            } else {
+                self.settle(ended);
+            }
+        }
+        while let Some((due, key)) = self.given_up.front()
+            && (*due <= now || self.patient.len() > MOST_WAITING)
+        {
+            let ended = self.patient.remove(key);
+            self.given_up.pop_front();
+            if let Some(ended) = ended {
+                self.settle(ended);
+            }
+        }
+        while let Some((heard, trace_id)) = self.heard.front()
+            && (now.since(*heard) >= ORPHANED || self.trees.len() > MOST_TREES)
+        {
+            self.trees.remove(trace_id);
+            self.heard.pop_front();
+        }
+        while self.ambiguous.front().is_some_and(|made| now.since(*made) > ORPHANED) {
+            self.ambiguous.pop_front();
+        }
+    }
+
+    /// Settles everything as it is.
+    pub(super) fn finish(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting).into_iter().map(|(_, ended)| ended);
+        let patient = std::mem::take(&mut self.patient).into_values();
+        for ended in waiting.chain(patient).collect::<Vec<_>>() {
+            self.settle(ended);
+        }
+    }
+
+    /// Takes out what there is to be told.
+    pub(super) fn take(&mut self) -> Output {
+        std::mem::take(&mut self.out)
+    }
+
+    /// Whether spans of it are still to come.
+    fn is_to_be_told(&self, ended: &Ended) -> bool {
+        let tree = self.trees.get(&ended.trace_id);
+        if tree.is_some_and(|tree| tree.has_server(ended.span_id)) {
+            return false;
+        }
+        // Who passes a trace on with calls has an SDK, which tells of them later.
+        let passed_on = tree.is_some_and(|tree| tree.calls.iter().any(|c| c.carried_trace));
+        passed_on || self.told.is_some_and(|told| self.now.since(told) < TELLING)
+    }
+
+    fn tree(&mut self, trace_id: u128) -> &mut Tree {
+        self.trees.entry(trace_id).or_insert_with(|| {
+            self.heard.push_back((self.now, trace_id));
+            Tree::default()
+        })
+    }
+}

@@ -1,0 +1,204 @@
+//! What is kept of a call, an operation and a transaction until their request is settled, and to
+//! which request each belongs.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use alloy::primitives::B256;
+
+use crate::model::{Method, Operation, Stamp, UnixMicros, Work};
+use crate::record::findings::Subject;
+
+/// Parts of one trace that are kept of each sort.
+const MOST: usize = 4_096;
+/// The deepest that operations are followed upwards; deeper ones, and circles, have no request.
+const DEEPEST: usize = 256;
+/// How far the API's clock may be from this one's. It is the same machine's nearly always.
+const CLOCKS_APART_US: u64 = 20_000;
+
+/// A call of a request.
+#[derive(Clone, Debug)]
+pub(in crate::record) struct CallPart {
+    /// The caller's operation, as its `traceparent` says; the request's own of one that was joined.
+    pub(in crate::record) span_id: u64,
+    /// Whether it named its trace itself.
+    pub(in crate::record) carried_trace: bool,
+    pub(in crate::record) started: Stamp,
+    /// It left for the node.
+    pub(in crate::record) left: Stamp,
+    pub(in crate::record) upstream: Duration,
+    /// The relay's own share; of a batch its first item has all.
+    pub(in crate::record) overhead: Duration,
+    /// Whether the node runs a contract for it.
+    pub(in crate::record) runs_code: bool,
+    /// What it asks; none of what is asked repeatedly for good reason.
+    pub(in crate::record) shape: Option<Shape>,
+}
+
+/// What makes calls similar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::record) struct Shape {
+    pub(in crate::record) method: Method,
+    /// The function; none of a read of state, whose accounts differ.
+    pub(in crate::record) function: Option<Subject>,
+}
+
+/// A mined transaction of a request.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::record) struct MinedPart {
+    /// As [`CallPart::span_id`] of the call that sent it.
+    pub(in crate::record) span_id: u64,
+    pub(in crate::record) hash: B256,
+    /// In gas units.
+    pub(in crate::record) gas: u64,
+    pub(in crate::record) reverted: bool,
+}
+
+/// An operation of a request.
+#[derive(Clone, Debug)]
+pub(super) struct OperationPart {
+    span_id: u64,
+    parent: Option<u64>,
+    at: UnixMicros,
+    duration: Duration,
+    is_server: bool,
+    /// The query's fingerprint.
+    query: Option<Box<str>>,
+}
+
+/// The parts of a trace.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    pub(super) calls: Vec<CallPart>,
+    operations: Vec<OperationPart>,
+    mined: Vec<MinedPart>,
+}
+
+/// The request that parts are looked for.
+pub(super) struct Whose {
+    pub(super) span_id: u64,
+    pub(super) at: UnixMicros,
+    pub(super) started: Stamp,
+    pub(super) ended: Stamp,
+}
+
+/// The parts of one request.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    pub(super) calls: Vec<CallPart>,
+    pub(super) mined: Vec<MinedPart>,
+    /// When each query began and how long it took, with its fingerprint.
+    pub(super) queries: Vec<(UnixMicros, Duration, Box<str>)>,
+    /// Whether operations were told at all.
+    pub(super) has_operations: bool,
+}
+
+/// What the operations say.
+#[derive(PartialEq, Eq)]
+enum Above {
+    ThisRequest,
+    /// Another's, or nobody's that is known.
+    Elsewhere,
+}
+
+impl OperationPart {
+    pub(super) fn of(operation: &Operation) -> Self {
+        Self {
+            span_id: operation.span_id,
+            parent: operation.parent,
+            at: operation.at,
+            duration: operation.duration,
+            is_server: operation.work == Work::Server,
+            query: match &operation.work {
+                Work::Query(query) => Some(query.fingerprint.clone()),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl Tree {
+    pub(super) fn call(&mut self, call: CallPart) {
+        put(&mut self.calls, call);
+    }
+
+    pub(super) fn operation(&mut self, operation: OperationPart) {
+        put(&mut self.operations, operation);
+    }
+
+    pub(super) fn mined(&mut self, mined: MinedPart) {
+        put(&mut self.mined, mined);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty() && self.operations.is_empty() && self.mined.is_empty()
+    }
+
+    /// Whether the API's own operation for the request of this span was told.
+    pub(super) fn has_server(&self, span_id: u64) -> bool {
+        self.operations.iter().any(|one| one.is_server && one.parent == Some(span_id))
+    }
+
+    /// Takes out what belongs to a request.
+    pub(super) fn take(&mut self, whose: &Whose) -> Parts {
+        let parents: HashMap<u64, Option<u64>> =
+            self.operations.iter().map(|one| (one.span_id, one.parent)).collect();
+        let above = |span_id| above(&parents, span_id, whose.span_id);
+        let during = |moment: Stamp| whose.started <= moment && moment <= whose.ended;
+        let calls = self.calls.extract_if(.., |call| {
+            above(call.span_id).map_or(during(call.started), |it| it == Above::ThisRequest)
+        });
+        let calls: Vec<_> = calls.collect();
+        let mined = self
+            .mined
+            .extract_if(.., |mined| above(mined.span_id).is_none_or(|it| it == Above::ThisRequest));
+        let mined = mined.collect();
+        let operations = self.operations.extract_if(.., |one| {
+            above(one.span_id).map_or(whose.holds(one.at), |it| it == Above::ThisRequest)
+        });
+        let operations: Vec<_> = operations.collect();
+        let has_operations = !operations.is_empty();
+        let queries = operations
+            .into_iter()
+            .filter_map(|one| Some((one.at, one.duration, one.query?)))
+            .collect();
+        Parts { calls, mined, queries, has_operations }
+    }
+}
+
+impl Whose {
+    /// Whether something that began at this time of day began within the request.
+    fn holds(&self, at: UnixMicros) -> bool {
+        let took = u64::try_from(self.ended.since(self.started).as_micros()).unwrap_or(u64::MAX);
+        let from = self.at.0.saturating_sub(CLOCKS_APART_US);
+        let until = self.at.0.saturating_add(took).saturating_add(CLOCKS_APART_US);
+        (from..=until).contains(&at.0)
+    }
+}
+
+/// Whose an operation is, as those around it say; none where the way up is broken before a server's.
+fn above(parents: &HashMap<u64, Option<u64>>, span_id: u64, wanted: u64) -> Option<Above> {
+    let mut span_id = span_id;
+    let mut followed = false;
+    for _ in 0..DEEPEST {
+        if span_id == wanted {
+            return Some(Above::ThisRequest);
+        }
+        match parents.get(&span_id) {
+            Some(Some(parent)) => {
+                followed = true;
+                span_id = *parent;
+            }
+            // It began its own trace.
+            Some(None) => return Some(Above::Elsewhere),
+            None => return followed.then_some(Above::Elsewhere),
+        }
+    }
+    Some(Above::Elsewhere)
+}
+
+fn put<T>(parts: &mut Vec<T>, part: T) {
+    if parts.len() < MOST {
+        parts.push(part);
+    }
+}

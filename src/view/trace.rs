@@ -1,0 +1,204 @@
+//! One request as a tree: its operations, its calls to the node, their transactions.
+//!
+//! Everything is read by the trace id that the parts were stored with; who belongs to whom was
+//! decided when they were recorded. Here it is only put in order.
+
+mod tree;
+
+use std::time::Duration;
+
+use jsonrpsee::types::{ErrorObjectOwned, Params};
+use serde_json::{Value, json};
+
+use super::params::{Fields, invalid};
+use super::rpc::Answer;
+use super::{Money, State, json as as_json};
+use crate::model::{
+    Breakdown, HttpRequest, Join, Operation, Part, RpcCall, StateChange, Transaction, UnixMicros,
+};
+use crate::store::{
+    BreakdownFilter, CallFilter, Cursor, OperationFilter, Page, Paging, Range, RequestFilter,
+    StateFilter, Store, StoreError, TransactionFilter,
+};
+
+/// Parts of each sort that are told of a trace.
+const MOST: usize = 2_000;
+/// Rows of one page while a trace's few are looked for.
+const PAGE: usize = 1_000;
+/// How long before its request's first byte, and after its end, what belongs to it is looked for.
+const BEFORE: u64 = 1_000_000;
+const AFTER: u64 = 60_000_000;
+/// After so long nothing is expected any more, whatever was told.
+const SETTLED_BY_THEN: u64 = 15_000_000;
+
+/// Everything of a trace.
+pub(super) struct Trace {
+    pub requests: Vec<HttpRequest>,
+    pub operations: Vec<Operation>,
+    pub calls: Vec<RpcCall>,
+    pub transactions: Vec<Transaction>,
+    pub states: Vec<StateChange>,
+    breakdowns: Vec<Breakdown>,
+    /// Calls that may belong to it.
+    ambiguous: Vec<RpcCall>,
+}
+
+pub async fn trace(params: &Params<'_>, state: &State) -> Answer {
+    let now = UnixMicros::now();
+    let mut fields = Fields::of(params)?;
+    let range = fields.range(now)?;
+    let trace_id = fields.trace_id("trace_id")?;
+    let hash = fields.parsed("transaction", "a transaction's hash", "\"0x5f…\"")?;
+    fields.finish()?;
+    let read = move |store: &Store| -> Result<Result<(u128, Trace), Missing>, StoreError> {
+        let trace_id = match (trace_id, hash) {
+            (Some(trace_id), _) => trace_id,
+            (None, Some(hash)) => {
+                let filter = TransactionFilter { hash: Some(hash), ..TransactionFilter::default() };
+                let found = all(|paging| store.transactions(range, &filter, paging))?;
+                match found.first() {
+                    None => return Ok(Err(Missing::Transaction)),
+                    Some(transaction) => match transaction.trace {
+                        None => return Ok(Err(Missing::TraceOfTransaction)),
+                        Some(trace) => trace.trace_id,
+                    },
+                }
+            }
+            (None, None) => return Ok(Err(Missing::Parameter)),
+        };
+        let trace = Trace::read(store, range, trace_id)?;
+        let is_empty = trace.requests.is_empty() && trace.calls.is_empty();
+        Ok(if is_empty { Err(Missing::Request) } else { Ok((trace_id, trace)) })
+    };
+    let (trace_id, trace) = state.archive.read(read).await?.map_err(ErrorObjectOwned::from)?;
+    Ok(trace.tell(trace_id, now, state.money.as_ref()))
+}
+
+/// Why there is no tree.
+#[derive(Clone, Copy)]
+enum Missing {
+    Parameter,
+    Transaction,
+    TraceOfTransaction,
+    Request,
+}
+
+impl From<Missing> for ErrorObjectOwned {
+    fn from(missing: Missing) -> Self {
+        invalid(match missing {
+            Missing::Parameter => {
+                "expected `trace_id` or `transaction`, found neither; trace ids are in \
+                 dappscope_requests, for example {\"trace_id\": \"4bf92f3577b34da6a3ce929d0e0e4736\"}"
+            }
+            Missing::Transaction => {
+                "no such transaction was recorded in this range; ask for a longer one, for example \
+                 {\"last\": \"7d\"}"
+            }
+            Missing::TraceOfTransaction => {
+                "this transaction is not known to belong to a request to the API: its call carried \
+                 no traceparent, and was not made by the API while one request alone was under way"
+            }
+            Missing::Request => {
+                "nothing of this trace was recorded in this range; ask for a longer one, for \
+                 example {\"last\": \"7d\"}"
+            }
+        })
+    }
+}
+
+impl Trace {
+    fn read(store: &Store, range: Range, trace_id: u128) -> Result<Self, StoreError> {
+        let id = Some(trace_id);
+        let filter = RequestFilter { trace_id: id, ..RequestFilter::default() };
+        let mut requests = all(|paging| store.requests(range, &filter, paging))?;
+        requests.sort_by_key(|request| request.at);
+        let window = match (requests.first(), requests.last()) {
+            (Some(first), Some(last)) => Range {
+                from: UnixMicros(first.at.0.saturating_sub(BEFORE)),
+                until: UnixMicros(end(last).0.saturating_add(AFTER)),
+            },
+            _ => range,
+        };
+        let filter = CallFilter { trace_id: id, ..CallFilter::default() };
+        let calls = all(|paging| store.calls(window, &filter, paging))?;
+        let filter = OperationFilter { trace_id: id };
+        let operations = all(|paging| store.operations(window, &filter, paging))?;
+        let filter = TransactionFilter { trace_id: id, ..TransactionFilter::default() };
+        let transactions = all(|paging| store.transactions(window, &filter, paging))?;
+        let mut states = Vec::new();
+        for transaction in &transactions {
+            // Traced when they are mined, which may be long after.
+            let range = Range { from: transaction.at, until: UnixMicros(u64::MAX) };
+            let filter = StateFilter { hash: Some(transaction.hash), ..StateFilter::default() };
+            states.extend(all(|paging| store.states(range, &filter, paging))?);
+        }
+        let filter = BreakdownFilter { trace_id: id };
+        let breakdowns = all(|paging| store.breakdowns(window, &filter, paging))?;
+        let mut ambiguous = Vec::new();
+        for request in &requests {
+            let during = Range { from: request.at, until: end(request) };
+            let calls = all(|paging| store.calls(during, &CallFilter::default(), paging))?;
+            let may = calls.into_iter().filter(|call| call.joined_by == Some(Join::Ambiguous));
+            ambiguous.extend(may);
+        }
+        Ok(Self { requests, operations, calls, transactions, states, breakdowns, ambiguous })
+    }
+
+    fn tell(&self, trace_id: u128, now: UnixMicros, money: Option<&Money>) -> Value {
+        let gas: u64 = self.transactions.iter().filter_map(|one| one.gas_used).sum();
+        let latest = self.requests.last().map_or(UnixMicros(0), end);
+        let is_settled = self.breakdowns.len() >= self.requests.len()
+            || now.0.saturating_sub(latest.0) > SETTLED_BY_THEN;
+        json!({
+            "trace_id": format!("{trace_id:032x}"),
+            "is_settled": is_settled,
+            "request": self.requests.first().map(as_json::request),
+            "breakdown": self.breakdowns.last().map(breakdown),
+            "gas_used": gas,
+            "tree": tree::of(self, money),
+            "ambiguous": self.ambiguous.iter().map(as_json::call).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Where a request's time went.
+pub fn breakdown(breakdown: &Breakdown) -> Value {
+    let mut value = json!({
+        "told_by": breakdown.told_by.as_str(),
+        "joined_by": breakdown.joined_by.map_or("nothing", Join::as_str),
+        "queries": breakdown.queries,
+        "rpc_calls": breakdown.rpc_calls,
+        "total_us": as_json::micros(breakdown.total),
+    });
+    // The last one takes what rounding leaves, so that the parts add up.
+    let mut left = as_json::micros(breakdown.total);
+    for part in Part::ALL {
+        let micros = match part {
+            Part::App => left,
+            _ => as_json::micros(breakdown.part(part)).min(left),
+        };
+        left -= micros;
+        value[format!("{}_us", part.as_str())] = micros.into();
+    }
+    value
+}
+
+fn end(request: &HttpRequest) -> UnixMicros {
+    let total: Duration = request.total;
+    UnixMicros(request.at.0.saturating_add(as_json::micros(total)).saturating_add(1))
+}
+
+/// All that a list holds, as far as it is told; pages of few finds may be short.
+fn all<T>(read: impl Fn(Paging) -> Result<Page<T>, StoreError>) -> Result<Vec<T>, StoreError> {
+    let mut found = Vec::new();
+    let mut before: Option<Cursor> = None;
+    loop {
+        let page = read(Paging { limit: PAGE, before })?;
+        found.extend(page.items);
+        before = page.next;
+        if before.is_none() || found.len() >= MOST {
+            found.truncate(MOST);
+            return Ok(found);
+        }
+    }
+}
