@@ -15,6 +15,7 @@ mod exchange;
 mod finding;
 mod host;
 mod label;
+mod owner;
 mod query;
 mod queue;
 mod request;
@@ -45,6 +46,7 @@ pub use label::{
     AppFunction, ContractName, DbCollection, DbOperation, DbSystem, EventName, FunctionName,
     HttpMethod, Label, LabelKind, LabelSet, Method, OTHER, Reason, Role, Route, UNKNOWN, kind,
 };
+pub use owner::{Among, Owner};
 pub use query::{FunctionTiming, Query};
 pub use queue::{Observation, Observer, Queue};
 pub use request::{AppTiming, DatabaseTiming, Flow, HttpRequest};

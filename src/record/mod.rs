@@ -23,6 +23,7 @@ mod methods;
 mod nonces;
 mod outbox;
 mod passage;
+mod people;
 mod recorder;
 mod recording;
 mod repeats;
@@ -35,7 +36,8 @@ pub mod transactions;
 mod unnamed;
 mod waiting;
 
-pub use recorder::{Recorder, Settings, StartError, Who};
+pub use people::Who;
+pub use recorder::{Recorder, Settings, StartError};
 pub use tracing::Traces;
 
 #[cfg(test)]
