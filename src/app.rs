@@ -137,9 +137,10 @@ pub fn taken_by(address: SocketAddr) -> String {
     }
 }
 
-/// The process that has this end of a connection, in words.
-fn process_at(end: SocketAddr) -> Option<Box<str>> {
-    host::who_connects(end).map(|(pid, name)| format!("{name} ({pid})").into())
+/// Finds the processes at the other ends of connections, and tells those of the API from others.
+fn who(config: &Config) -> record::Who {
+    let mut owners = host::Owners::new(api_role(config).into_iter().collect());
+    Box::new(move |end, among| owners.find(end, among))
 }
 
 /// The running program.
@@ -231,7 +232,7 @@ impl App {
             artifacts,
             record::Settings {
                 traces: traces(&config),
-                who: Box::new(process_at),
+                who: who(&config),
                 flights: flights.clone(),
             },
             sinks,
@@ -509,13 +510,20 @@ fn reverse_settings(config: &Config, flights: Flights) -> anyhow::Result<Reverse
     })
 }
 
+/// The port of this machine that an upstream is.
+fn local(upstream: &Upstream) -> Option<u16> {
+    upstream.is_local().then_some(upstream.port)
+}
+
+fn api_role(config: &Config) -> Option<(Role, u16)> {
+    let port = local(&config.api.upstream).filter(|_| config.api.enabled)?;
+    Some((Role::known("flask"), port))
+}
+
 fn host_settings(config: &Config) -> HostSettings {
-    let local = |upstream: &Upstream| upstream.is_local().then_some(upstream.port);
     let mut roles = Vec::new();
     roles.extend(local(&config.rpc.upstream).map(|port| (Role::known("hardhat"), port)));
-    if config.api.enabled {
-        roles.extend(local(&config.api.upstream).map(|port| (Role::known("flask"), port)));
-    }
+    roles.extend(api_role(config));
     HostSettings {
         interval: Duration::from_millis(config.host.every_ms.0),
         roles,

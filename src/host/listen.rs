@@ -8,6 +8,9 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+/// `TCP_LISTEN` in the kernel's own numbering.
+const LISTEN: &str = "0A";
+
 /// The process that listens on a TCP port of this machine, by pid and name. None when nobody does,
 /// when the process belongs to another user, and on systems other than Linux.
 pub fn who_listens(port: u16) -> Option<(u32, String)> {
@@ -20,17 +23,8 @@ pub fn who_holds(file: &Path) -> Option<(u32, String)> {
     named(holders_of(&[file.canonicalize().ok()?]).pop()?)
 }
 
-/// The process that has this address as its own end of a TCP connection, by pid and name; none where
-/// [`who_listens`] would find none.
-pub fn who_connects(end: SocketAddr) -> Option<(u32, String)> {
-    let sockets: Vec<PathBuf> = tables()
-        .flat_map(|table| connected_inodes(&table, end))
-        .map(|inode| PathBuf::from(format!("socket:[{inode}]")))
-        .collect();
-    named(holders_of(&sockets).pop()?)
-}
-
-fn named(pid: u32) -> Option<(u32, String)> {
+/// A process by pid and name; none when it is gone.
+pub(super) fn named(pid: u32) -> Option<(u32, String)> {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     Some((pid, name.trim().to_owned()))
 }
@@ -39,31 +33,47 @@ fn named(pid: u32) -> Option<(u32, String)> {
 /// processes hold the socket (a reloader and its child, a master and its workers), the last one is one
 /// that does the work.
 pub fn listening_pids(port: u16) -> Vec<u32> {
-    let sockets: Vec<PathBuf> = tables()
-        .flat_map(|table| listening_inodes(&table, port))
-        .map(|inode| PathBuf::from(format!("socket:[{inode}]")))
-        .collect();
-    holders_of(&sockets)
+    let tables: Vec<String> = tables().collect();
+    holders_of(&listening_sockets(&tables, port))
+}
+
+/// The sockets that listen on a TCP port, as the descriptors of those who hold them name them.
+pub(super) fn listening_sockets(tables: &[String], port: u16) -> Vec<PathBuf> {
+    links(tables.iter().flat_map(|table| listening_inodes(table, port)))
+}
+
+/// The sockets whose own address is `end`, likewise.
+pub(super) fn connected_sockets(tables: &[String], end: SocketAddr) -> Vec<PathBuf> {
+    links(tables.iter().flat_map(|table| connected_inodes(table, end)))
+}
+
+fn links(inodes: impl Iterator<Item = u64>) -> Vec<PathBuf> {
+    inodes.map(|inode| PathBuf::from(format!("socket:[{inode}]"))).collect()
 }
 
 /// Processes by the process that started them, or that took them over.
 pub fn children() -> HashMap<u32, Vec<u32>> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for pid in pids() {
-        if let Some(parent) = stat_field(pid, 4).and_then(|parent| parent.parse().ok()) {
+        if let Some(parent) = parent(pid) {
             children.entry(parent).or_default().push(pid);
         }
     }
     children
 }
 
-fn pids() -> impl Iterator<Item = u32> {
+/// The process that started this one, or that took it over.
+pub(super) fn parent(pid: u32) -> Option<u32> {
+    stat_field(pid, 4)?.parse().ok()
+}
+
+pub(super) fn pids() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// The kernel's tables of TCP sockets.
-fn tables() -> impl Iterator<Item = String> {
+pub(super) fn tables() -> impl Iterator<Item = String> {
     ["/proc/net/tcp", "/proc/net/tcp6"]
         .into_iter()
         .filter_map(|table| fs::read_to_string(table).ok())
@@ -81,20 +91,20 @@ fn holders_of(targets: &[PathBuf]) -> Vec<u32> {
 
 /// Inodes of the sockets that listen on `port`, from the text of `/proc/net/tcp` or `tcp6`.
 fn listening_inodes(table: &str, port: u16) -> Vec<u64> {
-    /// `TCP_LISTEN` in the kernel's own numbering.
-    const LISTEN: &str = "0A";
     inodes(table, |local, state| {
         let is_port = |(_, its)| u16::from_str_radix(its, 16).ok() == Some(port);
         state == LISTEN && local.rsplit_once(':').is_some_and(is_port)
     })
 }
 
-/// Inodes of the connected sockets whose own address is `end`.
+/// Inodes of the sockets, connected or being closed, whose own address is `end`. One that its
+/// process has closed has none.
 fn connected_inodes(table: &str, end: SocketAddr) -> Vec<u64> {
-    /// `TCP_ESTABLISHED`.
-    const ESTABLISHED: &str = "01";
     let ends = written(end);
-    inodes(table, |local, state| state == ESTABLISHED && ends.iter().any(|end| end == local))
+    let mut found =
+        inodes(table, |local, state| state != LISTEN && ends.iter().any(|e| e == local));
+    found.retain(|inode| *inode != 0);
+    found
 }
 
 /// An address as the kernel's tables write it: hexadecimal, each four bytes in this machine's order;
@@ -108,7 +118,7 @@ fn written(end: SocketAddr) -> Vec<String> {
         bytes.chunks(4).map(word).collect()
     };
     let port = end.port();
-    match end.ip() {
+    match end.ip().to_canonical() {
         IpAddr::V4(ip) => [words(&ip.octets()), words(&ip.to_ipv6_mapped().octets())]
             .map(|ip| format!("{ip}:{port:04X}"))
             .into(),
@@ -132,7 +142,8 @@ fn inodes(table: &str, fits: impl Fn(&str, &str) -> bool) -> Vec<u64> {
         .collect()
 }
 
-fn holds_any(pid: u32, targets: &[PathBuf]) -> bool {
+/// Whether a process has a descriptor that leads to one of `targets`.
+pub(super) fn holds_any(pid: u32, targets: &[PathBuf]) -> bool {
     let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
     files
         .flatten()
@@ -166,6 +177,8 @@ mod tests {
    0: 0100007F:2161 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 81811 1 0000000000000000 100 0 0 10 0
    1: 0100007F:2161 0100007F:D2F0 01 00000000:00000000 00:00000000 00000000     0        0 81812 1 0000000000000000 20 4 30 10 -1
    2: 00000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 9 1 0000000000000000 100 0 0 10 0
+   3: 0100007F:2162 0100007F:D2F1 08 00000000:00000000 00:00000000 00000000     0        0 81814 1 0000000000000000 20 4 30 10 -1
+   4: 0100007F:2163 0100007F:D2F2 06 00000000:00000000 03:00001770 00000000     0        0 0 3 0000000000000000
 ";
 
     #[test]
@@ -177,17 +190,13 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
-    fn this_process_is_found_at_its_end_of_a_connection() {
-        for address in ["127.0.0.1:0", "[::1]:0"] {
-            let listener = std::net::TcpListener::bind(address).unwrap();
-            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let end = client.local_addr().unwrap();
-            assert_eq!(who_connects(end).unwrap().0, std::process::id(), "{address}");
-            drop(client);
-        }
-        assert_eq!(connected_inodes(TABLE, "127.0.0.1:8545".parse().unwrap()), [81812]);
-        assert!(connected_inodes(TABLE, "127.0.0.1:80".parse().unwrap()).is_empty());
+    fn the_end_of_a_connection_is_found_however_far_its_closing_is_and_in_either_writing() {
+        let of = |end: &str| connected_inodes(TABLE, end.parse().unwrap());
+        assert_eq!(of("127.0.0.1:8545"), [81812]);
+        assert_eq!(of("[::ffff:127.0.0.1]:8545"), [81812]);
+        assert_eq!(of("127.0.0.1:8546"), [81814], "the other side has closed");
+        assert!(of("127.0.0.1:8547").is_empty(), "nobody has it any more");
+        assert!(of("0.0.0.0:80").is_empty(), "a listener is no end");
     }
 
     #[test]

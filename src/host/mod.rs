@@ -1,11 +1,13 @@
 //! Watches the machine and the dapp's processes, on a thread of its own.
 //!
-//! Owns the readings (sysinfo) and the search for who listens on a port. Tells an
+//! Owns the readings (sysinfo), and the search for who listens on a port and who is at the other end of
+//! a connection. Tells an
 //! [`Observation::Host`] every few seconds; makes no metrics and stores nothing. On systems other
 //! than Linux the processes behind the upstreams cannot be found: only the monitor's own is read.
 
 mod databases;
 mod listen;
+mod owners;
 mod read;
 
 use std::path::PathBuf;
@@ -13,7 +15,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub use listen::{who_connects, who_holds, who_listens};
+pub use listen::{who_holds, who_listens};
+pub use owners::Owners;
 
 use crate::model::{Observation, Observer, Role};
 

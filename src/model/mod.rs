@@ -20,6 +20,7 @@ mod join;
 mod label;
 mod learned;
 mod operation;
+mod owner;
 mod query;
 mod queue;
 mod request;
@@ -55,6 +56,7 @@ pub use label::{
 };
 pub use learned::LearnedRoute;
 pub use operation::{Operation, Work};
+pub use owner::{Among, Owner};
 pub use query::Query;
 pub use queue::{Observation, Observer, Queue};
 pub use request::{AppTiming, DatabaseTiming, Flow, HttpRequest};

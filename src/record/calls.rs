@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use alloy::primitives::{B256, U64};
 
-use super::findings::{Ended, Findings, Found, Subject};
+use super::findings::{Ended, Findings, Subject};
 use super::join::Joiner;
 use super::ledger::Ledger;
 use super::methods::{Class, Methods};
@@ -23,7 +23,7 @@ use crate::decode::reads;
 use crate::decode::submission::Submission;
 use crate::model::{
     BatchPlace, Client, Clock, Event, Finding, Join, LabelKind, Method, Outcome, RpcCall, Sample,
-    TraceContext, Transport, kind,
+    Stamp, TraceContext, Transport, kind,
 };
 
 /// All that the makers of calls share.
@@ -297,28 +297,30 @@ impl Desk {
             self.outbox.event(&Event::Duplicate(asked.method));
             // A receipt that is not there yet is a question of its own.
             if asked.class != Class::Receipt {
-                self.findings.repeated(&call, first);
+                self.findings.repeated(&call, first, &mut self.people);
             }
         }
         if let (Some(hash), Some(Answer::Result(result))) = (asked.receipt, ending.answer) {
-            self.findings.polled(hash, result != b"null", &call);
+            self.findings.polled(hash, result != b"null", &call, &mut self.people);
         }
         let is_single = matches!(asked.transport, Transport::Http | Transport::WebSocket);
         if asked.method.as_str() == READ && is_single && ending.answer.is_some() {
-            self.findings.called(&call);
+            self.findings.called(&call, &mut self.people);
         }
     }
 
     /// Tells the finders of wallets that are ahead of the chain.
     pub(super) fn find_ahead(&mut self) {
         for ahead in self.ledger.take_ahead() {
-            self.findings.ahead(ahead.transaction, ahead.account, &ahead.caller);
+            let who = self.people.identify(&ahead.caller);
+            self.findings.ahead(ahead.transaction, ahead.account, who);
         }
     }
 
     /// Tells the findings that are over.
-    pub(super) fn tell_findings(&mut self, found: Vec<Found>) {
-        for found in found {
+    pub(super) fn tell_findings(&mut self, now: Stamp) {
+        for mut found in self.findings.take_due(now) {
+            self.people.make_up(found.who());
             let target = found.subject().map(|subject| self.ledger.name(subject));
             let finding = found.named(target, &self.clock);
             self.outbox.sample(Sample::Finding(Box::new(finding)));

@@ -9,18 +9,14 @@ mod bursts;
 mod polls;
 mod repeats;
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
 
 use super::passage::Caller;
-use super::recorder::Who;
+use super::people::{Identity, People};
 use super::repeats::Question;
-use crate::model::{
-    Client, Clock, ConnectionId, ContractCall, Finding, FindingKind, Method, Stamp,
-};
+use crate::model::{Client, Clock, ContractCall, Finding, FindingKind, Method, Stamp};
 
 use bursts::Bursts;
 use polls::Polls;
@@ -28,12 +24,6 @@ use repeats::Repeated;
 
 /// The longest that calls are gathered into one finding.
 const WINDOW: Duration = Duration::from_secs(3);
-/// Connections whose process is remembered.
-const MOST_PROCESSES: usize = 256;
-/// Looking a process up reads every process's descriptors: not more often than this, and resting so
-/// many times as long as it took, for the recorder waits meanwhile.
-const LOOK_UP_EVERY: Duration = Duration::from_millis(50);
-const REST: u32 = 20;
 /// The longest `User-Agent` that is kept, in bytes.
 const LONGEST_AGENT: usize = 200;
 
@@ -67,14 +57,6 @@ pub(super) struct Found {
     who: Identity,
 }
 
-/// Who called, for good.
-#[derive(Clone, Debug)]
-struct Identity {
-    connection: ConnectionId,
-    agent: Option<Arc<str>>,
-    process: Option<Arc<str>>,
-}
-
 /// A span of calls that belong together.
 #[derive(Clone, Copy)]
 struct Span {
@@ -83,50 +65,38 @@ struct Span {
     count: u32,
 }
 
+#[derive(Default)]
 pub(super) struct Findings {
     repeated: Repeated,
     bursts: Bursts,
     polls: Polls,
     nonces: Vec<Found>,
-    people: People,
-}
-
-/// Names processes.
-struct People {
-    who: Who,
-    known: HashMap<ConnectionId, Option<Arc<str>>>,
-    /// When the next look-up may be.
-    rested: Stamp,
 }
 
 impl Findings {
-    pub(super) fn new(who: Who) -> Self {
-        Self {
-            repeated: Repeated::default(),
-            bursts: Bursts::default(),
-            polls: Polls::default(),
-            nonces: Vec::new(),
-            people: People { who, known: HashMap::new(), rested: Stamp::default() },
-        }
-    }
-
     /// A read was answered, which had been already since the last block, first at `first`.
-    pub(super) fn repeated(&mut self, call: &Ended<'_>, first: Stamp) {
-        self.repeated.again(call, first, &mut self.people);
+    pub(super) fn repeated(&mut self, call: &Ended<'_>, first: Stamp, people: &mut People) {
+        self.repeated.again(call, first, people);
     }
 
     /// A contract was called, by itself and not in a batch.
-    pub(super) fn called(&mut self, call: &Ended<'_>) {
-        self.bursts.call(call, &mut self.people);
+    pub(super) fn called(&mut self, call: &Ended<'_>, people: &mut People) {
+        self.bursts.call(call, people);
     }
 
     /// A receipt was asked for; `there` when the node had one.
-    pub(super) fn polled(&mut self, transaction: B256, there: bool, call: &Ended<'_>) {
-        self.polls.poll(transaction, there, call, &mut self.people);
+    pub(super) fn polled(
+        &mut self,
+        transaction: B256,
+        there: bool,
+        call: &Ended<'_>,
+        people: &mut People,
+    ) {
+        self.polls.poll(transaction, there, call, people);
     }
 
     /// A transaction of a nonce was sent that the chain has not come to.
-    pub(super) fn ahead(&mut self, hash: Option<B256>, account: Option<Address>, by: &Caller) {
+    pub(super) fn ahead(&mut self, hash: Option<B256>, account: Option<Address>, who: Identity) {
         let now = Stamp::now();
         self.nonces.push(Found {
             kind: FindingKind::NonceAhead,
@@ -137,7 +107,7 @@ impl Findings {
             subject: None,
             transaction: hash,
             account,
-            who: self.people.identify(by),
+            who,
         });
     }
 
@@ -154,14 +124,14 @@ impl Findings {
         self.polls.take_due(now, &mut found);
         found
     }
-
-    /// Takes out everything that was found so far.
-    pub(super) fn take_all(&mut self) -> Vec<Found> {
-        self.take_due(Stamp::from_nanos(u64::MAX))
-    }
 }
 
 impl Found {
+    /// Who made its calls.
+    pub(super) const fn who(&mut self) -> &mut Identity {
+        &mut self.who
+    }
+
     /// What its calls touch, to be named.
     pub(super) const fn subject(&self) -> Option<Subject> {
         self.subject
@@ -169,7 +139,8 @@ impl Found {
 
     /// The finding, with the name of what its calls touch.
     pub(super) fn named(self, target: Option<ContractCall>, clock: &Clock) -> Finding {
-        let agent = self.who.agent.as_deref().map(|agent| {
+        let Identity { caller, process } = self.who;
+        let agent = caller.agent.as_deref().map(|agent| {
             let end = agent.floor_char_boundary(LONGEST_AGENT);
             agent[..end].into()
         });
@@ -182,8 +153,8 @@ impl Found {
             target,
             transaction: self.transaction,
             account: self.account,
-            connection: self.who.connection,
-            client: Client { agent, process: self.who.process.as_deref().map(Into::into) },
+            connection: caller.connection,
+            client: Client { agent, process: process.as_deref().map(Into::into) },
             request: None,
             query: None,
         }
@@ -210,35 +181,6 @@ impl Span {
     /// Whether it was gathered long enough.
     fn is_over(&self, now: Stamp) -> bool {
         now.since(self.first) >= WINDOW
-    }
-}
-
-impl People {
-    fn identify(&mut self, caller: &Caller) -> Identity {
-        let Caller { connection, peer, agent } = caller;
-        let process = match self.known.get(connection) {
-            Some(known) => known.clone(),
-            None => {
-                // Not the time of the call: of calls that wait in the queue, those of a second are
-                // told in an instant.
-                let begun = Stamp::now();
-                match peer.filter(|_| begun >= self.rested) {
-                    Some(peer) => {
-                        if self.known.len() >= MOST_PROCESSES {
-                            self.known.clear();
-                        }
-                        let process: Option<Arc<str>> = (self.who)(peer).map(Into::into);
-                        let ended = Stamp::now();
-                        let rest = ended.since(begun).saturating_mul(REST);
-                        self.rested = ended.after(rest.max(LOOK_UP_EVERY));
-                        self.known.insert(*connection, process.clone());
-                        process
-                    }
-                    None => None,
-                }
-            }
-        };
-        Identity { connection: *connection, agent: agent.clone(), process }
     }
 }
 

@@ -39,7 +39,8 @@ mod trees;
 mod unnamed;
 mod waiting;
 
-pub use recorder::{Recorder, Settings, StartError, Who};
+pub use people::Who;
+pub use recorder::{Recorder, Settings, StartError};
 pub use tracing::Traces;
 
 #[cfg(test)]

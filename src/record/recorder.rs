@@ -4,7 +4,6 @@
 //! It looks by itself, for nobody wakes it (see [`Queue`]): 5 ms after it found something, and up to
 //! 20 ms after it found nothing for a while.
 
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -15,6 +14,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::ledger::Ledger;
 use super::outbox::Outbox;
+use super::people::Who;
 use super::recording::Recording;
 use super::tracing::Traces;
 use crate::decode::artifact::Artifact;
@@ -31,19 +31,15 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// How the recorder is to work.
 pub struct Settings {
     pub traces: Traces,
-    /// Names the process at the other end of a connection: `node (4711)`.
     pub who: Who,
     /// The requests to the API under way, by which calls without a trace are joined.
     pub flights: Flights,
 }
 
-/// Tells whose end of a connection has this address.
-pub type Who = Box<dyn Fn(SocketAddr) -> Option<Box<str>> + Send>;
-
 impl Default for Settings {
     /// Traces nothing, and nobody is known.
     fn default() -> Self {
-        Self { traces: Traces::Off, who: Box::new(|_| None), flights: Flights::default() }
+        Self { traces: Traces::Off, who: Box::new(|_, _| None), flights: Flights::default() }
     }
 }
 

@@ -10,8 +10,7 @@ use super::join::Joiner;
 use super::ledger::Ledger;
 use super::methods::Methods;
 use super::outbox::Outbox;
-use super::people::People;
-use super::recorder::Who;
+use super::people::{People, Who};
 use super::repeats::Repeats;
 use super::replaced::{self, Replaced};
 use super::sockets::Sockets;
@@ -43,8 +42,8 @@ impl Recording {
             repeats: Repeats::default(),
             ledger,
             replaced: Replaced::default(),
-            findings: Findings::new(who),
-            people: People::default(),
+            findings: Findings::default(),
+            people: People::new(who),
             joiner: Joiner::new(flights),
             trees: Trees::default(),
         };
@@ -68,8 +67,7 @@ impl Recording {
         self.sockets.heads.expire(now, |event| outbox.event(event));
         self.desk.ledger.tick(now, outbox);
         self.desk.find_ahead();
-        let found = self.desk.findings.take_due(now);
-        self.desk.tell_findings(found);
+        self.desk.tell_findings(now);
         self.desk.trees.tick(now, &clock);
         self.desk.tell_trees();
     }
@@ -119,8 +117,7 @@ impl Recording {
     pub(super) fn finish(&mut self, now: Stamp) {
         self.sockets.forget_all(&mut self.desk, now, Outcome::Unanswered);
         self.desk.ledger.finish(now, &mut self.desk.outbox);
-        let found = self.desk.findings.take_all();
-        self.desk.tell_findings(found);
+        self.desk.tell_findings(Stamp::from_nanos(u64::MAX));
         self.desk.trees.finish();
         self.desk.tell_trees();
         self.flush();
@@ -184,6 +181,7 @@ impl Recording {
                     Closer::Upstream | Closer::Proxy => Outcome::UpstreamGone,
                 };
                 self.sockets.forget(&mut self.desk, id, at, outcome);
+                self.desk.people.closed(id);
                 Event::ConnectionClosed { proxy, upgraded }
             }
             ConnectionEvent::Upstream { proxy, reachable } => Event::Upstream { proxy, reachable },

@@ -81,7 +81,7 @@ impl Bench {
         let mut recording = Recording::new(
             outbox,
             Ledger::new(Contracts::new(), Traces::Off, sender),
-            Box::new(|_| None),
+            Box::new(|_, _| None),
         );
         // Stamp 0 is one second after the epoch.
         recording

@@ -52,8 +52,8 @@ impl Bursts {
             if burst.different.len() < MOST_DIFFERENT {
                 burst.different.insert(call.question);
             }
-            if burst.who.is_none() && burst.different.len() >= ENOUGH {
-                burst.who = Some(people.identify(call.caller));
+            if burst.different.len() >= ENOUGH {
+                people.attend(&mut burst.who, call.caller);
             }
         } else if self.open.len() < MOST_CLIENTS {
             let burst = Burst {

@@ -46,8 +46,8 @@ impl Polls {
         }
         if let Some(polled) = self.open.get_mut(&transaction) {
             polled.span.add(call.started);
-            if polled.who.is_none() && polled.span.count >= ENOUGH {
-                polled.who = Some(people.identify(call.caller));
+            if polled.span.count >= ENOUGH {
+                people.attend(&mut polled.who, call.caller);
             }
         } else if self.open.len() < MOST {
             let span = Span::begin(call.started);

@@ -40,8 +40,8 @@ impl Repeated {
             who: None,
         });
         open.span.add(call.started);
-        if open.who.is_none() && open.span.count >= ENOUGH {
-            open.who = Some(people.identify(call.caller));
+        if open.span.count >= ENOUGH {
+            people.attend(&mut open.who, call.caller);
         }
     }
 
