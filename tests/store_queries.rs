@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dappscope::model::{
-    CallDetail, ContractCall, ContractName, FindingKind, FunctionName, InnerCall, Outcome, RpcCall,
-    Sample, SampleKind, Sink, Tally, TransactionKind, TransactionStatus, UnixMicros,
+    CallDetail, ContractCall, ContractName, FindingKind, FunctionName, InnerCall, Outcome, Part,
+    RpcCall, Sample, SampleKind, Sink, Tally, TransactionKind, TransactionStatus, UnixMicros,
 };
 use dappscope::store::{
     BlockFilter, BreakdownFilter, CallFilter, Cursor, FindingFilter, Measure, OperationFilter,

@@ -10,12 +10,13 @@ use alloy::primitives::{B256, U256};
 
 use super::*;
 use crate::model::{
-    AppFunction, AppTiming, BatchPlace, Block, CacheOutcome, CallDetail, Client, ConnectionId,
-    ContractCall, ContractName, DbOperation, DbSystem, DropReason, EmittedEvents, End, Event,
-    EventName, Finding, FindingKind, Flow, FunctionName, FunctionTiming, Head, HostReading,
-    HttpMethod, HttpRequest, InnerCall, LabelSet, Method, Opaque, Outcome, ProcessReading, Proxy,
-    Query, Reason, Role, Route, RpcCall, Sample, SampleKind, Sink as _, StateChange, TraceContext,
-    Tracer, Transaction, TransactionKind, TransactionStatus, Transport, UnixMicros, Volume,
+    AppFunction, AppTiming, BatchPlace, Block, Breakdown, CacheOutcome, CallDetail, Client,
+    ConnectionId, ContractCall, ContractName, DbOperation, DbSystem, DropReason, EmittedEvents,
+    End, Event, EventName, Finding, FindingKind, Flow, FunctionName, Head, HostReading, HttpMethod,
+    HttpRequest, InnerCall, Join, LabelSet, Method, Opaque, Operation, Outcome, ProcessReading,
+    Proxy, Query, Reason, Role, Route, RpcCall, Sample, SampleKind, Sink as _, StateChange, ToldBy,
+    TraceContext, Tracer, Transaction, TransactionKind, TransactionStatus, Transport, UnixMicros,
+    Volume, Work,
 };
 
 /// Every family: its type and its labels, as the catalogue of metrics names them.
@@ -59,6 +60,12 @@ const CATALOGUE: &[(&str, &str, &str)] = &[
         "histogram",
         "db_collection_name,db_operation_name,db_system_name",
     ),
+    ("db_client_n_plus_one_total", "counter", "http_route"),
+    ("http_server_rpc_calls", "histogram", "http_route"),
+    ("http_server_db_queries", "histogram", "http_route"),
+    ("http_server_time_seconds_total", "counter", "http_route,part"),
+    ("http_server_transaction_gas_total", "counter", "http_route"),
+    ("http_server_transactions_reverted_total", "counter", "http_route"),
     ("evm_base_fee_wei", "gauge", ""),
     ("evm_block_gas_limit", "gauge", ""),
     ("evm_block_gas_used", "histogram", ""),
@@ -159,6 +166,7 @@ fn call(method: Method, outcome: Outcome) -> RpcCall {
         target: None,
         transaction: None,
         trace: None,
+        joined_by: None,
         detail: None,
     }
 }
@@ -240,6 +248,39 @@ fn reading(pid: u32, cpu_seconds: f64) -> HostReading {
     }
 }
 
+fn operation(micros: u64, work: Work) -> Operation {
+    Operation {
+        at: UnixMicros(1),
+        duration: Duration::from_micros(micros),
+        trace_id: 1,
+        span_id: 2,
+        parent: Some(1),
+        name: "SELECT".into(),
+        failed: false,
+        work,
+    }
+}
+
+fn breakdown() -> Breakdown {
+    let millis = Duration::from_millis;
+    Breakdown {
+        at: UnixMicros(1),
+        trace_id: 1,
+        method: HttpMethod::known("GET"),
+        route: Route::known("/api/nfts/{id}"),
+        status: 200,
+        told_by: ToldBy::Spans,
+        joined_by: Some(Join::Trace),
+        queries: Some(7),
+        rpc_calls: 3,
+        total: millis(20),
+        database: millis(2),
+        evm: millis(8),
+        rpc: millis(4),
+        proxy: millis(1),
+    }
+}
+
 /// One of everything.
 fn feed(metrics: &Metrics) {
     let mut sink = metrics.sink();
@@ -271,6 +312,8 @@ fn feed(metrics: &Metrics) {
         account: None,
         connection: ConnectionId(1),
         client: Client::default(),
+        request: None,
+        query: None,
     };
     let block = Block {
         at: UnixMicros(1),
@@ -354,6 +397,17 @@ fn feed(metrics: &Metrics) {
         })),
         Sample::Block(Box::new(block)),
         Sample::Host(Box::new(reading(7, 10.0))),
+        Sample::Operation(Box::new(operation(
+            200,
+            Work::Query(Query {
+                system: DbSystem::known("sqlite"),
+                operation: Some(DbOperation::known("SELECT")),
+                collection: None,
+                fingerprint: "SELECT ?".into(),
+            }),
+        ))),
+        Sample::Operation(Box::new(operation(2_000, Work::Function(AppFunction::known("price"))))),
+        Sample::Breakdown(Box::new(breakdown())),
     ]);
     for event in [
         Event::BatchSize(3),
@@ -382,16 +436,13 @@ fn feed(metrics: &Metrics) {
         Event::NodeRestarted,
         Event::Spans { taken: 5, left_out: 2 },
         Event::ExportRefused("malformed"),
-        Event::Query(Query {
-            system: DbSystem::known("sqlite"),
-            operation: Some(DbOperation::known("SELECT")),
-            collection: None,
-            duration: Duration::from_micros(200),
-        }),
-        Event::Function(FunctionTiming {
-            function: AppFunction::known("price"),
-            duration: Duration::from_millis(2),
-        }),
+        Event::NothingTold { route: Route::known("/api/nfts/{id}") },
+        Event::RequestMined {
+            route: Route::known("/api/nfts/{id}"),
+            gas: 84_000,
+            reverted_after_success: true,
+        },
+        Event::RepeatedQueries { route: Route::known("/api/nfts/{id}") },
         Event::Mined(Duration::from_millis(2)),
         Event::WentBack { cause: "evm_revert", blocks: 3 },
         Event::Asked { purpose: "blocks", calls: 3, took: Duration::from_millis(250) },
@@ -495,6 +546,17 @@ fn a_scrape_tells_what_was_fed() {
         "http_server_time_to_first_byte_seconds_count{http_route=\"/left\"} 0",
         "http_server_event_stream_duration_seconds_sum{http_route=\"/events\"} 120",
         "app_function_duration_seconds_sum{function=\"mint\"} 0.008",
+        "app_function_duration_seconds_sum{function=\"price\"} 0.002",
+        "http_server_rpc_calls_bucket{http_route=\"/api/nfts/{id}\",le=\"0\"} 1",
+        "http_server_rpc_calls_sum{http_route=\"/api/nfts/{id}\"} 3",
+        "http_server_rpc_calls_count{http_route=\"/api/nfts/{id}\"} 2",
+        "http_server_db_queries_sum{http_route=\"/api/nfts/{id}\"} 7",
+        "http_server_db_queries_count{http_route=\"/api/nfts/{id}\"} 1",
+        "http_server_time_seconds_total{http_route=\"/api/nfts/{id}\",part=\"evm\"} 0.008",
+        "http_server_time_seconds_total{http_route=\"/api/nfts/{id}\",part=\"app\"} 0.005",
+        "http_server_transaction_gas_total{http_route=\"/api/nfts/{id}\"} 84000",
+        "http_server_transactions_reverted_total{http_route=\"/api/nfts/{id}\"} 1",
+        "db_client_n_plus_one_total{http_route=\"/api/nfts/{id}\"} 1",
         "rpc_server_active_calls 5",
         "rpc_server_connections{transport=\"http\"} 0",
         "rpc_server_connections{transport=\"websocket\"} 1",

@@ -6,6 +6,7 @@ mod http;
 mod sockets;
 mod spans;
 mod threads;
+mod trees;
 
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +14,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 
 use super::ledger::Ledger;
 use super::outbox::Outbox;
+use super::people::Who;
 use super::recording::Recording;
 use super::tracing::Traces;
 use crate::decode::contracts::Contracts;
@@ -55,6 +57,15 @@ impl Received {
         transactions.collect()
     }
 
+    fn operations(&self) -> Vec<Operation> {
+        let samples = self.samples.lock().unwrap();
+        let operations = samples.iter().filter_map(|sample| match sample {
+            Sample::Operation(operation) => Some((**operation).clone()),
+            _ => None,
+        });
+        operations.collect()
+    }
+
     fn events(&self) -> Vec<Event> {
         self.events.lock().unwrap().clone()
     }
@@ -75,13 +86,19 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with(Box::new(|_, _| None), Flights::default())
+    }
+
+    /// Where `who` tells the processes, beside an API whose requests are `flights`.
+    fn with(who: Who, flights: Flights) -> Self {
         let (received, tally) = (Received::default(), Arc::new(Tally::default()));
         let (sender, wanted) = channel(1_024);
         let outbox = Outbox::new(vec![Box::new(received.clone())], Arc::clone(&tally));
         let mut recording = Recording::new(
             outbox,
             Ledger::new(Contracts::new(), Traces::Off, sender),
-            Box::new(|_, _| None),
+            who,
+            flights,
         );
         // Stamp 0 is one second after the epoch.
         recording

@@ -152,7 +152,7 @@ impl Trees {
         if self.waiting.len() > MOST_WAITING
             && let Some((_, oldest)) = self.waiting.pop_front()
         {
-            self.settle(oldest);
+            self.settle(&oldest);
         }
     }
 
@@ -202,7 +202,7 @@ impl Trees {
                 self.given_up.push_back((ended.ended.after(PATIENCE), key));
                 self.patient.insert(key, ended);
             } else {
-                self.settle(ended);
+                self.settle(&ended);
             }
         }
         while let Some((due, key)) = self.given_up.front()
@@ -211,7 +211,7 @@ impl Trees {
             let ended = self.patient.remove(key);
             self.given_up.pop_front();
             if let Some(ended) = ended {
-                self.settle(ended);
+                self.settle(&ended);
             }
         }
         while let Some((heard, trace_id)) = self.heard.front()
@@ -230,7 +230,7 @@ impl Trees {
         let waiting = std::mem::take(&mut self.waiting).into_iter().map(|(_, ended)| ended);
         let patient = std::mem::take(&mut self.patient).into_values();
         for ended in waiting.chain(patient).collect::<Vec<_>>() {
-            self.settle(ended);
+            self.settle(&ended);
         }
     }
 

@@ -116,7 +116,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        Client, ConnectionId, ContractCall, ContractName, FunctionName, Method, UnixMicros,
+        Client, ConnectionId, ContractCall, ContractName, FunctionName, HttpMethod, Method,
+        RequestRef, Route, UnixMicros,
     };
 
     fn finding(kind: FindingKind) -> Finding {
@@ -134,6 +135,12 @@ mod tests {
             account: Some(Address::repeat_byte(0xf3)),
             connection: ConnectionId(7),
             client: Client { agent: Some("ethers/6".into()), process: Some("node (4711)".into()) },
+            request: Some(RequestRef {
+                trace_id: 1,
+                method: HttpMethod::known("GET"),
+                route: Route::known("/api/nfts"),
+            }),
+            query: Some("SELECT ?".into()),
         }
     }
 

@@ -160,6 +160,7 @@ fn call(method: &'static str, outcome: Outcome, total_us: u64) -> Sample {
         }),
         transaction: None,
         trace: None,
+        joined_by: None,
         detail: None,
     })
 }

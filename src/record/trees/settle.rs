@@ -10,8 +10,8 @@ use crate::record::n_plus_one::{Similar, repeated};
 
 impl Trees {
     /// Says what a request came to.
-    pub(super) fn settle(&mut self, ended: Ended) {
-        let parts = self.take_parts(&ended);
+    pub(super) fn settle(&mut self, ended: &Ended) {
+        let parts = self.take_parts(ended);
         let has_ambiguous =
             self.ambiguous.iter().any(|made| ended.started <= *made && *made <= ended.ended);
         let request =
@@ -26,8 +26,8 @@ impl Trees {
             return;
         }
         self.remember(settled);
-        self.find_repetitions(&ended, &parts, request);
-        self.out.breakdowns.push(breakdown(&ended, &parts, has_ambiguous));
+        self.find_repetitions(ended, &parts, request);
+        self.out.breakdowns.push(breakdown(ended, &parts, has_ambiguous));
     }
 
     fn take_parts(&mut self, ended: &Ended) -> Parts {

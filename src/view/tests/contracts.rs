@@ -113,6 +113,8 @@ fn finding(kind: FindingKind) -> Finding {
         account: Some(Address::repeat_byte(0xf3)),
         connection: ConnectionId(7),
         client: Client { agent: Some("ethers/6".into()), process: None },
+        request: None,
+        query: None,
     }
 }
 

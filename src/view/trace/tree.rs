@@ -59,7 +59,7 @@ pub(super) fn of(trace: &Trace, money: Option<&Money>) -> Value {
             let mut children: Vec<Value> =
                 requests.iter().map(|request| below.tell(Node::Request(request), 1)).collect();
             children.extend(below.children(ORPHANS, 1));
-            node("trace", "", Some(0), Duration::ZERO, false, children)
+            node("trace", "", Some(0), Duration::ZERO, false, &children)
         }
     }
 }
@@ -98,7 +98,7 @@ impl<'a> Below<'a> {
         }
         let mut value = match node {
             Node::Request(request) => self.request(request, children),
-            Node::Operation(operation) => self.operation(operation, children),
+            Node::Operation(operation) => self.operation(operation, &children),
             Node::Call(call) => self.call(call),
             Node::Transaction(transaction) => self.transaction(transaction),
         };
@@ -126,19 +126,19 @@ impl<'a> Below<'a> {
             self.trace.operations.iter().any(|it| it.parent == Some(request.trace.span_id));
         if let (false, Some(app)) = (is_told, &request.app) {
             if let Some(database) = app.database {
-                let mut queries = node("queries", "db", None, database.took, false, Vec::new());
+                let mut queries = node("queries", "db", None, database.took, false, &[]);
                 queries["count"] = database.queries.into();
                 children.push(queries);
             }
             for (function, took) in &app.functions {
-                children.push(node("function", function.as_str(), None, *took, false, Vec::new()));
+                children.push(node("function", function.as_str(), None, *took, false, &[]));
             }
         }
         let failed = request.status >= 500 || request.end != crate::model::End::Complete;
-        node("request", &name, self.since(request.at), request.total, failed, children)
+        node("request", &name, self.since(request.at), request.total, failed, &children)
     }
 
-    fn operation(&self, operation: &Operation, children: Vec<Value>) -> Value {
+    fn operation(&self, operation: &Operation, children: &[Value]) -> Value {
         let kind = match operation.work {
             Work::Server => "server",
             Work::Client => "client",
@@ -169,7 +169,7 @@ impl<'a> Below<'a> {
             None => call.method.to_string(),
         };
         let failed = call.outcome.is_failure();
-        let mut value = node("call", &name, self.since(call.at), call.total, failed, children);
+        let mut value = node("call", &name, self.since(call.at), call.total, failed, &children);
         value["call"] = as_json::call(call);
         value
     }
@@ -179,7 +179,7 @@ impl<'a> Below<'a> {
         let failed = transaction.status != crate::model::TransactionStatus::Success;
         let took = transaction.confirmation.unwrap_or_default();
         let start = self.since(transaction.at);
-        let mut value = node("transaction", &name, start, took, failed, Vec::new());
+        let mut value = node("transaction", &name, start, took, failed, &[]);
         value["transaction"] = as_json::transaction(transaction, self.money);
         let state = self.trace.states.iter().find(|state| state.hash == transaction.hash);
         value["state"] = state.map(as_json::state).into();
@@ -212,7 +212,7 @@ fn node(
     start_us: Option<i64>,
     took: Duration,
     failed: bool,
-    children: Vec<Value>,
+    children: &[Value],
 ) -> Value {
     json!({
         "kind": kind,
