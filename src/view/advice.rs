@@ -27,9 +27,9 @@ pub fn text(finding: &Finding) -> String {
             finding.account.map_or_else(|| "An account".to_owned(), |account| account.to_string())
         ),
         FindingKind::RepeatedQueries => format!(
-            "{} made {count} similar queries, {span} together: {}",
+            "{} made {count} similar queries ({}), {span} together.",
             request(finding),
-            finding.query.as_deref().unwrap_or("(their text was not told)")
+            finding.query.as_deref().unwrap_or("their text was not told")
         ),
         FindingKind::RepeatedCallsInRequest => format!(
             "{} made {count} similar calls to the node ({}), {span} together.",

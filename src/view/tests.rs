@@ -6,6 +6,7 @@ mod lists;
 mod numbers;
 mod routes;
 mod subscribers;
+mod trace;
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,0 +1,160 @@
+//! A request is told as a tree, in whatever order and shape its parts were recorded.
+
+use super::*;
+use crate::model::{Breakdown, DbOperation, DbSystem, Join, Operation, Query, ToldBy, Work};
+
+const ID: u128 = 0xabc;
+const PROXY: u64 = 1;
+
+fn operation(span_id: u64, parent: u64, name: &str, work: Work) -> Sample {
+    Sample::Operation(Box::new(Operation {
+        at: UnixMicros(UnixMicros::now().0 + span_id),
+        duration: Duration::from_micros(700),
+        trace_id: ID,
+        span_id,
+        parent: Some(parent),
+        name: name.into(),
+        failed: false,
+        work,
+    }))
+}
+
+fn query(span_id: u64, parent: u64) -> Sample {
+    let query = Query {
+        system: DbSystem::known("sqlite"),
+        operation: Some(DbOperation::known("SELECT")),
+        collection: None,
+        fingerprint: "SELECT * FROM nfts WHERE id = ?".into(),
+    };
+    operation(span_id, parent, "SELECT", Work::Query(query))
+}
+
+/// A call of the span `of`, which sent a transaction or did not.
+fn made(method: &'static str, of: u64, join: Option<Join>, sent: Option<B256>) -> Sample {
+    let Sample::Call(call) = call(method, Outcome::Success, 900) else { unreachable!() };
+    let trace = TraceContext { trace_id: ID, span_id: of, flags: 1 };
+    let trace = (join != Some(Join::Ambiguous)).then_some(trace);
+    Sample::Call(RpcCall { trace, joined_by: join, transaction: sent, ..call })
+}
+
+fn mined() -> Sample {
+    let reverted = transaction(TransactionStatus::Reverted, Some("NotForSale"));
+    let Sample::Transaction(mut transaction) = reverted else { unreachable!() };
+    transaction.trace = Some(TraceContext { trace_id: ID, span_id: 3, flags: 1 });
+    Sample::Transaction(transaction)
+}
+
+fn broken_down() -> Sample {
+    let micros = Duration::from_micros;
+    Sample::Breakdown(Box::new(Breakdown {
+        at: UnixMicros::now(),
+        trace_id: ID,
+        method: HttpMethod::known("GET"),
+        route: Route::known("/api/nfts/{id}"),
+        status: 200,
+        told_by: ToldBy::Spans,
+        joined_by: Some(Join::Trace),
+        queries: Some(1),
+        rpc_calls: 2,
+        total: micros(20_000),
+        database: micros(700),
+        evm: micros(1_000),
+        rpc: micros(800),
+        proxy: micros(60),
+    }))
+}
+
+/// Kinds and names of a tree, depth first, each with its depth.
+fn outline(node: &Value, depth: usize, into: &mut Vec<(usize, String)>) {
+    let text = |key: &str| node[key].as_str().unwrap().to_owned();
+    into.push((depth, format!("{} {}", text("kind"), text("name"))));
+    for child in node["children"].as_array().unwrap() {
+        outline(child, depth + 1, into);
+    }
+}
+
+fn outlined(told: &Value) -> Vec<(usize, String)> {
+    let mut lines = Vec::new();
+    outline(&told["tree"], 0, &mut lines);
+    lines
+}
+
+fn params() -> Value {
+    json!({ "trace_id": format!("{ID:032x}") })
+}
+
+#[tokio::test]
+async fn operations_calls_and_transactions_stand_below_what_made_them() {
+    let mut view = Served::start(None).await;
+    let hash = B256::repeat_byte(0x5f);
+    view.feed(&[
+        request("/api/nfts/7", 200),
+        query(4, 2),
+        operation(3, 2, "POST", Work::Client),
+        operation(2, PROXY, "GET /api/nfts/<id>", Work::Server),
+        made("eth_sendRawTransaction", 3, Some(Join::Trace), Some(hash)),
+        made("eth_getTransactionReceipt", 3, Some(Join::Trace), Some(hash)),
+        // Of a span that never came.
+        made("eth_chainId", 77, Some(Join::Trace), None),
+        made("eth_blockNumber", 0, Some(Join::Ambiguous), None),
+        mined(),
+    ]);
+    let told = view.ask("dappscope_trace", params()).await.unwrap();
+    assert_eq!((&told["is_settled"], &told["breakdown"]), (&json!(false), &Value::Null));
+    assert_eq!(told["gas_used"], 84_000);
+    let expected = [
+        (0, "request GET /api/nfts/{id}"),
+        (1, "call eth_chainId"),
+        (1, "server GET /api/nfts/<id>"),
+        (2, "client POST"),
+        (3, "call eth_sendRawTransaction"),
+        (4, "transaction Marketplace.buy"),
+        (3, "call eth_getTransactionReceipt"),
+        (2, "query SELECT"),
+    ];
+    let mut lines = outlined(&told);
+    let mut expected: Vec<_> = expected.map(|(depth, name)| (depth, name.to_owned())).into();
+    lines.sort();
+    expected.sort();
+    assert_eq!(lines, expected, "{told:#}");
+    assert_eq!(told["ambiguous"][0]["method"], "eth_blockNumber");
+    view.feed(&[broken_down()]);
+    let told = view.ask("dappscope_trace", json!({ "transaction": hash })).await.unwrap();
+    let breakdown = &told["breakdown"];
+    let part = |name: &str| breakdown[format!("{name}_us")].as_u64().unwrap();
+    let parts: u64 = ["database", "evm", "rpc", "proxy", "app"].into_iter().map(part).sum();
+    assert_eq!((parts, part("total")), (20_000, 20_000));
+    assert_eq!((&told["is_settled"], &breakdown["told_by"]), (&json!(true), &json!("spans")));
+    let routes = view.ask("dappscope_routes", json!({})).await.unwrap();
+    let route = &routes["routes"][0];
+    assert_eq!(route["per_request"], json!({ "rpc_calls": 2.0, "queries": 1.0, "gas": 84_000.0 }));
+    assert_eq!(route["share"]["evm"], 0.05);
+}
+
+#[tokio::test]
+async fn a_deep_or_circular_tree_is_told_and_ends() {
+    let mut view = Served::start(None).await;
+    view.feed(&[request("/api/nfts/7", 200)]);
+    let deep: Vec<_> = (2..1_900).map(|id| operation(id, id - 1, "nested", Work::Other)).collect();
+    view.feed(&deep);
+    view.feed(&[
+        operation(5_000, 5_001, "circle", Work::Other),
+        operation(5_001, 5_000, "circle", Work::Other),
+    ]);
+    let told = view.ask("dappscope_trace", params()).await.unwrap();
+    let lines = outlined(&told);
+    assert!(lines.len() > 40 && lines.iter().all(|(depth, _)| *depth <= 48), "{}", lines.len());
+}
+
+#[tokio::test]
+async fn what_there_is_no_tree_of_is_said() {
+    let mut view = Served::start(None).await;
+    view.feed(&[transaction(TransactionStatus::Success, None)]);
+    assert_invalid(view.ask("dappscope_trace", json!({})).await, "expected `trace_id` or");
+    assert_invalid(view.ask("dappscope_trace", params()).await, "nothing of this trace");
+    let hash = B256::repeat_byte(0x5f);
+    let of = json!({ "transaction": hash });
+    assert_invalid(view.ask("dappscope_trace", of).await, "not known to belong to a request");
+    let of = json!({ "transaction": B256::repeat_byte(1) });
+    assert_invalid(view.ask("dappscope_trace", of).await, "no such transaction");
+}
