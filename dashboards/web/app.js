@@ -98,6 +98,15 @@ const answered = (r) => {
   if (broken(r)) return cell(`✕ ${r.status || r.end}`, "bad");
   return r.status < 400 ? cell(`✓ ${r.status}`, "good") : cell(`○ ${r.status}`);
 };
+const tree = (r) => {
+  const td = cell("");
+  const button = document.createElement("button");
+  button.textContent = "Tree";
+  button.setAttribute("aria-label", `Tree of ${r.method} ${r.path}`);
+  button.addEventListener("click", () => Trace.open(r.trace_id));
+  td.append(button);
+  return td;
+};
 const rows = {
   calls: (c) => [
     cell(time(c.at_ms)), cell(c.method), cell(named(c), "long"),
@@ -123,7 +132,7 @@ const rows = {
   requests: (r) => [
     cell(time(r.at_ms)), cell(r.method), cell(r.path, "long", `${r.route} (${r.path})`),
     answered(r),
-    cell(micros(r.total_us), "n"), cell(micros(r.first_byte_us), "n"), cell(bytes(r.response_bytes), "n"),
+    cell(micros(r.total_us), "n"), cell(micros(r.first_byte_us), "n"), cell(bytes(r.response_bytes), "n"), tree(r),
   ],
 };
 
@@ -163,6 +172,16 @@ function showOverview(o) {
   fill("gas", o.gas, (g) => [cell(named(g), "long"), cell(count(g.count), "n"), failed(g), cell(about(g) + count(g.p50_gas), "n"), cell(count(g.max_gas), "n")]);
   fill("processes", o.machine?.processes ?? [], (p) => [cell(p.process), cell(String(p.pid), "n"), cell(`${p.cpu_seconds.toFixed(1)} s`, "n"), cell(bytes(p.resident_bytes), "n"), cell(count(p.threads), "n")]);
   byId("footer").textContent = `dappscope ${o.version} · up ${count(o.uptime_s)} s · store ${bytes(monitor.store.bytes)} · queue ${count(monitor.queue_depth)} of ${count(monitor.queue_capacity)} · times by percentile and values marked ≈ are exact to 1 % · also /metrics, /healthz and JSON-RPC on /rpc`;
+}
+
+function showRoutes({ routes }) {
+  const known = routes.filter((r) => r.share).slice(0, ROWS);
+  const mean = (n) => (n === null ? NONE : n < 100 ? n.toFixed(1) : count(Math.round(n)));
+  fill("inside", known, ({ share, per_request: per, ...r }) => [
+    cell(`${r.method} ${r.route}`, "long"), cell(mean(per.queries), "n"), cell(mean(per.rpc_calls), "n"),
+    cell(per.gas ? mean(per.gas) : NONE, "n"), cell(percent(share.database), "n"), cell(percent(share.evm), "n"),
+    cell(percent(share.rpc), "n"), cell(percent(share.app), "n", `dappscope itself ${percent(share.proxy)}; of ${count(r.settled)} requests`),
+  ]);
 }
 
 const fees = (f) => (f.fee_money ? `${f.fee_money.toFixed(2)} ${f.currency}` : f.fee_eth === "0" ? NONE : `${Number(f.fee_eth).toPrecision(3)} ETH`);
@@ -234,6 +253,7 @@ async function refresh({ lists }) {
       ask("dappscope_overview", { last }).then(showOverview),
       ask("dappscope_series", { measure: "call_duration", last, points: 200 }).then(showSeries),
       ask("dappscope_contracts", { last }).then(showContracts),
+      ask("dappscope_routes", { last }).then(showRoutes),
     ];
     if (lists) {
       for (const name of Object.keys(state.lists)) {

@@ -7,6 +7,8 @@
 mod fingerprint;
 mod table;
 
+use std::sync::Arc;
+
 use sqlparser::dialect::{
     Dialect, GenericDialect, MsSqlDialect, MySqlDialect, PostgreSqlDialect, SQLiteDialect,
 };
@@ -22,7 +24,7 @@ pub struct Statement {
     pub collection: Option<Box<str>>,
     /// The text with each literal and parameter as `?`, lists of them as one, and white space,
     /// comments and case made alike. At most [`Statement::LONGEST_FINGERPRINT`] bytes.
-    pub fingerprint: Box<str>,
+    pub fingerprint: Arc<str>,
 }
 
 impl Statement {

@@ -1,5 +1,7 @@
 //! A query to a database, counted once however many spans told of it.
 
+use std::sync::Arc;
+
 use super::label::{DbCollection, DbOperation, DbSystem};
 
 /// What a query is.
@@ -11,5 +13,5 @@ pub struct Query {
     /// The table; of several the first. None where there is none, as with `COMMIT`.
     pub collection: Option<DbCollection>,
     /// The statement with every literal replaced by `?`; empty where it is not told.
-    pub fingerprint: Box<str>,
+    pub fingerprint: Arc<str>,
 }

@@ -115,7 +115,7 @@ impl Telling {
         let collection: Option<DbCollection> =
             collection.map(|text| self.collections.admit(text, outbox));
         let system: DbSystem = self.systems.admit(&database.system, outbox);
-        Query { system, operation, collection, fingerprint: statement.fingerprint.clone() }
+        Query { system, operation, collection, fingerprint: Arc::clone(&statement.fingerprint) }
     }
 }
 
@@ -158,7 +158,7 @@ struct Generation {
 /// Where a query stands: its trace and parent, and its shape. Without a parent each span begins a
 /// trace of its own, so that the trace says nothing.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Place(Option<(u128, u64)>, Box<str>);
+struct Place(Option<(u128, u64)>, Arc<str>);
 
 struct Told {
     scope: Arc<str>,
@@ -178,7 +178,7 @@ impl Remembered {
         if !statement.fingerprint.is_empty() {
             let scope = Arc::clone(&database.scope);
             let told = Told { scope, start_ns: span.start_ns, end_ns: span.end_ns };
-            by_place.entry(Place(parent, statement.fingerprint.clone())).or_default().push(told);
+            by_place.entry(Place(parent, Arc::clone(&statement.fingerprint))).or_default().push(told);
         }
     }
 
@@ -187,7 +187,7 @@ impl Remembered {
     fn is_around(&mut self, span: &Span, database: &DatabaseSpan, statement: &Statement) -> bool {
         let own = (span.trace_id, span.span_id);
         let parent = span.parent.map(|parent| (span.trace_id, parent));
-        let place = Place(parent, statement.fingerprint.clone());
+        let place = Place(parent, Arc::clone(&statement.fingerprint));
         let is_inside = |told: &Told| {
             told.scope != database.scope
                 && span.start_ns <= told.start_ns

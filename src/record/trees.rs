@@ -36,8 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const TELLING: Duration = Duration::from_secs(60);
 /// For how long parts are kept for whose trace no request ends.
 const ORPHANED: Duration = Duration::from_secs(60);
-/// Traces whose parts are kept, and requests that wait.
+/// Traces whose parts are kept, parts of all of them, and requests that wait.
 const MOST_TREES: usize = 8_192;
+const MOST_PARTS: usize = 262_144;
 const MOST_WAITING: usize = 32_768;
 /// Settled requests that transactions may still be mined for.
 const MOST_SETTLED: usize = 16_384;
@@ -98,6 +99,8 @@ pub(super) struct Output {
 #[derive(Default)]
 pub(super) struct Trees {
     trees: HashMap<u128, Tree>,
+    /// Parts in them.
+    held: usize,
     /// Traces in the order in which they were first heard of.
     heard: VecDeque<(Stamp, u128)>,
     /// Requests in the order in which they ended, nearly.
@@ -159,7 +162,9 @@ impl Trees {
     /// A call was answered that belongs to a request, or may.
     pub(super) fn call(&mut self, trace_id: Option<u128>, join: Join, call: CallPart) {
         match trace_id {
-            Some(trace_id) if join != Join::Ambiguous => self.tree(trace_id).call(call),
+            Some(trace_id) if join != Join::Ambiguous => {
+                self.put(trace_id, |tree| tree.call(call));
+            }
             _ => {
                 if self.ambiguous.len() >= MOST_AMBIGUOUS {
                     self.ambiguous.pop_front();
@@ -172,7 +177,7 @@ impl Trees {
     /// A program has told of a part of its work.
     pub(super) fn operation(&mut self, operation: &Operation) {
         self.told = Some(self.now);
-        self.tree(operation.trace_id).operation(OperationPart::of(operation));
+        self.put(operation.trace_id, |tree| tree.operation(OperationPart::of(operation)));
         if operation.work == Work::Server
             && let Some(parent) = operation.parent
             && let Some(ended) = self.patient.remove(&(operation.trace_id, parent))
@@ -186,7 +191,7 @@ impl Trees {
     pub(super) fn mined(&mut self, trace_id: u128, mined: MinedPart) {
         match self.settled.get(&trace_id).copied() {
             Some(settled) => self.tell_mined(&settled, &mined),
-            None => self.tree(trace_id).mined(mined),
+            None => self.put(trace_id, |tree| tree.mined(mined)),
         }
     }
 
@@ -214,11 +219,8 @@ impl Trees {
                 self.settle(&ended);
             }
         }
-        while let Some((heard, trace_id)) = self.heard.front()
-            && (now.since(*heard) >= ORPHANED || self.trees.len() > MOST_TREES)
-        {
-            self.trees.remove(trace_id);
-            self.heard.pop_front();
+        while self.heard.front().is_some_and(|(heard, _)| now.since(*heard) >= ORPHANED) {
+            self.forget_oldest();
         }
         while self.ambiguous.front().is_some_and(|made| now.since(*made) > ORPHANED) {
             self.ambiguous.pop_front();
@@ -250,10 +252,26 @@ impl Trees {
         passed_on || self.told.is_some_and(|told| self.now.since(told) < TELLING)
     }
 
-    fn tree(&mut self, trace_id: u128) -> &mut Tree {
-        self.trees.entry(trace_id).or_insert_with(|| {
+    fn put(&mut self, trace_id: u128, put: impl FnOnce(&mut Tree)) {
+        let tree = self.trees.entry(trace_id).or_insert_with(|| {
             self.heard.push_back((self.now, trace_id));
             Tree::default()
-        })
+        });
+        let before = tree.len();
+        put(tree);
+        self.held += tree.len() - before;
+        if self.is_full() {
+            self.forget_oldest();
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.trees.len() > MOST_TREES || self.held > MOST_PARTS
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, trace_id)) = self.heard.pop_front() {
+            self.held -= self.trees.remove(&trace_id).map_or(0, |tree| tree.len());
+        }
     }
 }

@@ -156,7 +156,7 @@ fn operation(operation: &Operation) -> Value {
         "name": operation.name,
         "total_us": micros(operation.duration),
         "failed": operation.failed,
-        "query": query.map(|query| &query.fingerprint),
+        "query": query.map(|query| &*query.fingerprint),
     })
 }
 

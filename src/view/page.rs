@@ -27,6 +27,11 @@ pub const ASSETS: &[Asset] = &[
         bytes: include_bytes!("../../dashboards/web/chart.js"),
     },
     Asset {
+        path: "/trace.js",
+        content_type: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("../../dashboards/web/trace.js"),
+    },
+    Asset {
         path: "/style.css",
         content_type: "text/css; charset=utf-8",
         bytes: include_bytes!("../../dashboards/web/style.css"),

@@ -5,7 +5,7 @@ use super::*;
 fn read(text: &str) -> (String, String, String) {
     let Statement { operation, collection, fingerprint } = Statement::read("sqlite", text);
     let or_none = |text: Option<Box<str>>| text.map_or("-".to_owned(), String::from);
-    (or_none(operation), or_none(collection), fingerprint.into())
+    (or_none(operation), or_none(collection), fingerprint.to_string())
 }
 
 #[track_caller]

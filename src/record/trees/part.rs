@@ -2,6 +2,7 @@
 //! which request each belongs.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::B256;
@@ -63,7 +64,7 @@ pub(super) struct OperationPart {
     duration: Duration,
     is_server: bool,
     /// The query's fingerprint.
-    query: Option<Box<str>>,
+    query: Option<Arc<str>>,
 }
 
 /// The parts of a trace.
@@ -88,7 +89,7 @@ pub(super) struct Parts {
     pub(super) calls: Vec<CallPart>,
     pub(super) mined: Vec<MinedPart>,
     /// When each query began and how long it took, with its fingerprint.
-    pub(super) queries: Vec<(UnixMicros, Duration, Box<str>)>,
+    pub(super) queries: Vec<(UnixMicros, Duration, Arc<str>)>,
     /// Whether operations were told at all.
     pub(super) has_operations: bool,
 }
@@ -110,7 +111,7 @@ impl OperationPart {
             duration: operation.duration,
             is_server: operation.work == Work::Server,
             query: match &operation.work {
-                Work::Query(query) => Some(query.fingerprint.clone()),
+                Work::Query(query) => Some(Arc::clone(&query.fingerprint)),
                 _ => None,
             },
         }
@@ -130,8 +131,9 @@ impl Tree {
         put(&mut self.mined, mined);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.calls.is_empty() && self.operations.is_empty() && self.mined.is_empty()
+    /// Its parts.
+    pub(super) fn len(&self) -> usize {
+        self.calls.len() + self.operations.len() + self.mined.len()
     }
 
     /// Whether the API's own operation for the request of this span was told.

@@ -33,8 +33,11 @@ impl Trees {
     fn take_parts(&mut self, ended: &Ended) -> Parts {
         let Some(tree) = self.trees.get_mut(&ended.trace_id) else { return Parts::default() };
         let Ended { span_id, at, started, ended: end, .. } = *ended;
+        let before = tree.len();
         let parts = tree.take(&Whose { span_id, at, started, ended: end });
-        if tree.is_empty() {
+        let left = tree.len();
+        self.held -= before - left;
+        if left == 0 {
             self.trees.remove(&ended.trace_id);
         }
         parts

@@ -1,0 +1,84 @@
+"use strict";
+// One request as a waterfall, in a dialog: its operations, queries, calls and transactions, each at
+// its place in time. What the dapp sent reaches the page only as text nodes.
+
+const Trace = (() => {
+  const PARTS = { database: "database", evm: "EVM", rpc: "node otherwise", proxy: "dappscope", app: "the API’s own code" };
+  const element = (name, className, text) => {
+    const made = document.createElement(name);
+    if (className) made.className = className;
+    if (text !== undefined) made.textContent = text;
+    return made;
+  };
+
+  // What a node is, in words that a table's cell has room for.
+  function says(node) {
+    if (node.kind === "query") return node.fingerprint || node.name;
+    if (node.kind === "queries") return `${node.count ?? "some"} queries`;
+    return node.name;
+  }
+
+  function notes(node) {
+    const { call, transaction: t } = node;
+    if (t) {
+      const gas = t.gas_used === null ? "" : `${count(t.gas_used)} gas`;
+      const slots = node.state ? `${node.state.created + node.state.updated + node.state.cleared} slots` : "";
+      return [`${t.status}${t.reason ? `: ${t.message ?? t.reason}` : ""}`, gas, slots].filter(Boolean).join(" · ");
+    }
+    if (call) return [call.failed ? call.message ?? call.reason ?? call.outcome : "", call.joined_by === "alone" ? "alone" : ""].filter(Boolean).join(" · ");
+    return "";
+  }
+
+  function lines(node, depth, total, into) {
+    const row = document.createElement("tr");
+    const name = element("td", "wrap");
+    name.append(element("span", "kind", node.kind), says(node));
+    name.style.paddingLeft = `${Math.min(depth, 12) * 0.9}rem`;
+    const bar = element("td", "bar");
+    if (node.start_us !== null) {
+      const mark = element("span", `mark ${node.kind}${node.failed ? " failed" : ""}`);
+      const share = (us) => Math.max(0, Math.min(100, (100 * us) / total));
+      mark.style.marginLeft = `${share(node.start_us)}%`;
+      mark.style.width = `${Math.max(0.4, share(node.duration_us))}%`;
+      bar.append(mark);
+    }
+    row.append(
+      name, element("td", "n", node.start_us === null ? NONE : micros(Math.max(0, node.start_us))),
+      element("td", "n", micros(node.duration_us)), bar,
+      element("td", node.failed ? "wrap bad" : "wrap", `${node.failed ? "✕ " : ""}${notes(node)}`),
+    );
+    into.push(row);
+    for (const child of node.children) lines(child, depth + 1, total, into);
+  }
+
+  function summary(trace) {
+    const b = trace.breakdown;
+    if (!b) return trace.is_settled ? "Nothing is known of its inside: no call carried its trace, and nothing told of queries." : "Spans and calls may still come; open it again in some seconds.";
+    const parts = Object.entries(PARTS).map(([key, name]) => [name, b[`${key}_us`]]).filter(([, us]) => us > 0);
+    parts.sort((x, y) => y[1] - x[1]);
+    const counts = [`${b.queries === null ? "queries not told" : `${count(b.queries)} queries`}`, `${count(b.rpc_calls)} RPC calls`, trace.gas_used ? `${count(trace.gas_used)} gas` : ""];
+    const unsure = trace.ambiguous.length ? ` ${count(trace.ambiguous.length)} more calls were made while several requests were under way, so nobody can say whose they are.` : "";
+    return `${parts.map(([name, us]) => `${name} ${micros(us)}`).join(" · ")}. ${counts.filter(Boolean).join(" · ")}.${unsure}`;
+  }
+
+  async function open(traceId) {
+    const dialog = byId("trace");
+    byId("trace-title").textContent = "Asking …";
+    byId("trace-summary").textContent = "";
+    byId("trace-rows").replaceChildren();
+    if (!dialog.open) dialog.showModal();
+    try {
+      const trace = await ask("dappscope_trace", { trace_id: traceId, last: "30d" });
+      const rows = [];
+      lines(trace.tree, 0, trace.tree.duration_us || 1, rows);
+      byId("trace-title").textContent = `${trace.tree.name} ${trace.request ? `· ${trace.request.status || trace.request.end}` : ""} · ${micros(trace.tree.duration_us)}`;
+      byId("trace-summary").textContent = summary(trace);
+      byId("trace-rows").replaceChildren(...rows);
+    } catch (error) {
+      byId("trace-title").textContent = "No tree";
+      byId("trace-summary").textContent = error.message;
+    }
+  }
+
+  return { open };
+})();
