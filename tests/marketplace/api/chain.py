@@ -45,7 +45,9 @@ class Chain:
         # One session for all threads, so that they share its pool of connections.
         session = requests.Session()
         session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=32))
-        self.w3 = Web3(Web3.HTTPProvider(rpc_url, session=session, request_kwargs={"timeout": 30}))
+        # web3.py asks for the chain's id before every call; here once, for Hardhat's never changes.
+        once = {"cache_allowed_requests": True, "cacheable_requests": {"eth_chainId"}}
+        self.w3 = Web3(Web3.HTTPProvider(rpc_url, session=session, request_kwargs={"timeout": 30}, **once))
         Account.enable_unaudited_hdwallet_features()
         self._keys = {
             key.address: key

@@ -79,16 +79,19 @@ def owned_by(owner: str) -> list[dict]:
 def sync() -> None:
     """Brings the copy up to the chain's head."""
     chain = current_app.chain
-    if _is_at(_copied(chain), chain.w3.eth.get_block("latest")):
+    head = chain.w3.eth.get_block("latest")
+    if _is_at(_copied(chain), head):
         return
     with current_app.index_lock:
         # Again, for another request may have done it while this one waited.
-        head, copied = chain.w3.eth.get_block("latest"), _copied(chain)
+        copied = _copied(chain)
         if _is_at(copied, head):
             return
         followed = copied if _is_at(copied, _block(chain, copied)) else None
+        if followed and followed["block"] >= head["number"]:
+            return
         from_block = followed["block"] + 1 if followed else 0
-        events = _events(chain, from_block, head["number"]) if from_block <= head["number"] else []
+        events = _events(chain, from_block, head["number"])
         uris = _uris(chain, [event["args"]["tokenId"] for event in events if _is_mint(event)])
 
         query("BEGIN IMMEDIATE")
