@@ -25,6 +25,13 @@ struct Step {
 
 /// A token is minted and listed, somebody pays too little for it, somebody pays its price.
 fn trade(api: SocketAddr, node: &Hardhat) -> Vec<Step> {
+    // At the first call that names no sender Hardhat asks itself for its accounts, and prints that.
+    call(
+        node.address,
+        "/",
+        "eth_call",
+        &json!([{"to": "0x0000000000000000000000000000000000000001"}]),
+    );
     let low = json!({"account": 2, "value_wei": "7", "gas": 300_000});
     [
         ("/api/nfts/mint", json!({"account": 1, "uri": "ipfs://tree"}), 201),
@@ -206,9 +213,14 @@ fn times_add_up(told: &Value) {
     let total = us(&breakdown["total_us"]);
     assert!((sum - total).abs() <= 5, "each is cut to whole microseconds: {breakdown:#}");
     assert_eq!(total, us(&told["request"]["total_us"]));
-    for part in ["database_us", "evm_us", "rpc_us", "app_us"] {
+    for part in ["evm_us", "rpc_us", "app_us"] {
         assert!(us(&breakdown[part]) > 0, "{part}: {breakdown:#}");
     }
+    assert_eq!(
+        us(&breakdown["database_us"]) > 0,
+        breakdown["queries"].as_u64() > Some(0),
+        "{breakdown:#}"
+    );
     for Found { node, .. } in all(told) {
         let Some(start) = node["start_us"].as_i64() else { continue };
         let ends = start + us(&node["duration_us"]);
@@ -229,16 +241,17 @@ fn the_trees_of_a_trade_are_true(way: Way) {
         let told = settled(&dapp.scope, &request["trace_id"]);
         let statements = dapp.flask.statements(request["trace_id"].as_str().unwrap());
         assert!(!statements.is_empty() || step.route == BUY, "{}", dapp.flask.complaints());
-        let told_by = if way.opentelemetry { "spans" } else { "server_timing" };
         let own = own_calls(step, unwatched);
         if statements.is_empty() && !way.opentelemetry {
-            // A refused purchase queries nothing, and its header has no `db`.
+            // A refused purchase queries nothing: its header has no `db`, which may mean anything.
+            assert_eq!(told["breakdown"]["queries"], Value::Null);
             assert!(of_kind(&told, "queries").is_empty(), "{told:#}");
         } else {
+            let told_by = if way.opentelemetry { "spans" } else { "server_timing" };
             assert_eq!(told["breakdown"]["told_by"], told_by, "{told:#}");
             queries_are_those_of_sqlite(&told, &statements, way);
-            times_add_up(&told);
         }
+        times_add_up(&told);
         calls_are_those_of_the_node(&told, &own, way);
         transactions_are_those_of_the_receipts(&told, &step.answer, dapp.hardhat.address);
         assert_eq!(told["ambiguous"], json!([]));
@@ -358,7 +371,8 @@ fn a_purchase_that_was_answered_and_reverted_afterwards_is_found() {
     let [bought] = &of_kind(&told, "transaction")[..] else { panic!("one in {told:#}") };
     let bought = &bought.node["transaction"];
     assert_eq!(bought["hash"], answer["transaction"]["hash"]);
-    assert_eq!((&bought["status"], &bought["reason"]), (&json!("reverted"), &json!("WrongPrice")));
+    // Nobody told the reason: its call was answered long before.
+    assert_eq!(bought["status"], "reverted");
     let listed = dapp.scope.ask("dappscope_findings", &filter);
     assert_eq!(listed["findings"].as_array().unwrap().len(), 1, "the refused one was answered 409");
     let reverted =
