@@ -217,6 +217,8 @@ impl Desk {
         let similar = match asked.class {
             // Whoever waits for a receipt asks again for good reason; that has a finding of its own.
             Class::Receipt | Class::Send => None,
+            // A batch asks once for all that it holds: it is what a repetition ought to become.
+            _ if !is_first => None,
             _ => Some(Shape {
                 method: asked.method,
                 function: asked

@@ -5,38 +5,12 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{
-    Dappscope, Flask, Hardhat, Metrics, Running, free_port, http, try_http, until,
-};
-
-fn post(address: SocketAddr, path: &str, body: &Value) -> (u16, Value) {
-    let headers = [("Content-Type", "application/json")];
-    let answer = http(address, "POST", path, &headers, body.to_string().as_bytes());
-    (answer.status, answer.json())
-}
-
-/// Flask and Hardhat, both seen by one dappscope.
-struct Dapp {
-    scope: Dappscope,
-    api: SocketAddr,
-    _flask: Flask,
-    _hardhat: Hardhat,
-}
-
-impl Dapp {
-    fn start() -> Self {
-        let hardhat = Hardhat::start();
-        let flask = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let scope = Dappscope::start(hardhat.address, Some(flask), "");
-        let flask = Flask::start_on(flask.port(), scope.rpc);
-        let api = scope.api.unwrap();
-        Self { scope, api, _flask: flask, _hardhat: hardhat }
-    }
-}
+use crate::harness::{Dappscope, Hardhat, Metrics, Running, free_port, http, try_http, until};
+use crate::marketplace::{Dapp, Flask, Server, Way, post};
 
 #[test]
 fn mint_list_buy_cancel_and_a_refusal_are_known_by_name_gas_and_reason() {
-    let dapp = Dapp::start();
+    let dapp = Dapp::start(Way::PLAIN);
     let api = dapp.api;
     let mut expected = Vec::new();
     let mut trade = |path: &str, body: Value, status: u16, names: (&str, &str)| {
@@ -117,7 +91,7 @@ fn mint_list_buy_cancel_and_a_refusal_are_known_by_name_gas_and_reason() {
 
 #[test]
 fn hits_queries_and_functions_are_as_many_as_the_api_counts_itself() {
-    let dapp = Dapp::start();
+    let dapp = Dapp::start(Way::PLAIN);
     let get = |path: &str| {
         let answer = http(dapp.api, "GET", path, &[], b"");
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
@@ -162,7 +136,7 @@ fn hits_queries_and_functions_are_as_many_as_the_api_counts_itself() {
 #[test]
 fn a_contract_that_was_there_before_is_named_by_its_code() {
     let hardhat = Hardhat::start();
-    let flask = Flask::start_on(free_port(), hardhat.address);
+    let flask = Flask::start(Server::Development, None, free_port(), hardhat.address);
     let scope = Dappscope::start(hardhat.address, Some(flask.address), "");
     until("the node to be followed", || {
         (scope.metrics().sum("evm_node_up", &[]) > 0.5).then_some(())
@@ -183,12 +157,8 @@ fn a_contract_that_was_there_before_is_named_by_its_code() {
 
 #[test]
 fn queries_that_flask_tells_of_are_counted_by_operation_and_table() {
-    let hardhat = Hardhat::start();
-    let port = free_port();
-    let flask = SocketAddr::from(([127, 0, 0, 1], port));
-    let scope = Dappscope::start(hardhat.address, Some(flask), "");
-    let _flask = Flask::start_telling(port, scope.rpc, scope.otlp.unwrap());
-    let api = scope.api.unwrap();
+    let dapp = Dapp::start(Way { opentelemetry: true, ..Way::PLAIN });
+    let (scope, api) = (&dapp.scope, dapp.api);
     let (status, minted) = post(api, "/api/nfts/mint", &json!({"uri": "ipfs://told"}));
     assert_eq!(status, 201, "{minted}");
     assert_eq!(http(api, "GET", "/api/nfts", &[], b"").status, 200);
@@ -214,7 +184,7 @@ fn queries_that_flask_tells_of_are_counted_by_operation_and_table() {
         metrics.matching("dappscope_exports_refused_total", &[]).map(|it| it.1).sum::<f64>(),
         0.0
     );
-    assert!(scope.stop().success());
+    assert!(dapp.stop().success());
 }
 
 /// A Prometheus that scrapes `pages` every second.
@@ -264,7 +234,7 @@ impl Prometheus {
 
 #[test]
 fn a_real_prometheus_answers_a_query_for_every_family() {
-    let dapp = Dapp::start();
+    let dapp = Dapp::start(Way::PLAIN);
     let api = dapp.api;
     let (_, minted) = post(api, "/api/nfts/mint", &json!({"uri": "ipfs://p"}));
     let id = minted["token_id"].as_u64().unwrap();

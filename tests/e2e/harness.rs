@@ -244,7 +244,7 @@ fn collect(stream: impl Read + Send + 'static, into: &Arc<Mutex<Vec<String>>>) {
 pub struct Hardhat {
     _process: Running,
     pub address: SocketAddr,
-    _log: TempDir,
+    log: TempDir,
 }
 
 impl Hardhat {
@@ -267,67 +267,12 @@ impl Hardhat {
         let process = Running { child };
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         until("Hardhat to listen", || TcpStream::connect(address).ok());
-        Self { _process: process, address, _log: log }
-    }
-}
-
-/// The marketplace's API on Flask's own server, with its calls going to `rpc`.
-pub struct Flask {
-    _process: Running,
-    pub address: SocketAddr,
-    _files: TempDir,
-}
-
-impl Flask {
-    /// Deploys the contracts through `rpc` and starts the API on `port`.
-    pub fn start_on(port: u16, rpc: SocketAddr) -> Self {
-        Self::start_as(Command::new(marketplace().join(".venv/bin/python")), port, rpc)
+        Self { _process: process, address, log }
     }
 
-    /// As [`start_on`](Self::start_on), instrumented by OpenTelemetry, which tells `receiver`.
-    pub fn start_telling(port: u16, rpc: SocketAddr, receiver: SocketAddr) -> Self {
-        let bin = marketplace().join(".venv/bin");
-        let mut command = Command::new(bin.join("opentelemetry-instrument"));
-        command
-            .arg(bin.join("python"))
-            .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
-            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{receiver}"))
-            .env("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
-            .env("OTEL_METRICS_EXPORTER", "none")
-            .env("OTEL_LOGS_EXPORTER", "none")
-            .env("OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")
-            .env("OTEL_BSP_SCHEDULE_DELAY", "100");
-        Self::start_as(command, port, rpc)
-    }
-
-    fn start_as(mut python: Command, port: u16, rpc: SocketAddr) -> Self {
-        let files = tempfile::tempdir().unwrap();
-        let rpc_url = format!("http://{rpc}");
-        let deployment = files.path().join("deployment.json");
-        let deployed = Command::new("node")
-            .arg("scripts/deploy.js")
-            .current_dir(marketplace())
-            .env("RPC_URL", &rpc_url)
-            .env("DEPLOYMENT", &deployment)
-            .output()
-            .unwrap();
-        assert!(deployed.status.success(), "{}", String::from_utf8_lossy(&deployed.stderr));
-        let child = python
-            .args(["-m", "flask", "--app", "api", "run", "--host", "127.0.0.1"])
-            .args(["--port", &port.to_string()])
-            .current_dir(marketplace())
-            .env("RPC_URL", &rpc_url)
-            .env("DEPLOYMENT", &deployment)
-            .env("DATABASE", files.path().join("market.sqlite"))
-            .stdin(Stdio::null())
-            .stdout(File::create(files.path().join("out")).unwrap())
-            .stderr(File::create(files.path().join("err")).unwrap())
-            .spawn()
-            .unwrap();
-        let process = Running { child };
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        until("Flask to listen", || TcpStream::connect(address).ok());
-        Self { _process: process, address, _files: files }
+    /// What it has printed so far.
+    pub fn printed(&self) -> String {
+        std::fs::read_to_string(self.log.path().join("out")).unwrap()
     }
 }
 

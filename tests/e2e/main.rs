@@ -11,4 +11,8 @@ mod counting;
 mod dapp;
 mod faults;
 mod harness;
+mod marketplace;
+mod node_log;
+mod repetitions;
+mod trees;
 mod upstream;

@@ -245,6 +245,32 @@ fn similar_calls_of_one_request_are_found_but_not_the_asking_for_a_receipt() {
 }
 
 #[test]
+fn calls_of_one_batch_are_no_repetition_and_batches_are() {
+    let item = |id| format!(r#"{{"id":{id},"method":"eth_getBalance","params":[{id}]}}"#);
+    let answer = |id| format!(r#"{{"id":{id},"result":"0x"}}"#);
+    let all = |each: &dyn Fn(u32) -> String| (0..30).map(each).collect::<Vec<_>>().join(",");
+    let batch = |from| {
+        let batch = exchange(&format!("[{}]", all(&item)), &format!("[{}]", all(&answer)));
+        let Exchange { timing, trace, .. } = call("", from, Some(context(1, PROXY)));
+        http(Exchange { timing, trace, ..batch })
+    };
+    let mut bench = Bench::new();
+    bench.take(batch(200));
+    bench.request(request(1, 100, 90_000));
+    bench.pass(20_000);
+    assert_eq!(bench.breakdowns()[0].rpc_calls, 30);
+    assert!(bench.findings().is_empty(), "{:?}", bench.findings());
+
+    for i in 0..20 {
+        bench.take(batch(20_000_000 + i));
+    }
+    bench.request(request(1, 20_000_000, 20_090_000));
+    bench.pass(40_000);
+    let [found] = &bench.findings()[..] else { panic!("one: {:?}", bench.findings()) };
+    assert_eq!((found.kind, found.count), (FindingKind::RepeatedCallsInRequest, 20));
+}
+
+#[test]
 fn requests_of_one_trace_keep_their_parts_apart() {
     let mut bench = Bench::new();
     let of = |id, parent| span(id, parent, SpanKind::Server, "GET /page");

@@ -13,6 +13,8 @@ from eth_utils.abi import abi_to_signature
 from web3 import Web3
 from web3.exceptions import ContractLogicError, Web3RPCError
 
+from .locks import Lock
+
 # The accounts of every Hardhat node, published in its documentation: anybody can sign for them,
 # so they are worth nothing on any real network. Account 0 deployed; the API trades as 1 to 4.
 DEV_MNEMONIC = "test test test test test test test test test test test junk"
@@ -39,11 +41,13 @@ class Reverted(Exception):
 
 
 class Chain:
-    def __init__(self, rpc_url: str, deployment: Path):
+    def __init__(self, rpc_url: str, deployment: Path, lanes: Path):
         # One session for all threads, so that they share its pool of connections.
         session = requests.Session()
         session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=32))
-        self.w3 = Web3(Web3.HTTPProvider(rpc_url, session=session, request_kwargs={"timeout": 30}))
+        # web3.py asks for the chain's id before every call; here once, for Hardhat's never changes.
+        once = {"cache_allowed_requests": True, "cacheable_requests": {"eth_chainId"}}
+        self.w3 = Web3(Web3.HTTPProvider(rpc_url, session=session, request_kwargs={"timeout": 30}, **once))
         Account.enable_unaudited_hdwallet_features()
         self._keys = {
             key.address: key
@@ -52,7 +56,7 @@ class Chain:
         self.traders = list(self._keys)
         # A lane for each account: a second transaction sent before the first is mined would
         # carry the same nonce, and Hardhat refuses one that leaves a gap.
-        self._lanes = {address: threading.Lock() for address in self.traders}
+        self._lanes = {address: Lock(lanes / address) for address in self.traders}
         self._turns = count()
         self._deployment = deployment
         self._loaded_at = None
@@ -71,7 +75,7 @@ class Chain:
         start = next(self._turns)
         turn = [self.traders[(start + i) % len(self.traders)] for i in range(len(self.traders))]
         candidates = [address for address in turn if address != besides]
-        return next((address for address in candidates if not self._lanes[address].locked()), candidates[0])
+        return next((address for address in candidates if not self._lanes[address].is_held), candidates[0])
 
     def read(self, call):
         """The result of a view function."""
@@ -85,17 +89,20 @@ class Chain:
         """
 
         def submit(params):
-            params["nonce"] = self.w3.eth.get_transaction_count(sender)
+            params["nonce"] = self.w3.eth.get_transaction_count(sender, "pending")
             signed = self._keys[sender].sign_transaction(call.build_transaction(params))
             return self.w3.eth.send_raw_transaction(signed.raw_transaction)
 
         return self._send(submit, call, sender, value, gas)
 
-    def send(self, call, sender: str, value: int = 0, gas: int | None = None):
-        """Lets the node sign with its own copy of the key (`eth_sendTransaction`)."""
-        return self._send(call.transact, call, sender, value, gas)
+    def send(self, call, sender: str, value: int = 0, gas: int | None = None, wait: bool = True):
+        """Lets the node sign with its own copy of the key (`eth_sendTransaction`).
 
-    def _send(self, submit, call, sender, value, gas):
+        Without `wait` it returns the hash, and nobody here learns what becomes of the transaction.
+        """
+        return self._send(call.transact, call, sender, value, gas, wait)
+
+    def _send(self, submit, call, sender, value, gas, wait=True):
         params = {"from": sender, "value": value}
         if gas is not None:
             params["gas"] = gas
@@ -106,6 +113,9 @@ class Chain:
                 transaction = _mined_although_refused(error)
                 if transaction is None:
                     raise
+            else:
+                if not wait:
+                    return transaction
             receipt = self.w3.eth.wait_for_transaction_receipt(
                 transaction, timeout=RECEIPT_TIMEOUT_SECONDS, poll_latency=0.05
             )

@@ -5,13 +5,16 @@ whoever sent the transactions; when the chain is not the one it has followed (th
 restarted, or reverted to a snapshot), it starts again from nothing.
 """
 
+import json
 import sqlite3
-import threading
 from contextlib import closing
+from pathlib import Path
 
 from flask import Flask, current_app, g
 from web3.exceptions import BlockNotFound
 
+from . import sql_log
+from .locks import Lock
 from .timing import measure, timed
 
 SCHEMA = """
@@ -34,12 +37,13 @@ CREATE TABLE IF NOT EXISTS followed (      -- at most one row: the head that the
 """
 NO_OWNER = "0x" + "0" * 40
 
-_sync_lock = threading.Lock()  # between threads: one process serves the API
 
-
-def init_app(app: Flask, path: str) -> None:
-    app.config["DATABASE"] = path
-    with closing(sqlite3.connect(path)) as connection:
+def init_app(app: Flask, path: Path, lock: Lock) -> None:
+    """`lock` is held by whoever changes the copy: two at once would apply the same events twice."""
+    app.config["DATABASE"] = str(path)
+    app.index_lock = lock
+    # The journal's mode changes for one connection at a time, and the others do not wait: they fail.
+    with lock, closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")  # readers do not wait for a writer
         connection.executescript(SCHEMA)
 
@@ -75,23 +79,27 @@ def owned_by(owner: str) -> list[dict]:
 def sync() -> None:
     """Brings the copy up to the chain's head."""
     chain = current_app.chain
-    if _is_at(_copied(chain), chain.w3.eth.get_block("latest")):
+    head = chain.w3.eth.get_block("latest")
+    if _is_at(_copied(chain), head):
         return
-    with _sync_lock:
+    with current_app.index_lock:
         # Again, for another request may have done it while this one waited.
-        head, copied = chain.w3.eth.get_block("latest"), _copied(chain)
+        copied = _copied(chain)
         if _is_at(copied, head):
             return
         followed = copied if _is_at(copied, _block(chain, copied)) else None
+        if followed and followed["block"] >= head["number"]:
+            return
         from_block = followed["block"] + 1 if followed else 0
-        changes = _changes(chain, from_block, head["number"]) if from_block <= head["number"] else []
+        events = _events(chain, from_block, head["number"])
+        uris = _uris(chain, [event["args"]["tokenId"] for event in events if _is_mint(event)])
 
         query("BEGIN IMMEDIATE")
         try:
             if not followed:
                 query("DELETE FROM nfts")
-            for sql, params in changes:
-                query(sql, params)
+            if events:
+                _apply(events, uris)
             query(
                 "INSERT OR REPLACE INTO followed VALUES (0, ?, ?, ?, ?)",
                 (chain.nft.address, chain.market.address, head["number"], head["hash"].to_0x_hex()),
@@ -121,53 +129,58 @@ def _is_at(copied, block) -> bool:
     return bool(copied and block) and copied["block_hash"] == block["hash"].to_0x_hex()
 
 
-def _changes(chain, first: int, last: int) -> list[tuple[str, tuple]]:
-    """What the events of these blocks change, as statements in the order of the events."""
+def _events(chain, first: int, last: int) -> list:
+    """What the contracts told in these blocks about the collection's tokens, in its order."""
     nft, market = chain.nft, chain.market
     logs = chain.w3.eth.get_logs({"address": [nft.address, market.address], "fromBlock": first, "toBlock": last})
-    events = {
+    known = {
         event.topic: event
         for event in (nft.events.Transfer(), market.events.Listed(), market.events.Sold(), market.events.Cancelled())
     }
-    decoded = [events[topic].process_log(log) for log in logs if (topic := log["topics"][0].to_0x_hex()) in events]
-
-    minted = [e["args"]["tokenId"] for e in decoded if e["event"] == "Transfer" and e["args"]["from"] == NO_OWNER]
-    uris = dict(zip(minted, _uris(chain, minted)))
-
-    changes = []
-    for event in decoded:
-        args = event["args"]
-        token_id = args["tokenId"]
-        if event["event"] == "Transfer" and token_id in uris and args["from"] == NO_OWNER:
-            changes.append(
-                ("INSERT INTO nfts (token_id, owner, uri) VALUES (?, ?, ?)", (token_id, args["to"], uris[token_id]))
-            )
-        elif event["event"] == "Transfer":
-            changes.append(("UPDATE nfts SET owner = ? WHERE token_id = ?", (args["to"], token_id)))
-        elif args["nft"] != nft.address:
-            continue  # the market is open to other collections; this index follows one
-        elif event["event"] == "Listed":
-            listed = (args["seller"], str(args["price"]), token_id)
-            changes.append(("UPDATE nfts SET seller = ?, price_wei = ? WHERE token_id = ?", listed))
-        else:
-            sold = int(event["event"] == "Sold")
-            changes.append(
-                (
-                    "UPDATE nfts SET seller = NULL, price_wei = NULL, sales = sales + ? WHERE token_id = ?",
-                    (sold, token_id),
-                )
-            )
-    return changes
+    decoded = [known[topic].process_log(log) for log in logs if (topic := log["topics"][0].to_0x_hex()) in known]
+    # The market is open to other collections; this index follows one.
+    return [event for event in decoded if event["args"].get("nft", nft.address) == nft.address]
 
 
-def _uris(chain, token_ids: list[int]) -> list[str]:
+def _is_mint(event) -> bool:
+    return event["event"] == "Transfer" and event["args"]["from"] == NO_OWNER
+
+
+def _uris(chain, token_ids: list[int]) -> dict[int, str]:
     """Their URIs, asked for in one batch."""
     if not token_ids:
-        return []
+        return {}
     with chain.w3.batch_requests() as batch:
         for token_id in token_ids:
             batch.add(chain.nft.functions.tokenURI(token_id))
-        return batch.execute()
+        return dict(zip(token_ids, batch.execute()))
+
+
+def _apply(events: list, uris: dict[int, str]) -> None:
+    """Brings the tokens up to what the events tell: one query to read them and one to write them,
+    however many they are."""
+    token_ids = json.dumps(sorted({event["args"]["tokenId"] for event in events}))
+    rows = query("SELECT * FROM nfts WHERE token_id IN (SELECT value FROM json_each(?))", (token_ids,))
+    tokens = {row["token_id"]: dict(row) for row in rows}
+    for event in events:
+        args = event["args"]
+        token = tokens.setdefault(args["tokenId"], {"token_id": args["tokenId"], "sales": 0})
+        if event["event"] == "Transfer":
+            token["owner"] = args["to"]
+            token.setdefault("uri", uris.get(args["tokenId"]))
+        elif event["event"] == "Listed":
+            token.update(seller=args["seller"], price_wei=str(args["price"]))
+        else:
+            token.update(seller=None, price_wei=None, sales=token["sales"] + (event["event"] == "Sold"))
+    query(
+        """
+        INSERT OR REPLACE INTO nfts (token_id, owner, uri, seller, price_wei, sales)
+        SELECT json_extract(value, '$.token_id'), json_extract(value, '$.owner'), json_extract(value, '$.uri'),
+               json_extract(value, '$.seller'), json_extract(value, '$.price_wei'), json_extract(value, '$.sales')
+        FROM json_each(?)
+        """,
+        (json.dumps(list(tokens.values())),),
+    )
 
 
 def _connection() -> sqlite3.Connection:
@@ -175,4 +188,5 @@ def _connection() -> sqlite3.Connection:
         # `isolation_level=None`: transactions begin where the code says BEGIN, and nowhere else.
         g.connection = sqlite3.connect(current_app.config["DATABASE"], timeout=10, isolation_level=None)
         g.connection.row_factory = sqlite3.Row
+        sql_log.follow(g.connection)
     return g.connection

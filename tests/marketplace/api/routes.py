@@ -137,20 +137,25 @@ def _list(token_id: int, price: int, seller: str, gas: int | None):
 
 @api.post("/api/nfts/<int:token_id>/buy")
 def buy(token_id: int):
-    """`{}`; pays the price listed, or `value_wei` when that is given."""
+    """`{}`; pays the price listed, or `value_wei` when that is given. With `?wait=0` the answer does
+    not wait for a block: 202, whatever becomes of the transaction."""
+    wait = _number("wait", 1, 0, 1) == 1
     body = _body()
-    receipt = _buy(token_id, _account(body), _wei(body, "value_wei"), _gas(body))
+    bought = _buy(token_id, _account(body), _wei(body, "value_wei"), _gas(body), wait)
+    if not wait:
+        return {"token_id": token_id, "transaction": {"hash": bought.to_0x_hex()}}, 202
     index.sync()
-    return _done(receipt, token_id)
+    return _done(bought, token_id)
 
 
 @timed("buy")
-def _buy(token_id: int, buyer: str | None, value: int | None, gas: int | None):
+def _buy(token_id: int, buyer: str | None, value: int | None, gas: int | None, wait: bool):
+    """The receipt, or without `wait` the hash."""
     chain = current_app.chain
     seller, price = chain.read(chain.market.functions.listingOf(chain.nft.address, token_id))
     buyer = buyer or chain.trader(besides=seller)
     value = price if value is None else value
-    return chain.send(chain.market.functions.buy(chain.nft.address, token_id), buyer, value=value, gas=gas)
+    return chain.send(chain.market.functions.buy(chain.nft.address, token_id), buyer, value=value, gas=gas, wait=wait)
 
 
 @api.post("/api/nfts/<int:token_id>/cancel")

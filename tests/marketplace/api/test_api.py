@@ -7,6 +7,7 @@ installs, and no test framework beyond Python's own.
 import json
 import os
 import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -57,7 +58,15 @@ class Answer:
             self.json = json.loads(response.read())
 
 
-class ApiTest(unittest.TestCase):
+class ApiCase(unittest.TestCase):
+    """A node, the contracts, and the API on the server that `server` names."""
+
+    @classmethod
+    def server(cls, port: int) -> tuple[list, str]:
+        """The command that serves the API there, and what it prints when it is ready."""
+        flask = [sys.executable, "-m", "flask", "--app", "api", "run", "--host", "127.0.0.1", "--port", str(port)]
+        return flask, "Running on"
+
     @classmethod
     def setUpClass(cls):
         scratch = tempfile.mkdtemp()
@@ -67,13 +76,14 @@ class ApiTest(unittest.TestCase):
             "RPC_URL": f"http://127.0.0.1:{cls.rpc_port}",
             "DEPLOYMENT": f"{scratch}/deployment.json",
             "DATABASE": f"{scratch}/marketplace.sqlite",
+            "SQL_LOG": f"{scratch}/sql.log",
             "HARDHAT_DISABLE_TELEMETRY_PROMPT": "true",
         }
         cls.node = cls.start_node()
         cls.addClassCleanup(lambda: stop(cls.node))
         cls.deploy()
-        flask = [sys.executable, "-m", "flask", "--app", "api", "run", "--host", "127.0.0.1", "--port", str(api_port)]
-        cls.addClassCleanup(stop, start(flask, "Running on", cls.env))
+        command, ready = cls.server(api_port)
+        cls.addClassCleanup(stop, start(command, ready, cls.env))
         cls.url = f"http://127.0.0.1:{api_port}"
 
     @classmethod
@@ -87,8 +97,8 @@ class ApiTest(unittest.TestCase):
             ["node", "scripts/deploy.js"], cwd=PROJECT, env={**os.environ, **cls.env}, check=True, capture_output=True
         )
 
-    def call(self, method: str, path: str, body=None) -> Answer:
-        request = Request(self.url + path, method=method)
+    def call(self, method: str, path: str, body=None, headers={}) -> Answer:
+        request = Request(self.url + path, method=method, headers=headers)
         if body is not None:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
@@ -103,6 +113,11 @@ class ApiTest(unittest.TestCase):
     def post(self, path, body=None):
         return self.call("POST", path, body)
 
+    def rpc(self, method: str, *params):
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+        request = Request(self.env["RPC_URL"], body, {"Content-Type": "application/json"})
+        return Answer(urlopen(request, timeout=30)).json["result"]
+
     def minted(self, **body) -> dict:
         answer = self.post("/api/nfts/mint", {"uri": "ipfs://token", **body})
         self.assertEqual(answer.status, 201, answer.json)
@@ -116,6 +131,26 @@ class ApiTest(unittest.TestCase):
 
     def assert_refused(self, answer: Answer, status: int, error: str):
         self.assertEqual((answer.status, answer.json["error"]), (status, error), answer.json)
+
+    def trades_at_once(self):
+        """Tokens minted, listed and sold by many clients at once: none lost, none counted twice."""
+
+        def trade(_) -> int:
+            path = f"/api/nfts/{self.listed()['token_id']}"
+            bought = self.post(f"{path}/buy")
+            self.assertEqual(bought.status, 200, bought.json)
+            return bought.json["token_id"]
+
+        with ThreadPoolExecutor(12) as pool:
+            tokens = set(pool.map(trade, range(24)))
+        self.assertEqual(len(tokens), 24)
+        for token in tokens:
+            self.assertEqual(self.get(f"/api/nfts/{token}").json["sales"], 1)
+
+
+class ApiTest(ApiCase):
+    def test_concurrent_writers_all_get_through(self):
+        self.trades_at_once()
 
     def test_a_token_is_minted_listed_and_bought(self):
         token = self.minted(account=1)
@@ -160,6 +195,32 @@ class ApiTest(unittest.TestCase):
             self.assertEqual(answer.json["transaction"]["status"], 0)
             self.assertGreater(answer.json["transaction"]["gas_used"], 21_000)
 
+    def test_a_purchase_need_not_wait_for_its_block(self):
+        path = f"/api/nfts/{self.listed(account=1)['token_id']}"
+        answer = self.post(f"{path}/buy?wait=0", {"account": 2})
+        self.assertEqual(answer.status, 202, answer.json)
+        self.assertRegex(answer.json["transaction"]["hash"], "^0x[0-9a-f]{64}$")
+        self.assertEqual(self.get(path).json["sales"], 1)
+        self.assert_refused(self.post(f"{path}/buy?wait=0", {"account": 3}), 409, "NotListed")
+
+    def test_any_number_of_tokens_is_indexed_by_as_many_queries(self):
+        def statements(minted: int) -> int:
+            self.get(path)
+            for _ in range(minted):
+                self.rpc("eth_sendTransaction", {"from": owner, "to": contract, "data": mint})
+            trace_id = secrets.token_hex(16)
+            headers = {"traceparent": f"00-{trace_id}-{'1' * 16}-01"}
+            self.assertEqual(self.call("GET", path, headers=headers).status, 200)
+            return sum(line.startswith(trace_id) for line in Path(self.env["SQL_LOG"]).read_text().splitlines())
+
+        token = self.minted(account=1)
+        path, owner = f"/api/nfts/{token['token_id']}", token["owner"]
+        first = self.rpc("eth_getTransactionByHash", token["transaction"]["hash"])
+        contract, mint = first["to"], first["input"]
+        one = statements(1)
+        self.assertGreater(one, 5)
+        self.assertEqual(statements(7), one)
+
     def test_a_page_comes_from_the_cache_until_something_changes(self):
         self.minted()
         first, second = self.get("/api/nfts?per_page=1"), self.get("/api/nfts?per_page=1")
@@ -182,11 +243,6 @@ class ApiTest(unittest.TestCase):
         earned = int(after["proceeds_wei"]) - int(before["proceeds_wei"])
         self.assertEqual(earned, ETHER * 9_750 // 10_000)
         self.assertNotIn(token["token_id"], [nft["token_id"] for nft in after["nfts"]])
-
-    def test_concurrent_writers_all_get_through(self):
-        with ThreadPoolExecutor(12) as pool:
-            tokens = [job.result() for job in [pool.submit(self.minted) for _ in range(24)]]
-        self.assertEqual(len({token["token_id"] for token in tokens}), 24)
 
     def test_server_timing_counts_the_queries(self):
         for _ in range(6):
@@ -247,6 +303,26 @@ class ApiTest(unittest.TestCase):
         self.assertEqual(self.get("/healthz").status, 200)
         self.assertEqual(self.get("/api/nfts?per_page=3").json["nfts"], [])
         self.assertEqual(self.minted()["token_id"], 1)
+
+
+class TwoProcessesTest(ApiCase):
+    """The same by gunicorn, whose workers share nothing but files."""
+
+    @classmethod
+    def server(cls, port: int) -> tuple[list, str]:
+        gunicorn = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--workers", "2", "--threads", "4"]
+        return [*gunicorn, "--bind", f"127.0.0.1:{port}", "api:create_app()"], "Booting worker"
+
+    def test_concurrent_writers_all_get_through(self):
+        self.trades_at_once()
+
+    def test_no_process_shows_a_page_from_before_a_write(self):
+        for _ in range(5):
+            newest = self.minted()["token_id"]
+            # Each connection goes to whichever process takes it first.
+            with ThreadPoolExecutor(8) as pool:
+                pages = list(pool.map(lambda _: self.get("/api/nfts?per_page=1").json, range(8)))
+            self.assertEqual({page["nfts"][0]["token_id"] for page in pages}, {newest})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,382 @@
+//! The tree of a request against what others say of it: SQLite's own log, the node's own log, the
+//! receipts. In every way to run the API, plain and with OpenTelemetry.
+
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Dappscope, Hardhat, call, free_port, http, until};
+use crate::marketplace::{Dapp, Flask, Server, Way, post};
+use crate::node_log::{Calls, DAPPSCOPE_ASKS, calls_during, count};
+
+/// How far the clocks of two programs may tell one moment apart, in microseconds: spans have the
+/// system's clock, which is set while it runs.
+const CLOCKS_APART: i64 = 5_000;
+
+const BUY: &str = "/api/nfts/{id}/buy";
+
+/// A request, its answer, and the calls that the node served meanwhile.
+struct Step {
+    route: &'static str,
+    answer: Value,
+    calls: Calls,
+}
+
+/// A token is minted and listed, somebody pays too little for it, somebody pays its price.
+fn trade(api: SocketAddr, node: &Hardhat) -> Vec<Step> {
+    // At the first call that names no sender Hardhat asks itself for its accounts, and prints that.
+    call(
+        node.address,
+        "/",
+        "eth_call",
+        &json!([{"to": "0x0000000000000000000000000000000000000001"}]),
+    );
+    let low = json!({"account": 2, "value_wei": "7", "gas": 300_000});
+    [
+        ("/api/nfts/mint", json!({"account": 1, "uri": "ipfs://tree"}), 201),
+        ("/api/nfts/{id}/list", json!({"price_wei": "1000000"}), 200),
+        (BUY, low, 409),
+        (BUY, json!({"account": 2}), 200),
+    ]
+    .into_iter()
+    .map(|(route, body, expected)| {
+        let path = route.replace("{id}", "1");
+        let ((status, answer), calls) = calls_during(node, || post(api, &path, &body));
+        assert_eq!(status, expected, "{path}: {answer}");
+        Step { route, answer, calls }
+    })
+    .collect()
+}
+
+/// What the node serves for these requests when nobody watches.
+fn unwatched() -> &'static [Step] {
+    static STEPS: OnceLock<Vec<Step>> = OnceLock::new();
+    STEPS.get_or_init(|| {
+        let node = Hardhat::start();
+        let flask = Flask::start(Server::Development, None, free_port(), node.address);
+        trade(flask.address, &node)
+    })
+}
+
+/// The calls of a step that are the API's: while dappscope watches, the node's log has its questions
+/// in it, and of the methods that it asks the log without it tells.
+fn own_calls(step: &Step, unwatched: &Step) -> Calls {
+    let asked = |method: &str| DAPPSCOPE_ASKS.contains(&method);
+    for (method, count) in unwatched.calls.iter().filter(|(method, _)| asked(method)) {
+        let served = step.calls.get(method).copied().unwrap_or(0);
+        assert!(served >= *count, "{method}: {served}, without dappscope {count}");
+    }
+    let others = step.calls.iter().filter(|(method, _)| !asked(method));
+    let shared = unwatched.calls.iter().filter(|(method, _)| asked(method));
+    others.chain(shared).map(|(method, count)| (method.clone(), *count)).collect()
+}
+
+/// The requests so far, oldest first.
+fn requests(scope: &Dappscope, expected: usize) -> Vec<Value> {
+    until("the requests to be listed", || {
+        let listed = scope.ask("dappscope_requests", &json!({"last": "1d", "limit": 1000}));
+        let mut requests = listed["requests"].as_array()?.clone();
+        requests.reverse();
+        (requests.len() == expected).then_some(requests)
+    })
+}
+
+/// What dappscope says of a trace once it is settled.
+fn settled(scope: &Dappscope, trace_id: &Value) -> Value {
+    until("the tree to settle", || {
+        let told = scope.ask("dappscope_trace", &json!({"trace_id": trace_id, "last": "1d"}));
+        (told["is_settled"] == true).then_some(told)
+    })
+}
+
+/// A node of a tree, and those above it, from the top.
+struct Found<'t> {
+    node: &'t Value,
+    above: Vec<&'t Value>,
+}
+
+fn all(told: &Value) -> Vec<Found<'_>> {
+    fn walk<'t>(node: &'t Value, above: &[&'t Value], found: &mut Vec<Found<'t>>) {
+        found.push(Found { node, above: above.to_vec() });
+        let above = [above, &[node]].concat();
+        for child in node["children"].as_array().into_iter().flatten() {
+            walk(child, &above, found);
+        }
+    }
+    let mut found = Vec::new();
+    walk(&told["tree"], &[], &mut found);
+    found
+}
+
+fn of_kind<'t>(told: &'t Value, kind: &str) -> Vec<Found<'t>> {
+    let mut found = all(told);
+    found.retain(|it| it.node["kind"] == kind);
+    found.sort_by_key(|it| it.node["start_us"].as_i64());
+    found
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("expected text, found {value}")).to_owned()
+}
+
+fn queries_are_those_of_sqlite(told: &Value, statements: &[String], way: Way) {
+    assert_eq!(told["breakdown"]["queries"], statements.len(), "{told:#}");
+    if !way.opentelemetry {
+        let [queries] = &of_kind(told, "queries")[..] else { panic!("one entry in {told:#}") };
+        assert_eq!(queries.node["count"], statements.len(), "{statements:#?}");
+        assert!(of_kind(told, "query").is_empty(), "the header tells of none alone");
+        return;
+    }
+    let queries = of_kind(told, "query");
+    let operations: Vec<_> = queries.iter().map(|it| text(&it.node["operation"])).collect();
+    let ran: Vec<_> =
+        statements.iter().map(|it| it.split(' ').next().unwrap().to_uppercase()).collect();
+    assert_eq!(operations, ran, "SQLite: {statements:#?}");
+    for query in &queries {
+        let maker = query.above.last().unwrap();
+        let maker = (maker["kind"].as_str().unwrap(), maker["name"].as_str().unwrap());
+        if query.node["collection"] == "followed" {
+            assert_eq!(maker, ("function", "sync"));
+        }
+        assert!(["function", "server"].contains(&maker.0), "{told:#}");
+    }
+    assert!(of_kind(told, "queries").is_empty(), "told once: {told:#}");
+}
+
+fn calls_are_those_of_the_node(told: &Value, own: &Calls, way: Way) {
+    let calls = of_kind(told, "call");
+    let methods = calls.iter().map(|it| text(&it.node["call"]["method"]));
+    assert_eq!(&count(methods), own, "{told:#}");
+    assert_eq!(told["breakdown"]["rpc_calls"], calls.len());
+    let joined_by = if way.opentelemetry { "trace" } else { "alone" };
+    assert_eq!(told["breakdown"]["joined_by"], joined_by);
+    for found in &calls {
+        assert_eq!(found.node["call"]["joined_by"], joined_by);
+        let kinds: Vec<_> = found.above.iter().map(|it| text(&it["kind"])).collect();
+        if way.opentelemetry {
+            assert!(kinds.starts_with(&["request".into(), "server".into()]), "{kinds:?}");
+            assert_eq!(kinds.last().unwrap(), "client", "{told:#}");
+        } else {
+            assert_eq!(kinds, ["request"]);
+        }
+    }
+    if way.opentelemetry {
+        let sent = ["eth_sendTransaction", "eth_sendRawTransaction"];
+        let is_sent = |it: &&Found<'_>| sent.contains(&it.node["call"]["method"].as_str().unwrap());
+        for found in calls.iter().filter(is_sent) {
+            let functions: Vec<_> = found
+                .above
+                .iter()
+                .filter(|it| it["kind"] == "function")
+                .map(|it| text(&it["name"]))
+                .collect();
+            let route = text(&told["request"]["route"]);
+            assert!(route.ends_with(&functions[0]), "{functions:?} sent it for {route}");
+        }
+    }
+}
+
+/// Every transaction that the request's calls sent, with the gas of its receipt.
+fn transactions_are_those_of_the_receipts(told: &Value, answer: &Value, node: SocketAddr) {
+    let mut gas = 0;
+    let found = of_kind(told, "transaction");
+    for it in &found {
+        let shown = &it.node["transaction"];
+        let receipt = call(node, "/", "eth_getTransactionReceipt", &json!([shown["hash"]]));
+        let used = text(&receipt["result"]["gasUsed"]);
+        let used = u64::from_str_radix(used.trim_start_matches("0x"), 16).unwrap();
+        assert_eq!(shown["gas_used"], used, "{receipt}");
+        let success = receipt["result"]["status"] == "0x1";
+        assert_eq!(shown["status"], if success { "success" } else { "reverted" });
+        assert_eq!(it.above.last().unwrap()["kind"], "call");
+        gas += used;
+    }
+    assert_eq!(told["gas_used"], gas);
+    // The last one is the one that the API tells of.
+    let last = &found.last().expect("a transaction").node["transaction"];
+    assert_eq!(last["hash"], answer["transaction"]["hash"]);
+    assert_eq!(last["gas_used"], answer["transaction"]["gas_used"]);
+    if !answer["error"].is_null() {
+        assert_eq!(last["status"], "reverted");
+        assert_eq!(last["reason"], answer["error"]);
+        assert_eq!((&last["contract"], &last["function"]), (&json!("Marketplace"), &json!("buy")));
+    }
+}
+
+fn times_add_up(told: &Value) {
+    let us =
+        |value: &Value| value.as_i64().unwrap_or_else(|| panic!("a time: {value} in {told:#}"));
+    let breakdown = &told["breakdown"];
+    let parts = ["database_us", "evm_us", "rpc_us", "proxy_us", "app_us"];
+    let sum: i64 = parts.iter().map(|part| us(&breakdown[*part])).sum();
+    let total = us(&breakdown["total_us"]);
+    assert!((sum - total).abs() <= 5, "each is cut to whole microseconds: {breakdown:#}");
+    assert_eq!(total, us(&told["request"]["total_us"]));
+    for part in ["evm_us", "rpc_us", "app_us"] {
+        assert!(us(&breakdown[part]) > 0, "{part}: {breakdown:#}");
+    }
+    assert_eq!(
+        us(&breakdown["database_us"]) > 0,
+        breakdown["queries"].as_u64() > Some(0),
+        "{breakdown:#}"
+    );
+    for Found { node, .. } in all(told) {
+        let Some(start) = node["start_us"].as_i64() else { continue };
+        let ends = start + us(&node["duration_us"]);
+        let inside = -CLOCKS_APART <= start && ends <= total + CLOCKS_APART;
+        assert!(inside, "{} {} from {start} to {ends} of {total}", node["kind"], node["name"]);
+    }
+}
+
+fn the_trees_of_a_trade_are_true(way: Way) {
+    let dapp = Dapp::start(way);
+    let unwatched = unwatched();
+    let steps = trade(dapp.api, &dapp.hardhat);
+    let mut expected: Vec<(&str, usize, usize)> = Vec::new();
+    for ((step, unwatched), request) in
+        steps.iter().zip(unwatched).zip(requests(&dapp.scope, steps.len()))
+    {
+        assert_eq!(request["route"], step.route);
+        let told = settled(&dapp.scope, &request["trace_id"]);
+        let statements = dapp.flask.statements(request["trace_id"].as_str().unwrap());
+        assert!(!statements.is_empty() || step.route == BUY, "{}", dapp.flask.complaints());
+        let own = own_calls(step, unwatched);
+        if statements.is_empty() && !way.opentelemetry {
+            // A refused purchase queries nothing: its header has no `db`, which may mean anything.
+            assert_eq!(told["breakdown"]["queries"], Value::Null);
+            assert!(of_kind(&told, "queries").is_empty(), "{told:#}");
+        } else {
+            let told_by = if way.opentelemetry { "spans" } else { "server_timing" };
+            assert_eq!(told["breakdown"]["told_by"], told_by, "{told:#}");
+            queries_are_those_of_sqlite(&told, &statements, way);
+        }
+        times_add_up(&told);
+        calls_are_those_of_the_node(&told, &own, way);
+        transactions_are_those_of_the_receipts(&told, &step.answer, dapp.hardhat.address);
+        assert_eq!(told["ambiguous"], json!([]));
+        expected.push((step.route, statements.len(), own.values().sum()));
+    }
+    let metrics = dapp.scope.settled();
+    for route in ["/api/nfts/mint", "/api/nfts/{id}/list", BUY] {
+        let of_route = || expected.iter().filter(|(of, ..)| *of == route);
+        for (family, logged) in [
+            ("http_server_db_queries_sum", of_route().map(|it| it.1).sum::<usize>()),
+            ("http_server_rpc_calls_sum", of_route().map(|it| it.2).sum()),
+        ] {
+            let counted = metrics.sum(family, &[("http_route", route)]);
+            assert_eq!(counted, f64::from(u32::try_from(logged).unwrap()), "{family} {route}");
+        }
+    }
+    assert!(dapp.stop().success());
+}
+
+#[test]
+fn trees_from_flask_are_true() {
+    the_trees_of_a_trade_are_true(Way::PLAIN);
+}
+
+#[test]
+fn trees_from_flask_with_opentelemetry_are_true() {
+    the_trees_of_a_trade_are_true(Way { opentelemetry: true, ..Way::PLAIN });
+}
+
+#[test]
+fn trees_from_gunicorn_are_true() {
+    the_trees_of_a_trade_are_true(Way { server: Server::Gunicorn, opentelemetry: false });
+}
+
+#[test]
+fn trees_from_gunicorn_with_opentelemetry_are_true() {
+    the_trees_of_a_trade_are_true(Way { server: Server::Gunicorn, opentelemetry: true });
+}
+
+#[test]
+fn calls_that_several_requests_may_have_made_are_given_to_none_of_them() {
+    let dapp = Dapp::start(Way::PLAIN);
+    let mint = |uri: &str| {
+        let (status, answer) = post(dapp.api, "/api/nfts/mint", &json!({"uri": uri}));
+        assert_eq!(status, 201, "{answer}");
+        text(&answer["transaction"]["hash"])
+    };
+    let alone = mint("ipfs://alone");
+    // While one sleeps, whatever the others call may have been called by it.
+    let slow = || http(dapp.api, "GET", "/api/slow?ms=3000", &[], b"").status;
+    let (beside, served) = std::thread::scope(|scope| {
+        let sleeping = scope.spawn(slow);
+        until("it to be under way", || {
+            let underway = dapp.scope.metrics().sum("http_server_active_requests", &[]);
+            (underway > 0.5).then_some(())
+        });
+        let minted = calls_during(&dapp.hardhat, || mint("ipfs://beside"));
+        assert!(!sleeping.is_finished(), "it was to last for longer than a mint");
+        assert_eq!(sleeping.join().unwrap(), 200);
+        minted
+    });
+    let requests = requests(&dapp.scope, 3);
+    let of_route = |route: &'static str| requests.iter().filter(move |it| it["route"] == route);
+    let mints: Vec<_> =
+        of_route("/api/nfts/mint").map(|it| settled(&dapp.scope, &it["trace_id"])).collect();
+    let sent = |told: &Value| -> Vec<String> {
+        of_kind(told, "transaction")
+            .iter()
+            .map(|it| text(&it.node["transaction"]["hash"]))
+            .collect()
+    };
+    assert_eq!(sent(&mints[0]), [alone]);
+    assert_eq!(mints[0]["breakdown"]["joined_by"], "alone");
+
+    let slow = settled(&dapp.scope, &of_route("/api/slow").next().unwrap()["trace_id"]);
+    for told in [&mints[1], &slow] {
+        assert!(of_kind(told, "call").is_empty(), "{told:#}");
+        assert_eq!(told["breakdown"]["joined_by"], "ambiguous", "{told:#}");
+        let shown = told["ambiguous"].as_array().unwrap();
+        assert!(shown.iter().all(|it| it["joined_by"] == "ambiguous"), "{told:#}");
+        let methods = count(shown.iter().map(|it| text(&it["method"])));
+        for (method, served) in served.iter().filter(|it| !DAPPSCOPE_ASKS.contains(&it.0.as_str()))
+        {
+            assert_eq!(methods.get(method), Some(served), "{method} in {methods:?}");
+        }
+    }
+    let listed = dapp.scope.ask("dappscope_transactions", &json!({"hash": beside, "last": "1d"}));
+    assert_eq!(listed["transactions"][0]["trace_id"], Value::Null, "{listed:#}");
+}
+
+#[test]
+fn a_purchase_that_was_answered_and_reverted_afterwards_is_found() {
+    let dapp = Dapp::start(Way { server: Server::Gunicorn, opentelemetry: true });
+    trade(dapp.api, &dapp.hardhat);
+    let list = json!({"account": 2, "price_wei": "5000"});
+    assert_eq!(post(dapp.api, "/api/nfts/1/list", &list).0, 200);
+    let node = |method: &str, params: Value| {
+        let answer = call(dapp.hardhat.address, "/", method, &params);
+        assert!(answer["error"].is_null(), "{method}: {answer}");
+    };
+    node("evm_setAutomine", json!([false]));
+    let low = json!({"account": 3, "value_wei": "7", "gas": 300_000});
+    let (status, answer) = post(dapp.api, "/api/nfts/1/buy?wait=0", &low);
+    assert_eq!(status, 202, "{answer}");
+    let request = requests(&dapp.scope, 6).pop().unwrap();
+    settled(&dapp.scope, &request["trace_id"]);
+    node("evm_mine", json!([]));
+
+    let filter = json!({"kind": "reverted_after_success", "last": "1d"});
+    let finding = until("the finding", || {
+        let listed = dapp.scope.ask("dappscope_findings", &filter);
+        listed["findings"].as_array()?.first().cloned()
+    });
+    assert_eq!(finding["route"], BUY, "{finding:#}");
+    assert_eq!(finding["trace_id"], request["trace_id"], "{finding:#}");
+    let told = settled(&dapp.scope, &request["trace_id"]);
+    let [bought] = &of_kind(&told, "transaction")[..] else { panic!("one in {told:#}") };
+    let bought = &bought.node["transaction"];
+    assert_eq!(bought["hash"], answer["transaction"]["hash"]);
+    // Nobody told the reason: its call was answered long before.
+    assert_eq!(bought["status"], "reverted");
+    let listed = dapp.scope.ask("dappscope_findings", &filter);
+    assert_eq!(listed["findings"].as_array().unwrap().len(), 1, "the refused one was answered 409");
+    let reverted =
+        dapp.scope.settled().sum("http_server_transactions_reverted_total", &[("http_route", BUY)]);
+    assert_eq!(reverted, 2.0, "one answered 409 and one 202");
+    assert!(dapp.stop().success());
+}
