@@ -25,7 +25,7 @@ const Trace = (() => {
       const slots = node.state ? `${node.state.created + node.state.updated + node.state.cleared} slots` : "";
       return [`${t.status}${t.reason ? `: ${t.message ?? t.reason}` : ""}`, gas, slots].filter(Boolean).join(" · ");
     }
-    if (call) return [call.failed ? call.message ?? call.reason ?? call.outcome : "", call.joined_by === "alone" ? "alone" : ""].filter(Boolean).join(" · ");
+    if (call) return call.failed ? call.message ?? call.reason ?? call.outcome : "";
     return "";
   }
 

@@ -16,6 +16,7 @@ mod live;
 mod overview;
 mod page;
 mod params;
+mod queries;
 mod routes;
 mod rpc;
 mod server;

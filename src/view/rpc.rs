@@ -17,7 +17,7 @@ use super::json as as_json;
 use super::live::Follower;
 use super::params::{Fields, invalid};
 use super::unknown::UNKNOWN;
-use super::{contracts, lists, overview, routes, trace};
+use super::{contracts, lists, overview, queries, routes, trace};
 use crate::model::{SampleKind, UnixMicros};
 use crate::store::{Measure, Range, SeriesQuery, Store};
 
@@ -80,6 +80,9 @@ pub fn methods(
     })?;
     module.register_async_method("dappscope_findings", |params, state, _| async move {
         lists::findings(&params, &state).await
+    })?;
+    module.register_async_method("dappscope_queries", |params, state, _| async move {
+        queries(&params, &state).await
     })?;
     module.register_async_method("dappscope_trace", |params, state, _| async move {
         trace::trace(&params, &state).await
@@ -159,6 +162,17 @@ async fn routes(params: &Params<'_>, state: &State) -> Answer {
     let read = move |store: &Store| routes::read(store, range, route.as_deref());
     let found = state.archive.read(read).await?;
     Ok(routes::tell(found, range, limit))
+}
+
+async fn queries(params: &Params<'_>, state: &State) -> Answer {
+    let mut fields = Fields::of(params)?;
+    let range = fields.range(UnixMicros::now())?;
+    let table = fields.text("collection")?;
+    let limit = fields.limit()?;
+    fields.finish()?;
+    let read = move |store: &Store| queries::read(store, range, table.as_deref());
+    let found = state.archive.read(read).await?;
+    Ok(queries::tell(found, range, limit))
 }
 
 async fn series(params: &Params<'_>, state: &State) -> Answer {

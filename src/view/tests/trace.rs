@@ -132,6 +132,19 @@ async fn operations_calls_and_transactions_stand_below_what_made_them() {
 }
 
 #[tokio::test]
+async fn queries_are_told_by_their_shape() {
+    let mut view = Served::start(None).await;
+    view.feed(&[query(4, 2), query(5, 2), query(6, 2), operation(7, 2, "x", Work::Server)]);
+    let told = view.ask("dappscope_queries", json!({})).await.unwrap();
+    let [only] = &told["queries"].as_array().unwrap()[..] else { panic!("{told:#}") };
+    assert_eq!(only["fingerprint"], "SELECT * FROM nfts WHERE id = ?");
+    assert_eq!((&only["count"], &only["sum_us"]), (&json!(3), &json!(2_100)));
+    assert_eq!(only["trace_id"], format!("{ID:032x}"));
+    let none = view.ask("dappscope_queries", json!({ "collection": "nfts" })).await.unwrap();
+    assert_eq!(none["queries"], json!([]), "its table is not told");
+}
+
+#[tokio::test]
 async fn a_deep_or_circular_tree_is_told_and_ends() {
     let mut view = Served::start(None).await;
     view.feed(&[request("/api/nfts/7", 200)]);
