@@ -212,6 +212,7 @@ impl App {
         let observer = Observer::new(&queue);
         let (store, writer) = open_store(&config, &tally)?;
         let routes = routes::routes(&config.api)?;
+        let learned = routes::learned(&store);
         let calls = Underway::default();
         let flights = Flights::default();
         let requests = config.api.enabled.then(|| flights.clone());
@@ -234,6 +235,8 @@ impl App {
                 traces: traces(&config),
                 who: who(&config),
                 flights: flights.clone(),
+                routes,
+                learned,
             },
             sinks,
             wanted,
@@ -261,7 +264,6 @@ impl App {
                         &config.api.allowed_origins,
                         config.api.allow_any_origin,
                     ),
-                    routes,
                     observer.clone(),
                     stopping,
                 )

@@ -22,6 +22,7 @@ mod join;
 mod ledger;
 mod methods;
 mod n_plus_one;
+mod naming;
 mod nonces;
 mod outbox;
 mod passage;

@@ -9,6 +9,7 @@ use super::http;
 use super::join::Joiner;
 use super::ledger::Ledger;
 use super::methods::Methods;
+use super::naming::Naming;
 use super::outbox::Outbox;
 use super::people::{People, Who};
 use super::repeats::Repeats;
@@ -28,13 +29,20 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) struct Recording {
     desk: Desk,
     sockets: Sockets,
+    naming: Naming,
     functions: AppFunctions,
     telling: Telling,
     ticked: Stamp,
 }
 
 impl Recording {
-    pub(super) fn new(outbox: Outbox, ledger: Ledger, who: Who, flights: Flights) -> Self {
+    pub(super) fn new(
+        outbox: Outbox,
+        ledger: Ledger,
+        naming: Naming,
+        who: Who,
+        flights: Flights,
+    ) -> Self {
         let desk = Desk {
             clock: Clock::read(),
             outbox,
@@ -50,6 +58,7 @@ impl Recording {
         Self {
             desk,
             sockets: Sockets::default(),
+            naming,
             functions: AppFunctions::default(),
             telling: Telling::default(),
             ticked: Stamp::default(),
@@ -68,6 +77,7 @@ impl Recording {
         self.desk.ledger.tick(now, outbox);
         self.desk.find_ahead();
         self.desk.tell_findings(now);
+        self.naming.tick(now, clock.wall(now), &mut self.desk.outbox);
         self.desk.trees.tick(now, &clock);
         self.desk.tell_trees();
     }
@@ -129,11 +139,12 @@ impl Recording {
         let app = told.and_then(|told| self.functions.timing(told, &mut self.desk.outbox));
         let at = self.desk.clock.wall(timing.request_started);
         let database = app.as_ref().and_then(|app| app.database);
-        self.desk.trees.request(&exchange, at, database);
+        let route = self.naming.request(&exchange, at, &mut self.desk.outbox);
+        self.desk.trees.request(&exchange, route, at, database);
         self.desk.outbox.sample(Sample::Request(HttpRequest {
             at,
             method: exchange.http_method,
-            route: exchange.route,
+            route,
             path: exchange.path,
             status: exchange.status,
             end: exchange.end,
@@ -153,7 +164,9 @@ impl Recording {
 
     fn spans(&mut self, told: &Spans) {
         let desk = &mut self.desk;
-        let now = desk.clock.wall(Stamp::now());
+        let stamp = Stamp::now();
+        let now = desk.clock.wall(stamp);
+        self.naming.spans(told, stamp, now, &mut desk.outbox);
         for operation in self.telling.take(told, now, &mut desk.outbox) {
             desk.trees.operation(&operation);
             desk.outbox.sample(Sample::Operation(Box::new(operation)));

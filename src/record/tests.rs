@@ -13,11 +13,13 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::ledger::Ledger;
+use super::naming::Naming;
 use super::outbox::Outbox;
 use super::people::Who;
 use super::recording::Recording;
 use super::tracing::Traces;
 use crate::decode::contracts::Contracts;
+use crate::decode::routes::Routes;
 use crate::model::*;
 
 /// What a sink received.
@@ -97,6 +99,7 @@ impl Bench {
         let mut recording = Recording::new(
             outbox,
             Ledger::new(Contracts::new(), Traces::Off, sender),
+            Naming::new(Routes::default(), Vec::new()),
             who,
             flights,
         );
