@@ -16,6 +16,7 @@ mod live;
 mod overview;
 mod page;
 mod params;
+mod restarts;
 mod routes;
 mod rpc;
 mod server;

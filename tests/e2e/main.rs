@@ -11,6 +11,7 @@ mod counting;
 mod dapp;
 mod faults;
 mod harness;
+mod machine;
 mod marketplace;
 mod node_log;
 mod repetitions;
