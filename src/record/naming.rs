@@ -8,11 +8,11 @@
 //! What is learned is told as a sample, and again once a day while it is in use: the samples of a
 //! start before name the routes of the next.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::Hash;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::outbox::Outbox;
+use super::recent::Recent;
 use crate::decode::routes::Routes;
 use crate::model::kind::RouteKind;
 use crate::model::{
@@ -44,9 +44,9 @@ pub(super) struct Naming {
     /// What was learned, as it was told, and when that was told last.
     learned: HashMap<Box<str>, UnixMicros>,
     /// Paths of requests whose span may come.
-    requests: Recent<RequestId>,
+    requests: Recent<RequestId, Box<str>>,
     /// Routes of requests that have not ended.
-    waiting: Recent<RequestId>,
+    waiting: Recent<RequestId, Box<str>>,
     /// When spans came last.
     told: Option<Stamp>,
     /// How many requests may be remembered before the next tick.
@@ -153,34 +153,6 @@ impl Naming {
 
 fn sample(at: UnixMicros, pattern: &str) -> Sample {
     Sample::Route(Box::new(LearnedRoute { at, pattern: pattern.into() }))
-}
-
-/// Texts by key, the newest ones.
-struct Recent<K> {
-    texts: HashMap<K, Box<str>>,
-    order: VecDeque<K>,
-    most: usize,
-}
-
-impl<K: Copy + Eq + Hash> Recent<K> {
-    fn holding(most: usize) -> Self {
-        Self { texts: HashMap::new(), order: VecDeque::new(), most }
-    }
-
-    fn put(&mut self, key: K, text: Box<str>) {
-        if self.order.len() >= self.most
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.texts.remove(&oldest);
-        }
-        self.order.push_back(key);
-        self.texts.insert(key, text);
-    }
-
-    /// Its place in the order stays until it comes to the front.
-    fn take(&mut self, key: &K) -> Option<Box<str>> {
-        if self.texts.is_empty() { None } else { self.texts.remove(key) }
-    }
 }
 
 #[cfg(test)]

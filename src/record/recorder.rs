@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
 
+use super::custom::Custom;
 use super::ledger::Ledger;
 use super::naming::Naming;
 use super::outbox::Outbox;
@@ -21,7 +22,9 @@ use super::tracing::Traces;
 use crate::decode::artifact::Artifact;
 use crate::decode::contracts::Contracts;
 use crate::decode::routes::Routes;
-use crate::model::{ChainQuestion, Clock, Flights, LearnedRoute, Queue, Sink, Stamp, Tally};
+use crate::model::{
+    ChainQuestion, Clock, CustomMetrics, Flights, LearnedRoute, Queue, Sink, Stamp, Tally,
+};
 
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 const IDLE_PAUSE: Duration = Duration::from_millis(20);
@@ -40,6 +43,8 @@ pub struct Settings {
     pub routes: Routes,
     /// What was learned of them before.
     pub learned: Vec<LearnedRoute>,
+    /// Metrics of the dapp's own.
+    pub custom: CustomMetrics,
 }
 
 impl Default for Settings {
@@ -51,6 +56,7 @@ impl Default for Settings {
             flights: Flights::default(),
             routes: Routes::default(),
             learned: Vec::new(),
+            custom: CustomMetrics::default(),
         }
     }
 }
@@ -105,6 +111,7 @@ impl Recorder {
             Outbox::new(sinks, tally),
             Ledger::new(contracts, settings.traces, wanted),
             Naming::new(settings.routes, settings.learned),
+            Custom::new(settings.custom),
             settings.who,
             settings.flights,
         );

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::app_functions::AppFunctions;
 use super::calls::Desk;
+use super::custom::Custom;
 use super::findings::Findings;
 use super::http;
 use super::join::Joiner;
@@ -30,6 +31,7 @@ pub(super) struct Recording {
     desk: Desk,
     sockets: Sockets,
     naming: Naming,
+    custom: Custom,
     functions: AppFunctions,
     telling: Telling,
     ticked: Stamp,
@@ -40,6 +42,7 @@ impl Recording {
         outbox: Outbox,
         ledger: Ledger,
         naming: Naming,
+        custom: Custom,
         who: Who,
         flights: Flights,
     ) -> Self {
@@ -59,6 +62,7 @@ impl Recording {
             desk,
             sockets: Sockets::default(),
             naming,
+            custom,
             functions: AppFunctions::default(),
             telling: Telling::default(),
             ticked: Stamp::default(),
@@ -78,6 +82,7 @@ impl Recording {
         self.desk.find_ahead();
         self.desk.tell_findings(now);
         self.naming.tick(now, clock.wall(now), &mut self.desk.outbox);
+        self.custom.tick(now, &mut self.desk.outbox);
         self.desk.trees.tick(now, &clock);
         self.desk.tell_trees();
     }
@@ -128,6 +133,7 @@ impl Recording {
         self.sockets.forget_all(&mut self.desk, now, Outcome::Unanswered);
         self.desk.ledger.finish(now, &mut self.desk.outbox);
         self.desk.tell_findings(Stamp::from_nanos(u64::MAX));
+        self.custom.finish(&mut self.desk.outbox);
         self.desk.trees.finish();
         self.desk.tell_trees();
         self.flush();
@@ -140,6 +146,7 @@ impl Recording {
         let at = self.desk.clock.wall(timing.request_started);
         let database = app.as_ref().and_then(|app| app.database);
         let route = self.naming.request(&exchange, at, &mut self.desk.outbox);
+        self.custom.request(&exchange, route, &mut self.desk.outbox);
         self.desk.trees.request(&exchange, route, at, database);
         self.desk.outbox.sample(Sample::Request(HttpRequest {
             at,
@@ -167,6 +174,7 @@ impl Recording {
         let stamp = Stamp::now();
         let now = desk.clock.wall(stamp);
         self.naming.spans(told, stamp, now, &mut desk.outbox);
+        self.custom.spans(&told.spans, stamp, &mut desk.outbox);
         for operation in self.telling.take(told, now, &mut desk.outbox) {
             desk.trees.operation(&operation);
             desk.outbox.sample(Sample::Operation(Box::new(operation)));

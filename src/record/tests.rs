@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc::{Receiver, channel};
 
+use super::custom::Custom;
 use super::ledger::Ledger;
 use super::naming::Naming;
 use super::outbox::Outbox;
@@ -100,6 +101,7 @@ impl Bench {
             outbox,
             Ledger::new(Contracts::new(), Traces::Off, sender),
             Naming::new(Routes::default(), Vec::new()),
+            Custom::new(CustomMetrics::default()),
             who,
             flights,
         );

@@ -15,5 +15,6 @@ mod machine;
 mod marketplace;
 mod node_log;
 mod repetitions;
+mod told;
 mod trees;
 mod upstream;

@@ -25,11 +25,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(
-        settings: ReverseSettings,
-        guard: Guard,
-        observer: Observer,
-    ) -> Self {
+    pub(super) fn new(settings: ReverseSettings, guard: Guard, observer: Observer) -> Self {
         let upstream_host = HeaderValue::from_str(settings.upstream.as_str())
             .expect("an authority consists of visible ASCII only");
         Self {
