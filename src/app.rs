@@ -4,6 +4,7 @@
 //! Start: store, recorder, proxies, receiver, watchers, page. End: the proxies finish what is under
 //! way, the receiver and the watchers stop, the recorder empties the queue, the store writes and seals, the page goes last.
 
+mod custom;
 mod ending;
 mod narrator;
 mod routes;
@@ -27,7 +28,7 @@ use crate::config::{Config, LogFormat, StateChanges, Upstream};
 use crate::decode::contracts::Contracts;
 use crate::host::{self, HostSettings, HostWatch};
 use crate::metrics::{Metrics, Reading, Sources, StoreNumbers};
-use crate::model::{Flights, Observer, Queue, Role, Sink, Tally, Underway};
+use crate::model::{CustomMetrics, Flights, Observer, Queue, Role, Sink, Tally, Underway};
 use crate::record::{self, Recorder, Traces};
 use crate::store::{self, Store, StoreError, Writer};
 use crate::view::{self, Endpoints, View, ViewError};
@@ -212,10 +213,12 @@ impl App {
         let observer = Observer::new(&queue);
         let (store, writer) = open_store(&config, &tally)?;
         let routes = routes::routes(&config.api)?;
+        let learned = routes::learned(&store);
+        let custom = custom::custom(&config.api.custom);
         let calls = Underway::default();
         let flights = Flights::default();
         let requests = config.api.enabled.then(|| flights.clone());
-        let metrics = Arc::new(metrics(&tally, &queue, &store, &calls, requests)?);
+        let metrics = Arc::new(metrics(&tally, &queue, &store, &calls, requests, custom.clone())?);
         let (live_sink, live) = view::live();
         let sinks: Vec<Box<dyn Sink>> = vec![
             Box::new(writer.sink()),
@@ -234,6 +237,9 @@ impl App {
                 traces: traces(&config),
                 who: who(&config),
                 flights: flights.clone(),
+                routes,
+                learned,
+                custom: custom.clone(),
             },
             sinks,
             wanted,
@@ -261,7 +267,6 @@ impl App {
                         &config.api.allowed_origins,
                         config.api.allow_any_origin,
                     ),
-                    routes,
                     observer.clone(),
                     stopping,
                 )
@@ -272,7 +277,7 @@ impl App {
         let (stop_otlp, stopping) = watch::channel(false);
         let otlp = otlp_socket
             .map(|socket| {
-                let settings = otlp::Settings { drain: DRAIN };
+                let settings = otlp::Settings { drain: DRAIN, custom };
                 otlp::serve(socket, settings, Guard::default(), observer.clone(), stopping)
             })
             .transpose()?;
@@ -537,6 +542,7 @@ fn metrics(
     store: &Store,
     calls: &Underway,
     requests: Option<Flights>,
+    custom: CustomMetrics,
 ) -> anyhow::Result<Metrics> {
     let calls = calls.clone();
     let store = store.clone();
@@ -555,5 +561,6 @@ fn metrics(
         store: Some(Box::new(numbers)),
         active_calls: Box::new(move || calls.count()),
         active_requests: requests.map(|it| Box::new(move || it.count()) as Reading<u64>),
+        custom,
     })?)
 }

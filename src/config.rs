@@ -3,6 +3,7 @@
 //! Owns the keys, their defaults, their accepted forms and the rules between them. Knows nothing of
 //! what the settings do. `config/dappscope.toml` is derived from [`KEYS`], and a test compares.
 
+mod custom;
 mod keys;
 mod value;
 
@@ -12,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use custom::{Custom, CustomKind};
 pub use keys::{KEYS, Key};
 pub use value::{Bounded, LogFilter, LogFormat, Price, Setting, StateChanges, Upstream};
 
@@ -58,6 +60,7 @@ pub struct Api {
     pub routes: Vec<String>,
     pub openapi: String,
     pub flask_routes: String,
+    pub custom: Vec<Custom>,
 }
 
 /// The receiver of what OpenTelemetry in the API tells.
@@ -148,6 +151,7 @@ impl Default for Config {
                 routes: Vec::new(),
                 openapi: String::new(),
                 flask_routes: String::new(),
+                custom: Vec::new(),
             },
             otlp: Otlp { enabled: true, listen: loopback(4318) },
             page: Page {

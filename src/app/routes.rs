@@ -1,32 +1,59 @@
-//! The routes that the configuration names, and those that the API's own listings tell.
+//! The routes that the configuration names, those that the API's own listings tell, and those that
+//! were learned before.
 
 use anyhow::Context as _;
 
 use crate::config::Api;
 use crate::decode::route_lists;
 use crate::decode::routes::Routes;
+use crate::model::{LearnedRoute, UnixMicros};
+use crate::store::{Paging, Range, Store};
+
+/// How far back routes are looked for that were learned, in microseconds: one in use is told once a
+/// day.
+const REMEMBERED: u64 = 60 * 24 * 3_600 * 1_000_000;
+/// Tellings that are read.
+const TELLINGS: usize = 10_000;
 
 /// Routes with everything that is known at the start.
 ///
 /// # Errors
 /// A listing that the configuration names cannot be read, or is none.
 pub(super) fn routes(api: &Api) -> anyhow::Result<Routes> {
-    let routes = Routes::default();
+    let mut routes = Routes::default();
     if !api.openapi.is_empty() {
         let (key, file) = ("api.openapi", &api.openapi);
         let document = read(key, file)?;
-        learn(&routes, key, file, route_lists::openapi(&document))?;
+        add(&mut routes, key, file, route_lists::openapi(&document))?;
     }
     if !api.flask_routes.is_empty() {
         let (key, file) = ("api.flask_routes", &api.flask_routes);
         let listing = read(key, file)?;
         let listed = route_lists::flask_routes(&String::from_utf8_lossy(&listing));
-        learn(&routes, key, file, listed)?;
+        add(&mut routes, key, file, listed)?;
     }
     for pattern in &api.routes {
-        routes.learn(pattern);
+        routes.add(pattern);
     }
     Ok(routes)
+}
+
+/// What was learned while the program ran before, the newest first. Without it routes go by their
+/// shapes until they are told again: no reason not to start.
+pub(super) fn learned(store: &Store) -> Vec<LearnedRoute> {
+    let now = UnixMicros::now().0;
+    // A clock that was set back must not hide what was told before.
+    let range = Range {
+        from: UnixMicros(now.saturating_sub(REMEMBERED)),
+        until: UnixMicros(now.saturating_add(REMEMBERED)),
+    };
+    match store.learned_routes(range, Paging { limit: TELLINGS, before: None }) {
+        Ok(page) => page.items,
+        Err(error) => {
+            tracing::warn!("routes that were learned before cannot be read: {error}");
+            Vec::new()
+        }
+    }
 }
 
 fn read(key: &str, file: &str) -> anyhow::Result<Vec<u8>> {
@@ -35,14 +62,14 @@ fn read(key: &str, file: &str) -> anyhow::Result<Vec<u8>> {
     })
 }
 
-fn learn(
-    routes: &Routes,
+fn add(
+    routes: &mut Routes,
     key: &str,
     file: &str,
     listed: Result<Vec<String>, route_lists::ListError>,
 ) -> anyhow::Result<()> {
     let listed = listed.with_context(|| format!("{key}: {file}"))?;
-    let left_out = listed.iter().filter(|pattern| !routes.learn(pattern)).count();
+    let left_out = listed.iter().filter(|pattern| !routes.add(pattern)).count();
     if left_out > 0 {
         tracing::warn!(
             left_out,
@@ -79,7 +106,7 @@ mod tests {
             api.flask_routes = flask_routes;
             api.routes = vec!["/files/{name...}".to_owned()];
         });
-        let routes = routes.unwrap();
+        let mut routes = routes.unwrap();
         assert_eq!(routes.route("/users/alice", 404).as_str(), "/users/{user}");
         assert_eq!(routes.route("/users/me", 200).as_str(), "/users/me");
         assert_eq!(routes.route("/api/nfts/7/buy", 409).as_str(), "/api/nfts/{token_id}/buy");

@@ -67,12 +67,15 @@ pub const KEYS: &[Key] = &[
     key("api", "server_timing", |c| &mut c.api.server_timing,
         "Adds a Server-Timing header with the proxy's own time, for the browser's tools."),
     key("api", "routes", |c| &mut c.api.routes,
-        "Routes by which requests are grouped: [\"/api/nfts/{id}\"]. Without them ids, hashes and\n\
-         addresses in paths are recognised."),
+        "Routes by which requests are grouped: [\"/api/nfts/{id}\"]. Those that the API tells in\n\
+         its spans come first; without any, ids, hashes and addresses in paths are recognised."),
     key("api", "openapi", |c| &mut c.api.openapi,
         "A file with the API's OpenAPI document in JSON, whose paths are routes; empty without one."),
     key("api", "flask_routes", |c| &mut c.api.flask_routes,
         "A file with what `flask routes` printed, whose rules are routes; empty without one."),
+    key("api", "custom", |c| &mut c.api.custom,
+        "Numbers that the API tells of itself, as name:type or name:type:unit: [\"cart_items:gauge\",\n\
+         \"render:histogram:seconds\", \"coins_minted:counter\"]. Each becomes a family app_custom_*."),
 
     key("otlp", "enabled", |c| &mut c.otlp.enabled,
         "Whether spans are received from OpenTelemetry in the API: its queries and functions."),

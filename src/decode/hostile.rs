@@ -13,7 +13,7 @@ use super::multicall;
 use super::otlp;
 use super::revert::RevertInfo;
 use super::sql::Statement;
-use crate::model::Span;
+use crate::model::{CustomKind, CustomMetric, CustomMetrics, Span};
 
 /// An error of each kind of parameter, for [`revert`].
 const ERRORS: &str = r#"{"contractName":"Errors","bytecode":"0x","deployedBytecode":"0x","abi":[
@@ -82,8 +82,16 @@ pub fn multicall(bytes: &[u8]) {
 
 /// An export of spans in either encoding, and a query's text.
 pub fn otlp(bytes: &[u8]) {
-    for told in [otlp::protobuf(bytes), otlp::json(bytes)].into_iter().flatten() {
+    let listed = ["a", "b"].map(|name| CustomMetric {
+        name: name.into(),
+        kind: CustomKind::Gauge,
+        unit: None,
+    });
+    let listed = CustomMetrics::new(listed.into());
+    let read = [otlp::protobuf(bytes, &listed), otlp::json(bytes, &listed)];
+    for told in read.into_iter().flatten() {
         assert!(told.spans.len() <= otlp::MOST_SPANS);
+        assert!(told.spans.iter().all(|span| span.numbers.len() <= Span::MOST_NUMBERS));
     }
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(Span::LONGEST_QUERY)]);
     for system in ["sqlite", "mysql", "postgresql", "mssql", ""] {

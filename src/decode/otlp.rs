@@ -1,7 +1,7 @@
 //! An export of spans, as OpenTelemetry's SDKs send it (`ExportTraceServiceRequest`), into [`Spans`].
 //!
 //! Owns both encodings, protobuf and JSON, and the bounds: of what an export holds nothing is kept
-//! but the spans' own few fields, at most [`MOST_SPANS`] of them, with texts cut to the lengths that
+//! but the spans' own few fields and the numbers that are listed, at most [`MOST_SPANS`] of them, with texts cut to the lengths that
 //! [`Span`](crate::model::Span) names. Both are read from the bytes as they lie there, for an export
 //! of a few bytes may claim millions of empty spans. Takes no part in HTTP.
 //!
@@ -14,7 +14,7 @@ mod protobuf;
 #[cfg(test)]
 mod tests;
 
-use crate::model::Spans;
+use crate::model::{CustomMetrics, Spans};
 
 /// Spans taken of one export; SDKs send at most 512 unless they are told otherwise.
 pub const MOST_SPANS: usize = 16_384;
@@ -32,18 +32,18 @@ pub enum OtlpError {
     Json { place: String, found: String },
 }
 
-/// Reads an export in protobuf.
+/// Reads an export in protobuf, with the numbers of `listed` metrics.
 ///
 /// # Errors
 /// It is cut off, or no protobuf.
-pub fn protobuf(bytes: &[u8]) -> Result<Spans, OtlpError> {
-    protobuf::read(bytes)
+pub fn protobuf(bytes: &[u8], listed: &CustomMetrics) -> Result<Spans, OtlpError> {
+    protobuf::read(bytes, listed)
 }
 
-/// Reads an export in JSON.
+/// Reads an export in JSON, with the numbers of `listed` metrics.
 ///
 /// # Errors
 /// It is no JSON, or a field that is used has another type than the protocol says.
-pub fn json(bytes: &[u8]) -> Result<Spans, OtlpError> {
-    json::read(bytes)
+pub fn json(bytes: &[u8], listed: &CustomMetrics) -> Result<Spans, OtlpError> {
+    json::read(bytes, listed)
 }

@@ -56,6 +56,13 @@ pub const WITHIN_REQUEST: &[f64] = &[0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0
 /// Calls in a batch, transactions in a block.
 pub const COUNT: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0];
 
+/// Amounts of which nothing more is known.
+pub const AMOUNT: &[f64] =
+    &[0.01, 0.1, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.0];
+
+/// Shares of one.
+pub const RATIO: &[f64] = &[0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0];
+
 /// How long a stream lasts, in seconds: a glance at a page to a working day.
 pub const STREAM: &[f64] =
     &[0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 36_000.0];

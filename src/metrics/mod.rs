@@ -10,6 +10,7 @@ mod app;
 mod buckets;
 mod chain;
 mod contracts;
+mod custom;
 mod error_type;
 mod exchanges;
 mod family;
@@ -32,7 +33,7 @@ use prometheus::{Encoder, Registry, TextEncoder};
 pub use sink::MetricsSink;
 pub use store::StoreNumbers;
 
-use crate::model::{Queue, Tally};
+use crate::model::{CustomMetrics, Queue, Tally};
 
 /// The type of the exposition, for the `Content-Type` header.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -50,6 +51,8 @@ pub struct Sources {
     pub active_calls: Reading<u64>,
     /// Requests that the reverse proxy has under way.
     pub active_requests: Option<Reading<u64>>,
+    /// Metrics of the dapp's own.
+    pub custom: CustomMetrics,
 }
 
 /// All families of the program.
@@ -75,6 +78,7 @@ struct Families {
     functions: functions::Functions,
     inside: inside::Inside,
     app: app::App,
+    custom: custom::Custom,
     machine: machine::Machine,
     own: own::Own,
 }
@@ -95,6 +99,7 @@ impl Metrics {
             functions: functions::Functions::register(&registry)?,
             inside: inside::Inside::register(&registry)?,
             app: app::App::register(&registry)?,
+            custom: custom::Custom::register(&registry, &sources.custom)?,
             machine: machine::Machine::register(&registry)?,
             own: own::Own::register(&registry)?,
         };

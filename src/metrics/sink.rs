@@ -10,6 +10,7 @@ use super::api::{Api, Requests};
 use super::app::App;
 use super::chain::Chain;
 use super::contracts::{ContractCalls, Contracts};
+use super::custom::Custom;
 use super::family;
 use super::functions::FunctionTimes;
 use super::inside::{Breakdowns, Inside};
@@ -36,6 +37,7 @@ pub struct MetricsSink {
     contracts: Contracts,
     chain: Chain,
     app: App,
+    custom: Custom,
     inside: Inside,
     own: Own,
 }
@@ -57,6 +59,7 @@ impl MetricsSink {
             contracts: families.contracts.clone(),
             chain: families.chain.clone(),
             app: families.app.clone(),
+            custom: families.custom.clone(),
             own: families.own.clone(),
         }
     }
@@ -163,6 +166,7 @@ impl Sink for MetricsSink {
             Event::RequestMined { route, gas, reverted_after_success } => {
                 self.inside.mined(*route, *gas, *reverted_after_success);
             }
+            Event::Custom { metric, route, value } => self.custom.tell(*metric, *route, *value),
             Event::RepeatedQueries { route } => self.inside.repeated_queries(*route),
             Event::NothingTold { route } => {
                 self.breakdowns.nothing_told(*route);

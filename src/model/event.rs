@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::chain::Head;
 use super::connection::{Opaque, Proxy};
+use super::custom::CustomId;
 use super::label::{Method, Route};
 use super::time::UnixMicros;
 
@@ -83,6 +84,13 @@ pub enum Event {
         /// The request had been answered as a success, and the transaction reverted.
         reverted_after_success: bool,
     },
+    /// The API told a number of its own, in the unit of its metric: finite, and negative only of what
+    /// may fall.
+    Custom {
+        metric: CustomId,
+        route: Route,
+        value: f64,
+    },
     /// A request to the API has ended of whose inside nothing is known: no call, no query.
     NothingTold {
         route: Route,
@@ -139,14 +147,16 @@ impl Event {
         ["content_type", "encoding", "host_or_origin", "malformed", "too_large", "too_slow"];
 
     /// Every value of [`Event::ParseFailure`].
-    /// `batch_item` is an item that is no request, of a batch that holds some;
+    /// `batch_item` is an item that is no request, of a batch that holds some; `custom_value` is what
+    /// a metric of the dapp's own cannot take;
     /// `panicked` is a fault of the recorder, never of what it read.
-    pub const PARSE_FAILURES: [&'static str; 6] = [
+    pub const PARSE_FAILURES: [&'static str; 7] = [
         "rpc_request",
         "rpc_response",
         "socket_request",
         "socket_response",
         "batch_item",
+        "custom_value",
         "panicked",
     ];
 }

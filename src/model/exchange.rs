@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::cache::CacheOutcome;
 use super::connection::{ConnectionId, Inspection};
-use super::label::{HttpMethod, Route};
+use super::label::HttpMethod;
 use super::request::Flow;
 use super::time::Stamp;
 use super::trace::TraceContext;
@@ -116,9 +116,8 @@ pub struct ApiExchange {
     pub connection: ConnectionId,
     pub peer: SocketAddr,
     pub http_method: HttpMethod,
-    /// The bounded route, for labels.
-    pub route: Route,
-    /// The request's path without its query (a query may hold keys), for the store only.
+    /// The request's path without its query (a query may hold keys), for the store, and to tell its
+    /// route by.
     pub path: Box<str>,
     /// The response's status; what the proxy answered when there was none from the upstream.
     pub status: u16,

@@ -11,6 +11,7 @@ mod cache;
 mod call;
 mod chain;
 mod connection;
+mod custom;
 mod event;
 mod exchange;
 mod finding;
@@ -44,6 +45,7 @@ pub use chain::{
     Traced, TracedSlot,
 };
 pub use connection::{Closer, ConnectionEvent, ConnectionId, Inspection, Opaque, Proxy};
+pub use custom::{CustomId, CustomKind, CustomMetric, CustomMetrics};
 pub use event::Event;
 pub use exchange::{ApiExchange, Captured, End, Exchange, Timing};
 pub use finding::{Client, Finding, FindingKind, RequestRef};

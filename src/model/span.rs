@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::custom::CustomId;
+
 /// What a span is to the others of its trace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SpanKind {
@@ -41,6 +43,9 @@ pub struct Span {
     pub route: Option<Box<str>>,
     /// Of a call to a database.
     pub database: Option<Box<DatabaseSpan>>,
+    /// What it tells for metrics of the dapp's own, as it was told; at most
+    /// [`Span::MOST_NUMBERS`].
+    pub numbers: Box<[(CustomId, f64)]>,
 }
 
 /// What a call to a database tells of itself, as its instrumentation wrote it. Texts are at most
@@ -72,6 +77,7 @@ impl Span {
     pub const LONGEST_NAME: usize = 256;
     /// In bytes.
     pub const LONGEST_QUERY: usize = 8 * 1_024;
+    pub const MOST_NUMBERS: usize = 16;
 
     /// How long it took. The program's SDK measures it and tells two times of day; there is nothing
     /// else to go by.
@@ -89,6 +95,10 @@ impl Span {
                 + text(&database.collection)
                 + text(&database.query)
         });
-        size_of::<Self>() + self.name.len() + text(&self.route) + database
+        size_of::<Self>()
+            + self.name.len()
+            + text(&self.route)
+            + database
+            + size_of_val(&*self.numbers)
     }
 }

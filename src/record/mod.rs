@@ -10,9 +10,17 @@
 //!                                                                      └─► contracts, nonces
 //!                      every sample and event ─► outbox ─► sinks
 //! ```
+//!
+//! and of the API:
+//!
+//! ```text
+//! recording ─┬─► request: naming (its route), custom (its own numbers) ─► trees ─► findings
+//!            └─► spans: naming learns routes, custom, spans (operations) ─► trees
+//! ```
 
 mod app_functions;
 mod calls;
+mod custom;
 mod fate;
 mod findings;
 mod hashless;
@@ -22,10 +30,12 @@ mod join;
 mod ledger;
 mod methods;
 mod n_plus_one;
+mod naming;
 mod nonces;
 mod outbox;
 mod passage;
 mod people;
+mod recent;
 mod recorder;
 mod recording;
 mod repeats;

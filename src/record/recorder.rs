@@ -12,14 +12,19 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
 
+use super::custom::Custom;
 use super::ledger::Ledger;
+use super::naming::Naming;
 use super::outbox::Outbox;
 use super::people::Who;
 use super::recording::Recording;
 use super::tracing::Traces;
 use crate::decode::artifact::Artifact;
 use crate::decode::contracts::Contracts;
-use crate::model::{ChainQuestion, Clock, Flights, Queue, Sink, Stamp, Tally};
+use crate::decode::routes::Routes;
+use crate::model::{
+    ChainQuestion, Clock, CustomMetrics, Flights, LearnedRoute, Queue, Sink, Stamp, Tally,
+};
 
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 const IDLE_PAUSE: Duration = Duration::from_millis(20);
@@ -34,12 +39,25 @@ pub struct Settings {
     pub who: Who,
     /// The requests to the API under way, by which calls without a trace are joined.
     pub flights: Flights,
+    /// The API's routes, as far as they are known.
+    pub routes: Routes,
+    /// What was learned of them before.
+    pub learned: Vec<LearnedRoute>,
+    /// Metrics of the dapp's own.
+    pub custom: CustomMetrics,
 }
 
 impl Default for Settings {
     /// Traces nothing, and nobody is known.
     fn default() -> Self {
-        Self { traces: Traces::Off, who: Box::new(|_, _| None), flights: Flights::default() }
+        Self {
+            traces: Traces::Off,
+            who: Box::new(|_, _| None),
+            flights: Flights::default(),
+            routes: Routes::default(),
+            learned: Vec::new(),
+            custom: CustomMetrics::default(),
+        }
     }
 }
 
@@ -92,6 +110,8 @@ impl Recorder {
         let recording = Recording::new(
             Outbox::new(sinks, tally),
             Ledger::new(contracts, settings.traces, wanted),
+            Naming::new(settings.routes, settings.learned),
+            Custom::new(settings.custom),
             settings.who,
             settings.flights,
         );

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use super::app_functions::AppFunctions;
 use super::calls::Desk;
+use super::custom::Custom;
 use super::findings::Findings;
 use super::http;
 use super::join::Joiner;
 use super::ledger::Ledger;
 use super::methods::Methods;
+use super::naming::Naming;
 use super::outbox::Outbox;
 use super::people::{People, Who};
 use super::repeats::Repeats;
@@ -28,13 +30,22 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) struct Recording {
     desk: Desk,
     sockets: Sockets,
+    naming: Naming,
+    custom: Custom,
     functions: AppFunctions,
     telling: Telling,
     ticked: Stamp,
 }
 
 impl Recording {
-    pub(super) fn new(outbox: Outbox, ledger: Ledger, who: Who, flights: Flights) -> Self {
+    pub(super) fn new(
+        outbox: Outbox,
+        ledger: Ledger,
+        naming: Naming,
+        custom: Custom,
+        who: Who,
+        flights: Flights,
+    ) -> Self {
         let desk = Desk {
             clock: Clock::read(),
             outbox,
@@ -50,6 +61,8 @@ impl Recording {
         Self {
             desk,
             sockets: Sockets::default(),
+            naming,
+            custom,
             functions: AppFunctions::default(),
             telling: Telling::default(),
             ticked: Stamp::default(),
@@ -68,6 +81,8 @@ impl Recording {
         self.desk.ledger.tick(now, outbox);
         self.desk.find_ahead();
         self.desk.tell_findings(now);
+        self.naming.tick(now, clock.wall(now), &mut self.desk.outbox);
+        self.custom.tick(now, &mut self.desk.outbox);
         self.desk.trees.tick(now, &clock);
         self.desk.tell_trees();
     }
@@ -118,6 +133,7 @@ impl Recording {
         self.sockets.forget_all(&mut self.desk, now, Outcome::Unanswered);
         self.desk.ledger.finish(now, &mut self.desk.outbox);
         self.desk.tell_findings(Stamp::from_nanos(u64::MAX));
+        self.custom.finish(&mut self.desk.outbox);
         self.desk.trees.finish();
         self.desk.tell_trees();
         self.flush();
@@ -129,11 +145,13 @@ impl Recording {
         let app = told.and_then(|told| self.functions.timing(told, &mut self.desk.outbox));
         let at = self.desk.clock.wall(timing.request_started);
         let database = app.as_ref().and_then(|app| app.database);
-        self.desk.trees.request(&exchange, at, database);
+        let route = self.naming.request(&exchange, at, &mut self.desk.outbox);
+        self.custom.request(&exchange, route, &mut self.desk.outbox);
+        self.desk.trees.request(&exchange, route, at, database);
         self.desk.outbox.sample(Sample::Request(HttpRequest {
             at,
             method: exchange.http_method,
-            route: exchange.route,
+            route,
             path: exchange.path,
             status: exchange.status,
             end: exchange.end,
@@ -153,7 +171,10 @@ impl Recording {
 
     fn spans(&mut self, told: &Spans) {
         let desk = &mut self.desk;
-        let now = desk.clock.wall(Stamp::now());
+        let stamp = Stamp::now();
+        let now = desk.clock.wall(stamp);
+        self.naming.spans(told, stamp, now, &mut desk.outbox);
+        self.custom.spans(&told.spans, stamp, &mut desk.outbox);
         for operation in self.telling.take(told, now, &mut desk.outbox) {
             desk.trees.operation(&operation);
             desk.outbox.sample(Sample::Operation(Box::new(operation)));

@@ -12,12 +12,15 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc::{Receiver, channel};
 
+use super::custom::Custom;
 use super::ledger::Ledger;
+use super::naming::Naming;
 use super::outbox::Outbox;
 use super::people::Who;
 use super::recording::Recording;
 use super::tracing::Traces;
 use crate::decode::contracts::Contracts;
+use crate::decode::routes::Routes;
 use crate::model::*;
 
 /// What a sink received.
@@ -97,6 +100,8 @@ impl Bench {
         let mut recording = Recording::new(
             outbox,
             Ledger::new(Contracts::new(), Traces::Off, sender),
+            Naming::new(Routes::default(), Vec::new()),
+            Custom::new(CustomMetrics::default()),
             who,
             flights,
         );

@@ -125,6 +125,7 @@ impl Trees {
     pub(super) fn request(
         &mut self,
         exchange: &ApiExchange,
+        route: Route,
         at: UnixMicros,
         told: Option<DatabaseTiming>,
     ) {
@@ -138,7 +139,7 @@ impl Trees {
             trace_id: exchange.trace.trace_id,
             span_id: exchange.trace.span_id,
             method: exchange.http_method,
-            route: exchange.route,
+            route,
             status: exchange.status,
             connection: exchange.connection,
             started: timing.request_started,

@@ -15,7 +15,7 @@ use super::{Money, advice};
 use crate::model::{
     Access, Block, Breakdown, End, Finding, HostReading, HttpRequest, InnerCall, Join, Operation,
     Outcome, RpcCall, Sample, SlotFate, StateChange, TraceContext, Transaction, TransactionKind,
-    UnixMicros, Work,
+    UnixMicros, Volume, Work,
 };
 use crate::store::{Series, Summary};
 
@@ -324,19 +324,30 @@ pub fn reading(reading: &HostReading) -> Value {
         "memory_used_bytes": reading.memory_used,
         "memory_available_bytes": reading.memory_available,
         "memory_total_bytes": reading.memory_total,
+        "disks": volumes(&reading.disks, ["device", "read_bytes", "written_bytes"]),
+        "networks": volumes(&reading.networks, ["interface", "received_bytes", "transmitted_bytes"]),
         "processes": processes(reading),
         "databases": reading.databases.iter().map(|(name, bytes)| json!({ "database": name, "bytes": bytes })).collect::<Value>(),
     })
 }
 
+/// Devices with what they moved since the machine was started, under these names.
+fn volumes(volumes: &[(Box<str>, Volume)], [device, read, written]: [&str; 3]) -> Value {
+    let each = volumes
+        .iter()
+        .map(|(name, volume)| json!({ device: name, read: volume.read, written: volume.written }));
+    each.collect()
+}
+
 /// By role: what its processes use together.
-pub fn processes(reading: &HostReading) -> Value {
+fn processes(reading: &HostReading) -> Value {
     let each = reading.roles().into_iter().map(|role| {
         json!({
             "process": role.main.role,
             "pid": role.main.pid,
             "processes": role.processes,
             "started_s": role.main.started,
+            "uptime_s": (reading.at.0 / 1_000_000).saturating_sub(role.main.started),
             "cpu_seconds": role.cpu_seconds,
             "resident_bytes": role.resident,
             "open_files": role.open_files,

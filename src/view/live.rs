@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
 
+use super::restarts::Restarts;
 use crate::model::{Block, Event, HostReading, Proxy, Sample, SampleKind, Sink, UnixMicros};
 
 /// Batches that a subscriber may lag behind.
@@ -55,6 +56,7 @@ pub struct Now {
     pub api: Option<Reach>,
     pub block: Option<Block>,
     pub reading: Option<HostReading>,
+    pub restarts: Restarts,
     /// Transactions submitted and not mined, and how long the oldest has waited.
     pub pending: u64,
     pub oldest_pending: Option<Duration>,
@@ -165,7 +167,10 @@ impl Sink for LiveSink {
             heard.counts[sample.kind() as usize] += 1;
             match sample {
                 Sample::Block(block) => heard.now.block = Some(Block::clone(block)),
-                Sample::Host(reading) => heard.now.reading = Some(HostReading::clone(reading)),
+                Sample::Host(reading) => {
+                    heard.now.restarts.note(reading);
+                    heard.now.reading = Some(HostReading::clone(reading));
+                }
                 Sample::Call(_)
                 | Sample::Request(_)
                 | Sample::Transaction(_)

@@ -17,6 +17,7 @@ mod overview;
 mod page;
 mod params;
 mod queries;
+mod restarts;
 mod routes;
 mod rpc;
 mod server;

@@ -198,7 +198,14 @@ pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
             "rpc": now.rpc.map(|reach| reach.up),
             "api": now.api.map(|reach| reach.up),
         },
-        "machine": now.reading.as_ref().map(json::reading),
+        "machine": now.reading.as_ref().map(|reading| {
+            let mut machine = json::reading(reading);
+            for process in machine["processes"].as_array_mut().into_iter().flatten() {
+                let restarts = process["process"].as_str().map_or(0, |role| now.restarts.of(role));
+                process["restarts"] = restarts.into();
+            }
+            machine
+        }),
         "monitor": {
             "seen": by_kind(|kind| tally.seen(kind)),
             "stored": by_kind(|kind| tally.stored(kind)),

@@ -25,9 +25,9 @@ use super::*;
 use crate::metrics::Sources;
 use crate::model::{
     AppFunction, AppTiming, Block, CacheOutcome, ConnectionId, ContractCall, ContractName,
-    DatabaseTiming, End, Event, Flow, FunctionName, Head, HttpMethod, HttpRequest, Method, Outcome,
-    Proxy, Reason, Route, RpcCall, Sample, Sink, TraceContext, Transaction, TransactionKind,
-    TransactionStatus, Transport, UnixMicros,
+    CustomMetrics, DatabaseTiming, End, Event, Flow, FunctionName, Head, HttpMethod, HttpRequest,
+    Method, Outcome, Proxy, Reason, Route, RpcCall, Sample, Sink, TraceContext, Transaction,
+    TransactionKind, TransactionStatus, Transport, UnixMicros,
 };
 use crate::store::{Options, Store, Writer};
 
@@ -54,6 +54,7 @@ impl Served {
             store: None,
             active_calls: Box::new(|| 0),
             active_requests: None,
+            custom: CustomMetrics::default(),
         })
         .unwrap();
         let (live_sink, live) = live();

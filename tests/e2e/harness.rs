@@ -242,7 +242,7 @@ fn collect(stream: impl Read + Send + 'static, into: &Arc<Mutex<Vec<String>>>) {
 
 /// A running Hardhat node.
 pub struct Hardhat {
-    _process: Running,
+    process: Running,
     pub address: SocketAddr,
     log: TempDir,
 }
@@ -267,7 +267,11 @@ impl Hardhat {
         let process = Running { child };
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         until("Hardhat to listen", || TcpStream::connect(address).ok());
-        Self { _process: process, address, log }
+        Self { process, address, log }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.child.id()
     }
 
     /// What it has printed so far.

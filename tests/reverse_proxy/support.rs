@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use dappscope::decode::routes::Routes;
 use dappscope::model::{
     ApiExchange, ConnectionEvent, ConnectionId, Observation, Observer, Queue, Tally,
 };
@@ -38,9 +37,8 @@ impl Proxy {
         let (stop, stopped) = watch::channel(false);
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let routes = Routes::new(&["/api/nfts/{id}"]);
         let observer = Observer::new(&queue);
-        let thread = serve(listener, settings, Guard::default(), routes, observer, stopped);
+        let thread = serve(listener, settings, Guard::default(), observer, stopped);
         Self { address, queue, stop, thread: Some(thread.unwrap()) }
     }
 

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::MOST_SPANS;
-use crate::model::{DatabaseSpan, Span, SpanKind, Spans};
+use crate::model::{CustomId, CustomMetrics, DatabaseSpan, Span, SpanKind, Spans};
 
 /// `STATUS_CODE_ERROR`.
 const ERROR: u64 = 2;
+/// Stands before the names of listed metrics where an app sets its own apart.
+const CUSTOM: &str = "app.custom.";
 
 #[derive(Default)]
 pub(super) struct Draft {
@@ -21,6 +23,7 @@ pub(super) struct Draft {
     route: Option<Box<str>>,
     system: Option<Box<str>>,
     database: DatabaseSpan,
+    numbers: Vec<(CustomId, f64)>,
 }
 
 impl Draft {
@@ -66,6 +69,15 @@ impl Draft {
         }
     }
 
+    /// An attribute whose value is a number.
+    pub(super) fn number(&mut self, key: &str, value: f64, listed: &CustomMetrics) {
+        if self.numbers.len() < Span::MOST_NUMBERS
+            && let Some(id) = listed.find(key.strip_prefix(CUSTOM).unwrap_or(key))
+        {
+            self.numbers.push((id, value));
+        }
+    }
+
     /// The span; none where an id is missing, zero or of a wrong length.
     fn finish(self, scope: &Arc<str>) -> Option<Span> {
         let scope = || Arc::clone(scope);
@@ -83,6 +95,7 @@ impl Draft {
             failed: self.failed,
             route: self.route,
             database,
+            numbers: self.numbers.into(),
         })
     }
 }

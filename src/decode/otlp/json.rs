@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::OtlpError;
 use super::draft::{self, Draft, has_room, take};
-use crate::model::Spans;
+use crate::model::{CustomMetrics, Spans};
 
 type Items<'a> = Option<Vec<&'a RawValue>>;
 
@@ -84,6 +84,18 @@ struct KeyValue<'a> {
 struct AnyValue<'a> {
     #[serde(borrow, default)]
     string_value: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    int_value: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    double_value: Option<&'a RawValue>,
+}
+
+impl AnyValue<'_> {
+    /// Numbers are texts where JSON's own would lose digits, or could not say them.
+    fn number(&self) -> Option<f64> {
+        let number = self.int_value.or(self.double_value)?;
+        number.get().trim_matches('"').parse().ok()
+    }
 }
 
 /// Protobuf's JSON allows numbers as texts, and enums by name.
@@ -111,7 +123,7 @@ impl Number<'_> {
     }
 }
 
-pub(super) fn read(bytes: &[u8]) -> Result<Spans, OtlpError> {
+pub(super) fn read(bytes: &[u8], listed: &CustomMetrics) -> Result<Spans, OtlpError> {
     let mut spans = Spans::default();
     let request: Request<'_> = serde_json::from_slice(bytes).map_err(|error| OtlpError::Json {
         place: "the top".to_owned(),
@@ -128,7 +140,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Spans, OtlpError> {
             for (i, span) in scope.spans.into_iter().flatten().enumerate() {
                 if has_room(&mut spans) {
                     let place = || format!("resourceSpans[{r}].scopeSpans[{s}].spans[{i}]");
-                    take(&mut spans, read_span(parse(span, place)?, place)?, &name);
+                    let span = read_span(parse(span, place)?, listed, place)?;
+                    take(&mut spans, span, &name);
                 }
             }
         }
@@ -136,7 +149,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<Spans, OtlpError> {
     Ok(spans)
 }
 
-fn read_span(fields: SpanFields<'_>, place: impl Fn() -> String) -> Result<Draft, OtlpError> {
+fn read_span(
+    fields: SpanFields<'_>,
+    listed: &CustomMetrics,
+    place: impl Fn() -> String,
+) -> Result<Draft, OtlpError> {
     let number = |name: &str, number: Option<Number<'_>>| match number.map(|it| it.value()) {
         Some(Some(number)) => Ok(number),
         None => Ok(0),
@@ -159,8 +176,11 @@ fn read_span(fields: SpanFields<'_>, place: impl Fn() -> String) -> Result<Draft
     for (i, attribute) in fields.attributes.into_iter().flatten().enumerate() {
         let place = || format!("{}.attributes[{i}]", place());
         let attribute: KeyValue<'_> = parse(attribute, place)?;
-        if let Some(text) = attribute.value.and_then(|value| value.string_value) {
-            draft.attribute(&attribute.key, &text);
+        let Some(value) = attribute.value else { continue };
+        if let Some(text) = &value.string_value {
+            draft.attribute(&attribute.key, text);
+        } else if let Some(number) = value.number() {
+            draft.number(&attribute.key, number, listed);
         }
     }
     Ok(draft)

@@ -8,9 +8,9 @@ use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_f
 
 use super::OtlpError;
 use super::draft::{Draft, has_room, scope, take};
-use crate::model::Spans;
+use crate::model::{CustomMetrics, Spans};
 
-pub(super) fn read(bytes: &[u8]) -> Result<Spans, OtlpError> {
+pub(super) fn read(bytes: &[u8], listed: &CustomMetrics) -> Result<Spans, OtlpError> {
     let mut spans = Spans::default();
     let mut request = Fields::of("ExportTraceServiceRequest", bytes);
     while let Some((tag, value)) = request.next()? {
@@ -18,13 +18,13 @@ pub(super) fn read(bytes: &[u8]) -> Result<Spans, OtlpError> {
         let mut resource = Fields::of("ResourceSpans", resource);
         while let Some((tag, value)) = resource.next()? {
             let (2, Value::Bytes(scope)) = (tag, value) else { continue };
-            read_scope(scope, &mut spans)?;
+            read_scope(scope, listed, &mut spans)?;
         }
     }
     Ok(spans)
 }
 
-fn read_scope(bytes: &[u8], spans: &mut Spans) -> Result<(), OtlpError> {
+fn read_scope(bytes: &[u8], listed: &CustomMetrics, spans: &mut Spans) -> Result<(), OtlpError> {
     // Its name may come after its spans.
     let mut name = &[][..];
     let mut fields = Fields::of("ScopeSpans", bytes);
@@ -43,13 +43,13 @@ fn read_scope(bytes: &[u8], spans: &mut Spans) -> Result<(), OtlpError> {
         if let (2, Value::Bytes(span)) = (tag, value)
             && has_room(spans)
         {
-            take(spans, read_span(span)?, &name);
+            take(spans, read_span(span, listed)?, &name);
         }
     }
     Ok(())
 }
 
-fn read_span(bytes: &[u8]) -> Result<Draft, OtlpError> {
+fn read_span(bytes: &[u8], listed: &CustomMetrics) -> Result<Draft, OtlpError> {
     let mut draft = Draft::default();
     let mut span = Fields::of("Span", bytes);
     while let Some((tag, value)) = span.next()? {
@@ -61,7 +61,7 @@ fn read_span(bytes: &[u8]) -> Result<Draft, OtlpError> {
             (6, Value::Number(kind)) => draft.kind(kind),
             (7, Value::Number(start)) => draft.start_ns = start,
             (8, Value::Number(end)) => draft.end_ns = end,
-            (9, Value::Bytes(attribute)) => read_attribute(attribute, &mut draft)?,
+            (9, Value::Bytes(attribute)) => read_attribute(attribute, listed, &mut draft)?,
             (15, Value::Bytes(status)) => {
                 let mut status = Fields::of("Status", status);
                 while let Some((tag, value)) = status.next()? {
@@ -76,8 +76,12 @@ fn read_span(bytes: &[u8]) -> Result<Draft, OtlpError> {
     Ok(draft)
 }
 
-fn read_attribute(bytes: &[u8], draft: &mut Draft) -> Result<(), OtlpError> {
-    let (mut key, mut text) = (&[][..], None);
+fn read_attribute(
+    bytes: &[u8],
+    listed: &CustomMetrics,
+    draft: &mut Draft,
+) -> Result<(), OtlpError> {
+    let (mut key, mut text, mut number) = (&[][..], None, None);
     let mut attribute = Fields::of("KeyValue", bytes);
     while let Some((tag, value)) = attribute.next()? {
         match (tag, value) {
@@ -85,18 +89,30 @@ fn read_attribute(bytes: &[u8], draft: &mut Draft) -> Result<(), OtlpError> {
             (2, Value::Bytes(value)) => {
                 let mut value = Fields::of("AnyValue", value);
                 while let Some((tag, value)) = value.next()? {
-                    if let (1, Value::Bytes(found)) = (tag, value) {
-                        text = Some(found);
+                    match (tag, value) {
+                        (1, Value::Bytes(found)) => text = Some(found),
+                        (3, Value::Number(bits)) => number = Some(integer(bits)),
+                        (4, Value::Number(bits)) => number = Some(f64::from_bits(bits)),
+                        _ => {}
                     }
                 }
             }
             _ => {}
         }
     }
-    if let (Ok(key), Some(text)) = (std::str::from_utf8(key), text) {
+    let Ok(key) = std::str::from_utf8(key) else { return Ok(()) };
+    if let Some(text) = text {
         draft.attribute(key, &String::from_utf8_lossy(text));
+    } else if let Some(number) = number {
+        draft.number(key, number, listed);
     }
     Ok(())
+}
+
+/// An `int64` as it lies in a varint.
+#[expect(clippy::cast_precision_loss, reason = "a metric's value is a float by Prometheus's rules")]
+const fn integer(bits: u64) -> f64 {
+    bits.cast_signed() as f64
 }
 
 /// A field's value, of the wire types that the messages use.

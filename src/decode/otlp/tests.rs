@@ -4,7 +4,15 @@ use prost::bytes::BufMut as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
 use super::*;
-use crate::model::{Span, SpanKind};
+use crate::model::{CustomKind, CustomMetric, CustomMetrics, Span, SpanKind};
+
+fn protobuf(bytes: &[u8]) -> Result<Spans, OtlpError> {
+    super::protobuf(bytes, &CustomMetrics::default())
+}
+
+fn json(bytes: &[u8]) -> Result<Spans, OtlpError> {
+    super::json(bytes, &CustomMetrics::default())
+}
 
 /// Sent by Flask 3.1 with SQLAlchemy 2.0 and OpenTelemetry 1.45 for three requests.
 const FLASK: &[u8] = include_bytes!("../../../tests/fixtures/otlp/flask.pb");
@@ -126,6 +134,54 @@ fn an_end_before_the_start_is_no_duration() {
     assert_eq!(span.start_ns, 1_544_712_661_000_000_000);
     assert_eq!((span.kind, span.failed, span.parent), (SpanKind::Server, true, None));
     assert_eq!(span.route.as_deref(), Some("/aé"));
+}
+
+#[test]
+fn numbers_of_listed_metrics_are_read_alike_in_both_encodings() {
+    let listed = ["coins", "wait"].map(|name| CustomMetric {
+        name: name.into(),
+        kind: CustomKind::Gauge,
+        unit: None,
+    });
+    let listed = CustomMetrics::new(listed.into());
+    let number = |key: &str, value: Vec<u8>| {
+        field(9, &[field(1, key.as_bytes()), field(2, &value)].concat())
+    };
+    let integer = |value: i64| {
+        let mut encoded = Vec::new();
+        encode_key(3, WireType::Varint, &mut encoded);
+        encode_varint(value.cast_unsigned(), &mut encoded);
+        encoded
+    };
+    let double = |value: f64| {
+        let mut encoded = Vec::new();
+        encode_key(4, WireType::SixtyFourBit, &mut encoded);
+        encoded.put_f64_le(value);
+        encoded
+    };
+    let span = [
+        ids(),
+        number("coins", integer(-3)),
+        number("app.custom.wait", double(0.25)),
+        number("other", integer(9)),
+        attribute("coins", "7"),
+    ];
+    let told = super::protobuf(&export(&[span.concat()]), &listed).unwrap();
+    let numbers = |told: &Spans| -> Vec<(String, f64)> {
+        let numbers = told.spans[0].numbers.iter();
+        numbers.map(|(id, value)| (listed.get(*id).name.to_string(), *value)).collect()
+    };
+    let expected = [("coins".to_owned(), -3.0), ("wait".to_owned(), 0.25)];
+    assert_eq!(numbers(&told), expected);
+    let text = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{
+        "traceId":"07070707070707070707070707070707","spanId":"0909090909090909","attributes":[
+        {"key":"coins","value":{"intValue":"-3"}},{"key":"wait","value":{"doubleValue":0.25}},
+        {"key":"other","value":{"intValue":-9}},{"key":"coins","value":{"stringValue":"7"}},
+        {"key":"coins","value":{"doubleValue":{}}},{"key":"coins"}]}]}]}]}"#;
+    assert_eq!(numbers(&super::json(text.as_bytes(), &listed).unwrap()), expected);
+    let many = [ids(), number("coins", integer(1)).repeat(100)].concat();
+    let told = super::protobuf(&export(&[many]), &listed).unwrap();
+    assert_eq!(told.spans[0].numbers.len(), Span::MOST_NUMBERS);
 }
 
 #[test]

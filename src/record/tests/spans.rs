@@ -40,7 +40,9 @@ fn counted(bench: &Bench) -> Vec<u128> {
 #[test]
 fn a_real_export_tells_each_query_and_function_once() {
     let mut bench = Bench::new();
-    bench.take(Observation::Spans(Box::new(otlp::protobuf(FLASK).unwrap())));
+    bench.take(Observation::Spans(Box::new(
+        otlp::protobuf(FLASK, &CustomMetrics::default()).unwrap(),
+    )));
     let mut queries = Vec::new();
     let mut functions = Vec::new();
     for operation in bench.received.operations() {

@@ -15,7 +15,6 @@ fn request(trace_id: u128, from: u64, until: u64) -> ApiExchange {
         connection: ConnectionId(9),
         peer: ([127, 0, 0, 1], 9).into(),
         http_method: HttpMethod::known("POST"),
-        route: Route::known("/buy"),
         path: "/buy".into(),
         status: 200,
         timing: Timing {

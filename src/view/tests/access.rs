@@ -92,6 +92,7 @@ async fn an_address_on_the_network_needs_a_token() {
             store: None,
             active_calls: Box::new(|| 0),
             active_requests: None,
+            custom: CustomMetrics::default(),
         };
         View::new(Parts {
             store,

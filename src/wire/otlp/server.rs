@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use super::answer::{Encoding, Refused};
 use super::body;
 use crate::decode::otlp;
-use crate::model::{Observation, Observer};
+use crate::model::{CustomMetrics, Observation, Observer};
 use crate::wire::guard::Guard;
 
 /// How long a connection may be idle, or take for a request's head.
@@ -39,16 +39,19 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 pub struct OtlpServerError(#[from] std::io::Error);
 
 /// How the receiver is to work.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// How long exports under way may take to finish at the end.
     pub drain: Duration,
+    /// Metrics of the dapp's own, whose numbers are read from spans.
+    pub custom: CustomMetrics,
 }
 
 /// What the connections share.
 struct Shared {
     guard: Guard,
     observer: Observer,
+    custom: CustomMetrics,
     bodies: Semaphore,
 }
 
@@ -73,14 +76,16 @@ pub fn serve(
         let _inside = runtime.enter();
         tokio::net::TcpListener::from_std(listener)?
     };
-    let shared = Arc::new(Shared { guard, observer, bodies: Semaphore::new(AT_A_TIME) });
-    let run = move || runtime.block_on(run(listener, settings, shared, shutdown));
+    let Settings { drain, custom } = settings;
+    let bodies = Semaphore::new(AT_A_TIME);
+    let shared = Arc::new(Shared { guard, observer, custom, bodies });
+    let run = move || runtime.block_on(run(listener, drain, shared, shutdown));
     Ok(std::thread::Builder::new().name("otlp".to_owned()).spawn(run)?)
 }
 
 async fn run(
     listener: tokio::net::TcpListener,
-    settings: Settings,
+    drain: Duration,
     shared: Arc<Shared>,
     mut shutdown: watch::Receiver<bool>,
 ) {
@@ -103,7 +108,7 @@ async fn run(
     }
     drop(listener);
     let all = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(settings.drain, all).await.is_err() {
+    if tokio::time::timeout(drain, all).await.is_err() {
         tracing::warn!("{} exporters were cut off", connections.len());
     }
 }
@@ -204,8 +209,8 @@ impl Shared {
         }
         let whole = body::decoded(whole, head.headers.get(header::CONTENT_ENCODING))?;
         let read = match encoding {
-            Encoding::Protobuf => otlp::protobuf(&whole),
-            Encoding::Json => otlp::json(&whole),
+            Encoding::Protobuf => otlp::protobuf(&whole, &self.custom),
+            Encoding::Json => otlp::json(&whole, &self.custom),
         };
         let spans = read.map_err(|error| body::malformed(&error.to_string()))?;
         let left_out = spans.left_out;

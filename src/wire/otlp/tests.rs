@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 
 use super::body::LARGEST;
 use super::*;
-use crate::model::{Observation, Observer, Queue, Tally};
+use crate::model::{CustomMetrics, Observation, Observer, Queue, Tally};
 use crate::wire::guard::Guard;
 
 const FLASK: &[u8] = include_bytes!("../../../tests/fixtures/otlp/flask.pb");
@@ -30,7 +30,10 @@ impl Receiver {
         let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopping) = tokio::sync::watch::channel(false);
-        let settings = Settings { drain: std::time::Duration::from_secs(10) };
+        let settings = Settings {
+            drain: std::time::Duration::from_secs(10),
+            custom: CustomMetrics::default(),
+        };
         let observer = Observer::new(&queue);
         let thread = serve(listener, settings, Guard::default(), observer, stopping).unwrap();
         Self { address, queue, stop, thread }

@@ -16,7 +16,7 @@ use super::seen::Seen;
 use super::upload::Meter;
 use crate::decode::routes::without_secrets;
 use crate::model::{
-    ApiExchange, CacheOutcome, CallsMade, End, Flight, Flow, HttpMethod, Route, Stamp, Timing,
+    ApiExchange, CacheOutcome, CallsMade, End, Flight, Flow, HttpMethod, Stamp, Timing,
     TraceContext,
 };
 
@@ -45,7 +45,6 @@ impl Record {
             connection: client.id,
             peer: client.peer,
             http_method: method_label(method),
-            route: Route::other(),
             path: without_secrets(&path[..path.floor_char_boundary(LONGEST_PATH)]).into(),
             status: 0,
             timing: Timing { request_started: followed.started, ..Timing::default() },
@@ -133,7 +132,6 @@ impl Record {
     /// Fills in what is known without the response's end.
     fn complete(&self, exchange: &mut ApiExchange) {
         exchange.request_bytes = self.meter.as_ref().map_or(0, |meter| meter.bytes());
-        exchange.route = self.client.shared.routes.route(&exchange.path, exchange.status);
         if let Some(read) = self.client.request_read() {
             exchange.timing.request_read = read;
         }

@@ -33,7 +33,6 @@ use super::settings::ReverseSettings;
 use super::shared::Shared;
 use super::trace::Tracing;
 use super::upstream::Upstream;
-use crate::decode::routes::Routes;
 use crate::model::{ConnectionId, Observer, Stamp};
 use crate::wire::guard::Guard;
 
@@ -93,7 +92,6 @@ pub fn serve(
     listener: TcpListener,
     settings: ReverseSettings,
     guard: Guard,
-    routes: Routes,
     observer: Observer,
     shutdown: watch::Receiver<bool>,
 ) -> Result<JoinHandle<Drained>, ReverseError> {
@@ -105,7 +103,7 @@ pub fn serve(
     };
     let thread = std::thread::Builder::new().name("reverse".into()).spawn(move || {
         // Made here: what the connections share never leaves this thread.
-        let shared = Rc::new(Shared::new(settings, guard, routes, observer));
+        let shared = Rc::new(Shared::new(settings, guard, observer));
         let local = LocalSet::new();
         runtime.block_on(local.run_until(run(listener, shared, shutdown)))
     })?;

@@ -8,7 +8,6 @@ use super::drain::Drain;
 use super::ids::Ids;
 use super::pool::Pool;
 use super::settings::ReverseSettings;
-use crate::decode::routes::Routes;
 use crate::model::{ConnectionEvent, ConnectionId, Observation, Observer, Proxy, Stamp};
 use crate::wire::guard::Guard;
 
@@ -16,7 +15,6 @@ use crate::wire::guard::Guard;
 pub(super) struct Shared {
     pub(super) settings: ReverseSettings,
     pub(super) guard: Guard,
-    pub(super) routes: Routes,
     pub(super) observer: Observer,
     pub(super) pool: Pool,
     pub(super) drain: Drain,
@@ -27,19 +25,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(
-        settings: ReverseSettings,
-        guard: Guard,
-        routes: Routes,
-        observer: Observer,
-    ) -> Self {
+    pub(super) fn new(settings: ReverseSettings, guard: Guard, observer: Observer) -> Self {
         let upstream_host = HeaderValue::from_str(settings.upstream.as_str())
             .expect("an authority consists of visible ASCII only");
         Self {
             pool: Pool::new(settings.idle_connections, settings.idle_timeout),
             settings,
             guard,
-            routes,
             observer,
             drain: Drain::default(),
             ids: RefCell::new(Ids::seeded()),

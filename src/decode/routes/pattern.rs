@@ -1,0 +1,148 @@
+//! Patterns of paths, as frameworks and people write them: `/api/nfts/{id}`,
+//! `/api/nfts/<int:id>`, `/files/<path:name>`, `/files/{name...}`.
+
+use std::cmp::Reverse;
+
+use super::shape::{is_plain, shape};
+use super::{end_text, segments};
+use crate::model::Route;
+
+/// The longest label; a longer one would be `_OTHER`, which tells less than a shape.
+const LONGEST_TEXT: usize = 128;
+
+/// A pattern, and the route of the paths that it matches.
+#[derive(Debug)]
+pub(super) struct Pattern {
+    pub(super) parts: Vec<Part>,
+    /// As a label.
+    pub(super) text: Box<str>,
+    /// Admitted when it is first met: listings name more routes than are used.
+    pub(super) route: Option<Route>,
+    /// As the API told it, if it did.
+    pub(super) told: Option<Box<str>>,
+    /// Whether it has named a path lately.
+    pub(super) is_used: bool,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    Literal(Box<str>),
+    /// One level that begins and ends so, `report.{format}`.
+    Around(Box<str>, Box<str>),
+    /// One level of digits.
+    Digits,
+    /// One level of any name.
+    Any,
+    /// One level or more.
+    Rest,
+}
+
+impl Pattern {
+    /// A pattern that a person or a listing names; none where no label may hold it.
+    pub(super) fn listed(pattern: &str) -> Option<Self> {
+        pattern.bytes().all(|b| b.is_ascii_graphic()).then(|| Self {
+            parts: segments(pattern).map(parse_part).collect(),
+            text: pattern_text(pattern).into(),
+            route: None,
+            told: None,
+            is_used: false,
+        })
+    }
+
+    /// A pattern that a program told; none of what is none. Some tell the path itself for want of a
+    /// route: what looks like an id, a key or prose has no place in it.
+    pub(super) fn told(pattern: &str) -> Option<Self> {
+        let told = Some(pattern.into());
+        let pattern = Self { told, ..Self::listed(pattern)? };
+        let is_sane = |part: &Part| match part {
+            Part::Literal(name) => is_plain(name) && shape(name).is_none(),
+            Part::Around(before, after) => is_plain(before) && is_plain(after),
+            Part::Digits | Part::Any | Part::Rest => true,
+        };
+        let is_quiet = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~@:+{}*/".contains(&byte);
+        let is_route = pattern.text.len() <= LONGEST_TEXT
+            && pattern.text.bytes().all(is_quiet)
+            && pattern.parts.iter().all(is_sane);
+        is_route.then_some(pattern)
+    }
+
+    /// Which is tried first: the one with more literal parts, then the one that leaves no end open;
+    /// what the API itself told before what others say of it; then the one that is narrower from the
+    /// left.
+    pub(super) fn order(&self) -> (Reverse<usize>, bool, bool, &[Part]) {
+        let literal = self.parts.iter().filter(|part| matches!(part, Part::Literal(_))).count();
+        (Reverse(literal), self.parts.contains(&Part::Rest), self.told.is_none(), &self.parts)
+    }
+
+    pub(super) fn matches(&self, path: &str) -> bool {
+        let mut segments = segments(path);
+        for (at, part) in self.parts.iter().enumerate() {
+            let Some(segment) = segments.next() else { return false };
+            let fits = match part {
+                Part::Literal(name) => **name == *segment,
+                Part::Around(before, after) => {
+                    let within = segment.strip_prefix(&**before);
+                    within.and_then(|it| it.strip_suffix(&**after)).is_some_and(|it| !it.is_empty())
+                }
+                Part::Any => true,
+                Part::Digits => segment.bytes().all(|b| b.is_ascii_digit()),
+                Part::Rest => {
+                    // As many as leave one for each part that follows.
+                    let left = segments.clone().count();
+                    let Some(more) = left.checked_sub(self.parts.len() - at - 1) else {
+                        return false;
+                    };
+                    more == 0 || segments.nth(more - 1).is_some()
+                }
+            };
+            if !fits {
+                return false;
+            }
+        }
+        segments.next().is_none()
+    }
+}
+
+fn parse_part(segment: &str) -> Part {
+    let (Some(begin), Some(end)) = (segment.find(['<', '{']), segment.rfind(['>', '}'])) else {
+        return Part::Literal(segment.into());
+    };
+    if begin > end {
+        return Part::Literal(segment.into());
+    }
+    let (before, inside, after) =
+        (&segment[..begin], &segment[begin + 1..end], &segment[end + 1..]);
+    if !before.is_empty() || !after.is_empty() {
+        return Part::Around(before.into(), after.into());
+    }
+    if segment.starts_with('<') {
+        match inside.split_once(':').map(|(converter, _)| converter) {
+            Some(c) if c.starts_with("int") && !c.contains("signed") => Part::Digits,
+            Some(c) if c.starts_with("path") => Part::Rest,
+            _ => Part::Any,
+        }
+    } else if inside.ends_with("...") || inside.ends_with(":path") || inside == "*" {
+        Part::Rest
+    } else {
+        Part::Any
+    }
+}
+
+/// A pattern as a label: `<int:id>` becomes `{id}`.
+fn pattern_text(pattern: &str) -> String {
+    let mut text = String::new();
+    for segment in segments(pattern) {
+        text.push('/');
+        let mut rest = segment;
+        while let Some((before, (inside, after))) =
+            rest.split_once('<').and_then(|(before, it)| Some((before, it.split_once('>')?)))
+        {
+            let name = inside.rsplit(':').next().unwrap_or(inside);
+            text.extend([before, "{", name, "}"]);
+            rest = after;
+        }
+        text.push_str(rest);
+    }
+    end_text(&mut text, pattern);
+    text
+}

@@ -1,0 +1,201 @@
+//! Paths and patterns from outside into routes.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::OTHER;
+
+fn route(path: &str) -> &'static str {
+    Routes::default().route(path, 200).as_str()
+}
+
+#[test]
+fn a_dapps_own_shapes_are_known() {
+    let address = "0x5FbDB2315678afecb367f032d93F642f64180aa3";
+    let hash = format!("0x{}", "ab".repeat(32));
+    assert_eq!(route(&format!("/api/nfts/{address}")), "/api/nfts/{address}");
+    assert_eq!(route(&format!("/tx/{hash}/logs")), "/tx/{hash}/logs");
+    assert_eq!(route("/api/nfts/17"), "/api/nfts/{id}");
+    assert_eq!(route("/users/vitalik.eth"), "/users/{name}");
+    assert_eq!(route("/j/123e4567-e89b-12d3-a456-426614174000"), "/j/{uuid}");
+    assert_eq!(
+        route("/ipfs/QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG/1.json"),
+        "/ipfs/{cid}/1.json"
+    );
+    assert_eq!(
+        route("/ipfs/bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"),
+        "/ipfs/{cid}"
+    );
+    assert_eq!(route("/"), "/");
+    assert_eq!(route("/api/nfts/"), "/api/nfts/");
+    assert_eq!(route("/api/nfts?key=secret"), "/api/nfts");
+}
+
+#[test]
+fn patterns_come_first_and_the_most_literal_wins() {
+    let mut routes = Routes::new(&[
+        "/api/nfts/{id}",
+        "/api/nfts/<int:token_id>/history",
+        "/api/nfts/mine",
+        "/files/<path:name>",
+    ]);
+    assert_eq!(routes.route("/api/nfts/17", 200).as_str(), "/api/nfts/{id}");
+    assert_eq!(routes.route("/api/nfts/mine", 200).as_str(), "/api/nfts/mine");
+    assert_eq!(routes.route("/api/nfts/abc", 404).as_str(), "/api/nfts/{id}");
+    let history = routes.route("/api/nfts/17/history", 500).as_str();
+    assert_eq!(history, "/api/nfts/{token_id}/history");
+    assert_eq!(routes.route("/files/a/b/c.png", 200).as_str(), "/files/{name}");
+    assert_eq!(routes.route("/api/nfts/x/history", 404).as_str(), "_unmatched");
+}
+
+#[test]
+fn of_patterns_that_both_match_the_narrower_wins_whatever_came_first() {
+    let mut routes = Routes::new(&[
+        "/<path:page>",
+        "/{a}/b/c",
+        "/a/{b}/c",
+        "/users/<name>",
+        "/users/<int:user>",
+        "/users/<name>.json",
+        "/v{version}/{kind}-{id}",
+    ]);
+    for (path, route) in [
+        ("/a/b/c", "/a/{b}/c"),
+        ("/x/b/c", "/{a}/b/c"),
+        ("/users/7", "/users/{user}"),
+        ("/users/me", "/users/{name}"),
+        ("/users/me.json", "/users/{name}.json"),
+        ("/users/.json", "/users/{name}"),
+        ("/v2/nft-7", "/v{version}/{kind}-{id}"),
+        ("/favicon.ico", "/{page}"),
+    ] {
+        assert_eq!(routes.route(path, 404).as_str(), route, "{path}");
+    }
+}
+
+#[test]
+fn a_listing_of_many_routes_takes_room_for_those_that_are_used() {
+    let listed: Vec<_> = (0..400).map(|i| format!("/listed/{i}/x")).collect();
+    let mut routes = Routes::new(&listed);
+    for path in &listed[300..] {
+        assert_eq!(routes.route(path, 200).as_str(), path);
+    }
+    assert_eq!(routes.route("/listed/1/x", 200).as_str(), OTHER);
+    assert_eq!(routes.overflow(), 1);
+}
+
+#[test]
+fn a_404_keeps_the_route_on_which_something_was_answered_before() {
+    let mut routes = Routes::default();
+    assert_eq!(routes.route("/api/nfts/7", 404), UNMATCHED);
+    routes.route("/api/nfts/7", 200);
+    assert_eq!(routes.route("/api/nfts/999", 404).as_str(), "/api/nfts/{id}");
+    assert_eq!(routes.route("/api/nfts", 404), UNMATCHED);
+    assert_eq!(routes.route("/api/nfts/7/x", 404), UNMATCHED);
+    assert_eq!(routes.route("/api/nfts/999/", 404), UNMATCHED);
+    for i in 0..20 {
+        routes.route(&format!("/page{i}"), 200);
+    }
+    assert_eq!(routes.route("/page19", 404), UNMATCHED, "a collapsed level knows no names");
+    assert_eq!(routes.route("/page3", 404).as_str(), "/page3");
+}
+
+#[test]
+fn a_404_that_nothing_covers_is_unmatched_and_takes_no_room() {
+    let mut routes = Routes::default();
+    for i in 0..1_000 {
+        assert_eq!(routes.route(&format!("/wp-admin/{i}/x{i}.php"), 404), UNMATCHED);
+    }
+    assert_eq!(routes.overflow(), 0);
+    assert_eq!(routes.route("/wp-admin", 200).as_str(), "/wp-admin");
+}
+
+#[test]
+fn a_level_with_more_than_ten_names_collapses() {
+    let mut routes = Routes::default();
+    let all: std::collections::BTreeSet<_> =
+        (0..1_000).map(|i| routes.route(&format!("/u/name{i}/x"), 200).as_str()).collect();
+    assert_eq!(all.len(), 11);
+    assert!(all.contains("/u/{*}/x"));
+    assert_eq!(routes.route("/u/name3/x", 200).as_str(), "/u/name3/x");
+    assert_eq!(routes.route("/u/5/x", 200).as_str(), "/u/{id}/x");
+}
+
+#[test]
+fn there_are_at_most_a_hundred_routes() {
+    let mut routes = Routes::default();
+    let mut all = std::collections::BTreeSet::new();
+    for (a, b, c) in (0..8_000).map(|i| (i / 400, i / 20 % 20, i % 20)) {
+        all.insert(routes.route(&format!("/a{a}/b{b}/c{c}"), 200).as_str());
+    }
+    assert_eq!(all.len(), 101);
+    assert!(all.contains(OTHER) && routes.overflow() > 0);
+}
+
+#[test]
+fn hostile_paths_become_harmless_routes() {
+    assert_eq!(route("/%3Cscript%3E/a"), "/{*}/a");
+    assert_eq!(route("/a/\u{1b}[31m\r\n/b"), "/a/{*}/b");
+    assert_eq!(route(&format!("/{}", "x".repeat(60_000))), "/{token}");
+    assert_eq!(route(&"/a".repeat(30_000)), "/a/a/a/a/a/a/a/a/{*}");
+    assert_eq!(route("//a///b"), "/a/b");
+    assert_eq!(route("/../../etc/passwd"), "/../../etc/passwd");
+    assert_eq!(route("*"), "/{*}");
+    assert_eq!(route(""), "/");
+}
+
+#[test]
+fn what_the_api_tells_takes_the_place_of_what_matches_the_same() {
+    let mut routes = Routes::new(&["/api/nfts/{id}", "/users/<int:id>", "/api/nfts/mine"]);
+    assert_eq!(routes.route("/api/nfts/7", 200).as_str(), "/api/nfts/{id}");
+    assert!(routes.learn("/api/nfts/<string:token_id>", "/api/nfts/7"));
+    assert_eq!(routes.route("/api/nfts/7", 200).as_str(), "/api/nfts/{token_id}");
+    assert!(!routes.learn("/api/nfts/<other>", "/api/nfts/7"), "the first one told stays");
+    assert!(!routes.learn("/users/<int:user>", "/users/me"), "it does not match");
+    assert!(routes.learn("/users/<user>", "/users/7"));
+    assert_eq!(routes.route("/users/7", 200).as_str(), "/users/{user}", "told before listed");
+    assert!(routes.learn("/<path:page>", "/api/nfts/mine"));
+    assert_eq!(routes.route("/api/nfts/mine", 200).as_str(), "/api/nfts/mine");
+    assert_eq!(routes.used().collect::<Vec<_>>(), ["/api/nfts/<string:token_id>", "/users/<user>"]);
+    assert_eq!(routes.used().count(), 0);
+}
+
+#[test]
+fn what_follows_an_open_end_has_to_follow() {
+    let mut routes = Routes::new(&["/<path:page>/edit", "/<path:page>"]);
+    assert_eq!(routes.route("/a/b/edit", 200).as_str(), "/{page}/edit");
+    assert_eq!(routes.route("/a/b", 200).as_str(), "/{page}");
+    assert_eq!(routes.route("/edit", 200).as_str(), "/{page}");
+}
+
+#[test]
+fn ids_keys_and_prose_are_no_part_of_a_route_that_is_told() {
+    let mut routes = Routes::default();
+    for (told, path) in [
+        ("/api/nfts/7", "/api/nfts/7"),
+        ("/k/sk_live_1", "/k/sk_live_1"),
+        ("/a b", "/a b"),
+        ("/%3Cscript%3E", "/%3Cscript%3E"),
+        ("/<x\">", "/y"),
+        ("/\u{e9}/<x>", "/\u{e9}/y"),
+    ] {
+        assert!(!routes.learn(told, path), "{told}");
+    }
+    assert!(routes.learn("/api/v1/<any(a,b):kind>.json", "/api/v1/a.json"));
+    assert_eq!(routes.route("/api/v1/a.json", 200).as_str(), "/api/v1/{kind}.json");
+}
+
+proptest! {
+    #[test]
+    fn a_route_is_always_short_and_printable(
+        path in any::<String>(), told in any::<String>(), status: u16,
+    ) {
+        let mut routes = Routes::new(&["/a/{b}"]);
+        routes.recall(&told);
+        for path in [&path, &told] {
+            let route = routes.route(path, status).as_str();
+            prop_assert!(route.len() <= 128);
+            prop_assert!(route.bytes().all(|b| b.is_ascii_graphic()), "{}", route);
+        }
+    }
+}
