@@ -10,5 +10,6 @@ mod contracts;
 mod counting;
 mod dapp;
 mod faults;
+mod fidelity;
 mod harness;
 mod upstream;
