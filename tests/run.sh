@@ -12,7 +12,8 @@ fail() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 2; }
 
 step "What the tests need"
 # command:Debian package
-needed=(cc:gcc promtool:prometheus prometheus:prometheus prlimit:util-linux kill:procps)
+needed=(cc:gcc promtool:prometheus prometheus:prometheus prlimit:util-linux kill:procps
+  curl:curl chromium:chromium)
 missing=()
 for pair in "${needed[@]}"; do
   command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")

@@ -10,6 +10,7 @@ mod contracts;
 mod counting;
 mod dapp;
 mod faults;
+mod fidelity;
 mod harness;
 mod machine;
 mod marketplace;

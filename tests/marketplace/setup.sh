@@ -39,11 +39,14 @@ if changed node_modules package.json package-lock.json; then
     done_with node_modules package.json package-lock.json
 fi
 
-if changed .venv api/requirements.txt api/requirements-otel.txt; then
+requirements="api/requirements.txt api/requirements-otel.txt fidelity/requirements.txt"
+# shellcheck disable=SC2086  # three names
+if changed .venv $requirements; then
     [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-        --requirement api/requirements.txt --requirement api/requirements-otel.txt
-    done_with .venv api/requirements.txt api/requirements-otel.txt
+        --requirement api/requirements.txt --requirement api/requirements-otel.txt \
+        --requirement fidelity/requirements.txt
+    done_with .venv $requirements
 fi
 
 if changed artifacts hardhat.config.js package-lock.json contracts/*.sol contracts/probes/*.sol; then

@@ -119,6 +119,31 @@ fn a_response_that_breaks_off_is_cut_for_the_client_too() {
 }
 
 #[test]
+fn what_came_before_a_response_broke_off_reaches_the_client() {
+    for (framing, part) in [
+        ("Content-Length: 100", "a beginning"),
+        ("Transfer-Encoding: chunked", "b\r\na beginning\r\n"),
+    ] {
+        // Head, beginning and end are there at once.
+        let api = Api::start(move |mut peer: Peer| {
+            peer.read_message();
+            peer.write(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n{part}"));
+        });
+        let proxy = Proxy::start(api.address);
+        for _ in 0..50 {
+            let mut client = proxy.client();
+            client.write(get("/"));
+            let head = client.read_head().expect("the head");
+            assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+            let rest = String::from_utf8(client.read_to_end().unwrap()).unwrap();
+            assert!(rest.contains("a beginning") && !rest.ends_with("0\r\n\r\n"), "{rest}");
+            let told = proxy.await_request();
+            assert_eq!((told.end, told.response_bytes), (End::UpstreamGone, 11));
+        }
+    }
+}
+
+#[test]
 fn an_api_that_does_not_begin_to_answer_is_given_up() {
     let api = Api::start(|mut peer: Peer| {
         peer.read_message();

@@ -41,6 +41,8 @@ pub(super) struct Client {
     /// An exchange is under way: its record is not told yet.
     busy: Cell<bool>,
     finished: RefCell<Option<Finished>>,
+    /// Whom to wake when everything that hyper has was written.
+    awaiting_flush: RefCell<Option<Waker>>,
     first_write: Cell<Option<Stamp>>,
     last_write: Cell<Stamp>,
     /// No more bytes will come.
@@ -68,6 +70,7 @@ impl Client {
             follower: RefCell::default(),
             busy: Cell::new(false),
             finished: RefCell::default(),
+            awaiting_flush: RefCell::default(),
             first_write: Cell::new(None),
             last_write: Cell::default(),
             ended: Cell::new(false),
@@ -136,6 +139,16 @@ impl Client {
         self.finished.replace(Some(finished));
     }
 
+    /// Has `waker` woken when everything that hyper has was written.
+    pub(super) fn await_flush(&self, waker: &Waker) {
+        self.awaiting_flush.replace(Some(waker.clone()));
+    }
+
+    /// Whether [`await_flush`](Self::await_flush) still waits.
+    pub(super) fn awaits_flush(&self) -> bool {
+        self.awaiting_flush.borrow().is_some()
+    }
+
     /// The first and last write since [`begin_response`](Self::begin_response).
     pub(super) fn written(&self) -> Option<(Stamp, Stamp)> {
         Some((self.first_write.get()?, self.last_write.get()))
@@ -176,6 +189,9 @@ impl Client {
 
     /// Everything that hyper had was written.
     fn flushed(&self) {
+        if let Some(waker) = self.awaiting_flush.take() {
+            waker.wake();
+        }
         if let Some(finished) = self.finished.take() {
             self.busy.set(false);
             finished.tell(self.written(), &self.shared.observer);

@@ -13,6 +13,8 @@ use super::connection::{Connection, Marks};
 use super::record::Record;
 use crate::model::End;
 
+type Polled = Poll<Option<Result<Frame<Bytes>, hyper::Error>>>;
+
 /// A response's body, as the client's side reads it.
 pub(super) enum Download {
     Empty,
@@ -28,6 +30,8 @@ pub(super) struct Streaming {
     pub(super) connection: Option<Box<Connection>>,
     pub(super) marks: Rc<Marks>,
     pub(super) record: Option<Record>,
+    /// Why the upstream broke off, until the client has what came before.
+    pub(super) broken: Option<hyper::Error>,
     /// The upstream's announced idle timeout.
     pub(super) keep_alive: Option<Duration>,
 }
@@ -47,10 +51,10 @@ impl Streaming {
         record.finish(End::Complete, Some(self.marks.last_read()));
     }
 
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
+        if self.broken.is_some() {
+            return self.poll_break();
+        }
         let incoming = &mut self.incoming;
         let polled = match (&mut self.connection, &self.record) {
             (Some(connection), Some(record)) => {
@@ -77,16 +81,46 @@ impl Streaming {
                 }
             }
             Poll::Ready(None) => self.finish(cx),
-            Poll::Ready(Some(Err(_))) => {
-                // hyper cuts the client's connection on an error: a response that is not whole
-                // must not look as if it were.
-                if let Some(record) = self.record.take() {
-                    record.break_off(End::UpstreamGone);
-                }
-            }
-            Poll::Pending => {}
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
-        polled
+        match polled {
+            Poll::Ready(Some(Err(error))) => self.hold_back(error, cx),
+            polled => polled,
+        }
+    }
+
+    /// Holds an error back until the client has what came before it. hyper cuts the client's
+    /// connection on an error, for a response that is not whole must not look as if it were; it
+    /// would do so with the head and the beginning of the body still unwritten.
+    fn hold_back(&mut self, error: hyper::Error, cx: &Context<'_>) -> Polled {
+        if let Some(record) = &self.record {
+            record.client.await_flush(cx.waker());
+        }
+        self.broken = Some(error);
+        Poll::Pending
+    }
+
+    fn poll_break(&mut self) -> Polled {
+        if self.record.as_ref().is_some_and(|record| record.client.awaits_flush()) {
+            return Poll::Pending;
+        }
+        self.tell_broken();
+        Poll::Ready(self.broken.take().map(Err))
+    }
+
+    fn tell_broken(&mut self) {
+        if let Some(record) = self.record.take() {
+            record.break_off(End::UpstreamGone);
+        }
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        // The client left while it was to be told.
+        if self.broken.is_some() {
+            self.tell_broken();
+        }
     }
 }
 

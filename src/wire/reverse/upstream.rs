@@ -229,7 +229,8 @@ impl Exchanging {
         } else {
             Some(connection)
         };
-        let streaming = Streaming { incoming, connection, marks, record: Some(record), keep_alive };
+        let record = Some(record);
+        let streaming = Streaming { incoming, connection, marks, record, broken: None, keep_alive };
         Some(Answer { head, source: Source::Upstream(streaming) })
     }
 
