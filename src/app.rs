@@ -141,7 +141,7 @@ pub fn taken_by(address: SocketAddr) -> String {
 /// Finds the processes at the other ends of connections, and tells those of the API from others.
 fn who(config: &Config) -> record::Who {
     let mut owners = host::Owners::new(api_role(config).into_iter().collect());
-    Box::new(move |end, among| owners.find(end, among))
+    Box::new(move |ends, among| owners.find(ends, among))
 }
 
 /// The running program.

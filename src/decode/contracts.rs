@@ -264,6 +264,12 @@ impl Contracts {
         self.residents.clear();
     }
 
+    /// The chain lost blocks: what is at which address has to be learnt anew, and until then is taken
+    /// to be what it was.
+    pub fn doubt_addresses(&mut self) {
+        self.residents.doubt();
+    }
+
     fn by_creation(&self, input: &[u8]) -> Option<usize> {
         self.best(|known| known.creation.begins(input).map(|fit| (fit, known.creation.len())))
     }

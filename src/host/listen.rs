@@ -39,16 +39,23 @@ pub fn listening_pids(port: u16) -> Vec<u32> {
 
 /// The sockets that listen on a TCP port, as the descriptors of those who hold them name them.
 pub(super) fn listening_sockets(tables: &[String], port: u16) -> Vec<PathBuf> {
-    links(tables.iter().flat_map(|table| listening_inodes(table, port)))
+    tables.iter().flat_map(|table| listening_inodes(table, port)).map(link).collect()
 }
 
-/// The sockets whose own address is `end`, likewise.
-pub(super) fn connected_sockets(tables: &[String], end: SocketAddr) -> Vec<PathBuf> {
-    links(tables.iter().flat_map(|table| connected_inodes(table, end)))
+/// The sockets, named likewise, whose own addresses are among `ends`, each with the place of its
+/// address there.
+pub(super) fn connected_sockets(tables: &[String], ends: &[SocketAddr]) -> HashMap<PathBuf, usize> {
+    let written = ends
+        .iter()
+        .enumerate()
+        .flat_map(|(at, end)| written(*end).into_iter().map(move |written| (written, at)));
+    let places: HashMap<String, usize> = written.collect();
+    let connected = tables.iter().flat_map(|table| connected_inodes(table, &places));
+    connected.map(|(inode, at)| (link(inode), at)).collect()
 }
 
-fn links(inodes: impl Iterator<Item = u64>) -> Vec<PathBuf> {
-    inodes.map(|inode| PathBuf::from(format!("socket:[{inode}]"))).collect()
+fn link(inode: u64) -> PathBuf {
+    PathBuf::from(format!("socket:[{inode}]"))
 }
 
 /// Processes by the process that started them, or that took them over.
@@ -90,21 +97,23 @@ fn holders_of(targets: &[PathBuf]) -> Vec<u32> {
 }
 
 /// Inodes of the sockets that listen on `port`, from the text of `/proc/net/tcp` or `tcp6`.
-fn listening_inodes(table: &str, port: u16) -> Vec<u64> {
-    inodes(table, |local, state| {
-        let is_port = |(_, its)| u16::from_str_radix(its, 16).ok() == Some(port);
-        state == LISTEN && local.rsplit_once(':').is_some_and(is_port)
+fn listening_inodes(table: &str, port: u16) -> impl Iterator<Item = u64> {
+    rows(table).filter_map(move |Row { local, state, inode }| {
+        let its = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?;
+        (state == LISTEN && its == port).then_some(inode)
     })
 }
 
-/// Inodes of the sockets, connected or being closed, whose own address is `end`. One that its
-/// process has closed has none.
-fn connected_inodes(table: &str, end: SocketAddr) -> Vec<u64> {
-    let ends = written(end);
-    let mut found =
-        inodes(table, |local, state| state != LISTEN && ends.iter().any(|e| e == local));
-    found.retain(|inode| *inode != 0);
-    found
+/// Inodes of the sockets, connected or being closed, whose own addresses are among `places`, each
+/// with its place. One that its process has closed has none.
+fn connected_inodes(
+    table: &str,
+    places: &HashMap<String, usize>,
+) -> impl Iterator<Item = (u64, usize)> {
+    rows(table).filter_map(move |Row { local, state, inode }| {
+        let at = places.get(local)?;
+        (state != LISTEN && inode != 0).then_some((inode, *at))
+    })
 }
 
 /// An address as the kernel's tables write it: hexadecimal, each four bytes in this machine's order;
@@ -126,28 +135,33 @@ fn written(end: SocketAddr) -> Vec<String> {
     }
 }
 
-/// Inodes of the sockets that fit, by their own address and their state.
-fn inodes(table: &str, fits: impl Fn(&str, &str) -> bool) -> Vec<u64> {
-    table
-        .lines()
-        .skip(1)
-        .filter_map(|line| {
-            // sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …
-            let mut fields = line.split_ascii_whitespace();
-            let local = fields.nth(1)?;
-            let state = fields.nth(1)?;
-            let inode = fields.nth(5)?;
-            fits(local, state).then(|| inode.parse().ok())?
-        })
-        .collect()
+/// A socket in one of the kernel's tables.
+struct Row<'a> {
+    /// Its own address.
+    local: &'a str,
+    state: &'a str,
+    inode: u64,
+}
+
+fn rows(table: &str) -> impl Iterator<Item = Row<'_>> {
+    table.lines().skip(1).filter_map(|line| {
+        // sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …
+        let mut fields = line.split_ascii_whitespace();
+        let local = fields.nth(1)?;
+        let state = fields.nth(1)?;
+        Some(Row { local, state, inode: fields.nth(5)?.parse().ok()? })
+    })
 }
 
 /// Whether a process has a descriptor that leads to one of `targets`.
 pub(super) fn holds_any(pid: u32, targets: &[PathBuf]) -> bool {
-    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    files
-        .flatten()
-        .any(|file| fs::read_link(file.path()).is_ok_and(|target| targets.contains(&target)))
+    held(pid).any(|target| targets.contains(&target))
+}
+
+/// What a process's descriptors lead to; nothing where it is gone, or another user's.
+pub(super) fn held(pid: u32) -> impl Iterator<Item = PathBuf> {
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    files.filter_map(|file| fs::read_link(file.path()).ok())
 }
 
 /// When a process was started, in clock ticks since boot.
@@ -183,15 +197,20 @@ mod tests {
 
     #[test]
     fn only_listening_sockets_of_the_port_are_found() {
-        assert_eq!(listening_inodes(TABLE, 0x2161), [81811]);
-        assert_eq!(listening_inodes(TABLE, 80), [9]);
-        assert!(listening_inodes(TABLE, 81).is_empty());
-        assert!(listening_inodes("sl\ngarbage\n0: :: x", 80).is_empty());
+        let of = |table, port| listening_inodes(table, port).collect::<Vec<_>>();
+        assert_eq!(of(TABLE, 0x2161), [81811]);
+        assert_eq!(of(TABLE, 80), [9]);
+        assert!(of(TABLE, 81).is_empty());
+        assert!(of("sl\ngarbage\n0: :: x", 80).is_empty());
     }
 
     #[test]
     fn the_end_of_a_connection_is_found_however_far_its_closing_is_and_in_either_writing() {
-        let of = |end: &str| connected_inodes(TABLE, end.parse().unwrap());
+        let of = |end: &str| -> Vec<u64> {
+            let places = written(end.parse().unwrap()).into_iter().map(|end| (end, 7)).collect();
+            let found = connected_inodes(TABLE, &places);
+            found.map(|(inode, at)| if at == 7 { inode } else { 0 }).collect()
+        };
         assert_eq!(of("127.0.0.1:8545"), [81812]);
         assert_eq!(of("[::ffff:127.0.0.1]:8545"), [81812]);
         assert_eq!(of("127.0.0.1:8546"), [81814], "the other side has closed");

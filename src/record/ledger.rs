@@ -285,10 +285,11 @@ impl Ledger {
         self.tick(self.now, outbox);
     }
 
-    /// The chain lost its newest blocks. What was deployed in them may be at other addresses now.
+    /// The chain lost its newest blocks. What was deployed in them may be at other addresses now; what
+    /// was there before is where it was.
     pub(super) fn went_back(&mut self, head: u64) {
         self.nonces.replaced(head);
-        self.contracts.forget_addresses();
+        self.contracts.doubt_addresses();
         self.asked.clear();
         self.transactions.went_back();
     }

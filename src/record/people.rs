@@ -4,7 +4,7 @@
 //! take: the recorder waits meanwhile. Looks early, when a connection is first heard of, and makes up
 //! later for what there was no time for. How a process is found is for [`Who`] to know.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +14,25 @@ use crate::model::{Among, ConnectionId, Owner, Role, Stamp};
 
 /// Connections of which is remembered who is there. Beyond that all are forgotten, and met again.
 const MOST: usize = 10_000;
+/// Connections that are looked for together: the newest, which are there most likely.
+const AT_ONCE: usize = 256;
 /// For how long it is believed of a process that it has no role: it may be about to take one.
 const WITHOUT_ROLE: Duration = Duration::from_secs(1);
 
-/// Tells whose end of a connection has this address.
-pub type Who = Box<dyn FnMut(SocketAddr, Among) -> Option<Owner> + Send>;
+/// Tells whose ends of connections have these addresses, in their order.
+pub type Who = Box<dyn FnMut(&[SocketAddr], Among) -> Vec<Option<Owner>> + Send>;
+
+/// Knows nobody.
+pub(super) fn nobody() -> Who {
+    Box::new(|ends, _| vec![None; ends.len()])
+}
 
 /// Finds out who calls.
 pub(super) struct People {
     who: Who,
     open: HashMap<ConnectionId, Person>,
+    /// The open connections of which nothing is known yet.
+    unknown: BTreeSet<ConnectionId>,
     /// For looking among those who are known, and among all. Together they take a twentieth of the
     /// recorder's time at most.
     nearby: Share,
@@ -67,7 +76,7 @@ enum Urgency {
 impl People {
     pub(super) fn new(who: Who) -> Self {
         let (nearby, everywhere) = (Share::new(49), Share::new(32));
-        Self { who, open: HashMap::new(), nearby, everywhere }
+        Self { who, open: HashMap::new(), unknown: BTreeSet::new(), nearby, everywhere }
     }
 
     /// Something was heard of an open connection.
@@ -77,14 +86,24 @@ impl People {
         }
         if self.open.len() >= MOST {
             self.open.clear();
+            self.unknown.clear();
         }
         self.open.insert(connection, Person::new(peer));
-        self.look(connection, Urgency::Early);
+        self.unknown.insert(connection);
+        self.look(Some(connection), Urgency::Early);
+    }
+
+    /// Looks for those whom there was no time to look for. To be called a few times a second.
+    pub(super) fn tick(&mut self) {
+        if !self.unknown.is_empty() {
+            self.look(None, Urgency::Early);
+        }
     }
 
     /// The connection is gone, and who was there cannot be found any more.
     pub(super) fn closed(&mut self, connection: ConnectionId) {
         self.open.remove(&connection);
+        self.unknown.remove(&connection);
     }
 
     /// Who called, as far as it is known or there is time to look. The caller may be gone.
@@ -100,17 +119,24 @@ impl People {
             return;
         }
         let connection = identity.caller.connection;
-        if self.open.get(&connection).is_some_and(|person| person.known.is_none()) {
-            self.look(connection, Urgency::Wanted);
+        if self.unknown.contains(&connection) {
+            self.look(Some(connection), Urgency::Wanted);
         }
         identity.process = self.open.get(&connection).and_then(|person| person.process.clone());
     }
 
-    /// Keeps knowing who made the calls of something that goes on: the first caller of it.
+    /// Keeps knowing who makes the calls of something that goes on: the first caller of it, or the
+    /// first whose process is known.
     pub(super) fn attend(&mut self, who: &mut Option<Identity>, caller: &Caller) {
-        match who {
-            Some(identity) => self.make_up(identity),
-            None => *who = Some(self.identify(caller)),
+        if let Some(identity) = who {
+            self.make_up(identity);
+        }
+        if who.as_ref().is_some_and(|identity| identity.process.is_some()) {
+            return;
+        }
+        let this = self.identify(caller);
+        if who.is_none() || this.process.is_some() {
+            *who = Some(this);
         }
     }
 
@@ -123,11 +149,11 @@ impl People {
         }
         let person = self.open.get(&connection)?;
         match person.known {
-            None => self.look(connection, Urgency::Wanted),
+            None => self.look(Some(connection), Urgency::Wanted),
             // It listens after it has made its first calls, perhaps.
             Some(since) if person.process.is_some() && person.role.is_none() => {
                 if Stamp::now().since(since) >= WITHOUT_ROLE {
-                    self.look(connection, Urgency::Early);
+                    self.look(Some(connection), Urgency::Early);
                 }
             }
             Some(_) => {}
@@ -135,9 +161,8 @@ impl People {
         self.open.get(&connection)?.role
     }
 
-    /// Looks who is at an open connection, if there is time.
-    fn look(&mut self, connection: ConnectionId, urgency: Urgency) {
-        let Some(person) = self.open.get_mut(&connection) else { return };
+    /// Looks, if there is time, who is at an open connection, and at others of which nothing is known.
+    fn look(&mut self, wanted: Option<ConnectionId>, urgency: Urgency) {
         // Not the time of a call: of calls that wait in the queue, those of a second are told in an
         // instant.
         let begun = Stamp::now();
@@ -148,18 +173,29 @@ impl People {
         } else {
             return;
         };
-        let owner = (self.who)(person.peer, among);
+        let others = self.unknown.iter().rev().copied().filter(|other| Some(*other) != wanted);
+        let (connections, ends): (Vec<_>, Vec<_>) = wanted
+            .into_iter()
+            .chain(others)
+            .filter_map(|connection| Some((connection, self.open.get(&connection)?.peer)))
+            .take(AT_ONCE)
+            .unzip();
+        let owners = (self.who)(&ends, among);
         let ended = Stamp::now();
         share.used(begun, ended);
-        match owner {
-            Some(owner) => {
-                person.process = Some(owner.name.into());
-                person.role = owner.role;
-                person.known = Some(ended);
+        for (connection, owner) in connections.into_iter().zip(owners) {
+            let Some(person) = self.open.get_mut(&connection) else { continue };
+            match owner {
+                Some(owner) => {
+                    person.process = Some(owner.name.into());
+                    person.role = owner.role;
+                }
+                // Nobody; or who was found before has closed since.
+                None if among == Among::All => {}
+                None => continue,
             }
-            // Nobody; or it was found before, and has closed since.
-            None if among == Among::All => person.known = Some(ended),
-            None => {}
+            person.known = Some(ended);
+            self.unknown.remove(&connection);
         }
     }
 }

@@ -16,7 +16,7 @@ use super::custom::Custom;
 use super::ledger::Ledger;
 use super::naming::Naming;
 use super::outbox::Outbox;
-use super::people::Who;
+use super::people::{Who, nobody};
 use super::recording::Recording;
 use super::tracing::Traces;
 use crate::decode::artifact::Artifact;
@@ -52,7 +52,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             traces: Traces::Off,
-            who: Box::new(|_, _| None),
+            who: nobody(),
             flights: Flights::default(),
             routes: Routes::default(),
             learned: Vec::new(),

@@ -76,6 +76,7 @@ impl Recording {
             return;
         }
         self.ticked = now;
+        self.desk.people.tick();
         let outbox = &mut self.desk.outbox;
         self.sockets.heads.expire(now, |event| outbox.event(event));
         self.desk.ledger.tick(now, outbox);

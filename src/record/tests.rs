@@ -16,7 +16,7 @@ use super::custom::Custom;
 use super::ledger::Ledger;
 use super::naming::Naming;
 use super::outbox::Outbox;
-use super::people::Who;
+use super::people::{Who, nobody};
 use super::recording::Recording;
 use super::tracing::Traces;
 use crate::decode::contracts::Contracts;
@@ -89,7 +89,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self::with(Box::new(|_, _| None), Flights::default())
+        Self::with(nobody(), Flights::default())
     }
 
     /// Where `who` tells the processes, beside an API whose requests are `flights`.

@@ -43,7 +43,7 @@ fn a_session_is_told_as_it_was(kind: Kind) {
         (scope.metrics().sum("evm_node_up", &[]) > 0.5).then_some(())
     });
 
-    let during = part("during", node.address, Some(scope.rpc), &before["carried"]);
+    let during = part("during", node.address, Some(&scope), &before["carried"]);
     let mut judge = Judge::of(&scope);
     judge.transactions(&[&before, &during]);
     judge.calls(&during);
@@ -62,7 +62,7 @@ fn a_session_is_told_as_it_was(kind: Kind) {
         (now > known).then_some(now)
     });
     judge.equal("restarts", &json!(counted), &json!(known + 1.0));
-    let after = part("after", node.address, Some(scope.rpc), &during["carried"]);
+    let after = part("after", node.address, Some(&scope), &during["carried"]);
     judge.transactions(&[&before, &during, &after]);
     judge.calls(&after);
     judge.findings(&after, kind);
@@ -79,11 +79,12 @@ fn settings() -> &'static str {
 }
 
 /// Runs a part of the session; the document that it prints.
-fn part(name: &str, node: SocketAddr, relay: Option<SocketAddr>, carried: &Value) -> Value {
+fn part(name: &str, node: SocketAddr, scope: Option<&Dappscope>, carried: &Value) -> Value {
     let mut command = Command::new("node");
     command.args(["clients/contracts/session.mjs", name, &format!("http://{node}")]);
-    if let Some(relay) = relay {
-        command.arg(format!("http://{relay}")).arg(carried.to_string());
+    if let Some(scope) = scope {
+        command.arg(format!("http://{}", scope.rpc)).arg(carried.to_string());
+        command.arg(format!("http://{}/rpc", scope.page));
     }
     let output = command.current_dir(marketplace()).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -46,18 +46,27 @@ pub(super) struct Resident {
 /// By address what is there.
 #[derive(Default)]
 pub(super) struct Residents {
-    found: HashMap<Address, Resident>,
+    found: HashMap<Address, Found>,
     /// The addresses in `found`, oldest first.
     order: VecDeque<Address>,
     /// Whether anybody stands in front of another. A transaction can emit thousands of upgrades, and
     /// only the first one is to look through all addresses.
     has_proxies: bool,
+    /// How often the chain was set back.
+    setbacks: u32,
+}
+
+struct Found {
+    resident: Resident,
+    /// How often the chain had been set back when it was found.
+    setbacks: u32,
 }
 
 impl Residents {
     pub(super) fn put(&mut self, address: Address, resident: Resident) {
         self.has_proxies |= resident.behind.is_some();
-        if self.found.insert(address, resident).is_none() {
+        let found = Found { resident, setbacks: self.setbacks };
+        if self.found.insert(address, found).is_none() {
             self.order.push_back(address);
         }
         while self.order.len() > MOST_ADDRESSES {
@@ -70,9 +79,9 @@ impl Residents {
     /// The code at an address, the code behind that, and so on, as far as it is known.
     pub(super) fn chain(&self, address: Address) -> impl Iterator<Item = Code> {
         let first = self.found.get(&address);
-        std::iter::successors(first, |resident| self.found.get(&resident.behind?))
+        std::iter::successors(first, |found| self.found.get(&found.resident.behind?))
             .take(1 + MOST_BEHIND)
-            .map(|resident| resident.code)
+            .map(|found| found.resident.code)
     }
 
     /// The code that gives an address its name: the last of the chain that has one, else its own.
@@ -86,7 +95,11 @@ impl Residents {
         let mut at = address;
         for _ in 0..=MOST_BEHIND {
             match self.found.get(&at) {
-                Some(resident) if resident.is_settled => at = resident.behind?,
+                Some(Found { resident, setbacks })
+                    if resident.is_settled && *setbacks == self.setbacks =>
+                {
+                    at = resident.behind?;
+                }
                 _ => return Some(at),
             }
         }
@@ -98,11 +111,12 @@ impl Residents {
         if !is_upgrade(topic) {
             return;
         }
-        match self.found.get_mut(&address) {
+        match self.found.get_mut(&address).map(|found| &mut found.resident) {
             // A beacon tells of the proxies that ask it, and nobody knows which they are.
             Some(Resident { behind: None, is_settled: true, .. }) if self.has_proxies => {
                 self.has_proxies = false;
-                let proxies = self.found.values_mut().filter(|resident| resident.behind.is_some());
+                let all = self.found.values_mut().map(|found| &mut found.resident);
+                let proxies = all.filter(|resident| resident.behind.is_some());
                 proxies.for_each(Resident::unsettle);
             }
             Some(Resident { behind: None, is_settled: true, .. }) | None => {}
@@ -120,9 +134,15 @@ impl Residents {
     pub(super) fn forget_unnamed(&mut self) {
         let is_named = |r: &Resident| matches!(r.code, Code::Contract(_) | Code::Account);
         // A proxy goes by the name of what is behind it.
-        self.found.retain(|_, resident| is_named(resident) || resident.behind.is_some());
+        self.found
+            .retain(|_, Found { resident, .. }| is_named(resident) || resident.behind.is_some());
         let found = &self.found;
         self.order.retain(|address| found.contains_key(address));
+    }
+
+    /// Makes everything worth asking for again, and keeps what is known until it is answered.
+    pub(super) fn doubt(&mut self) {
+        self.setbacks = self.setbacks.wrapping_add(1);
     }
 
     pub(super) fn clear(&mut self) {

@@ -93,6 +93,23 @@ fn accounts_and_strangers_are_told_apart() {
 }
 
 #[test]
+fn after_a_setback_names_hold_until_the_code_is_told_anew() {
+    let mut contracts = marketplace();
+    let code = bytes(&fixture("anvil")["code-nft"]);
+    let proxy = Address::repeat_byte(0xaa);
+    contracts.learn_code(HERE, &code, None);
+    contracts.learn_code(proxy, &[0xfe], Some(HERE));
+    contracts.doubt_addresses();
+    for address in [HERE, proxy] {
+        assert_eq!(contracts.missing(address), Some(address));
+        assert_eq!(contracts.contract(address).as_str(), "MarketNFT");
+    }
+    assert_eq!(contracts.learn_code(proxy, &[], None).as_str(), ACCOUNT);
+    assert_eq!(contracts.learn_code(HERE, &code, None).as_str(), "MarketNFT");
+    assert!(contracts.knows(HERE) && contracts.knows(proxy));
+}
+
+#[test]
 fn overloads_are_told_by_their_signature() {
     let abi = json!([
         function("mint", &["address"]),

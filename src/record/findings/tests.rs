@@ -25,9 +25,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let who = |end: SocketAddr, _| {
-            Some(Owner { name: format!("firefox ({})", end.port()).into(), role: None })
+        let owner = |end: &SocketAddr| Owner {
+            name: format!("firefox ({})", end.port()).into(),
+            role: None,
         };
+        let who = move |ends: &[SocketAddr], _| ends.iter().map(owner).map(Some).collect();
         Self { findings: Findings::default(), people: People::new(Box::new(who)) }
     }
 

@@ -17,7 +17,7 @@ struct Inner {
     /// By their ports, those found lately.
     known: Vec<u16>,
     absent: bool,
-    looks: Vec<(u16, Among)>,
+    looks: Vec<(Vec<u16>, Among)>,
 }
 
 impl Machine {
@@ -32,24 +32,27 @@ impl Machine {
 
     fn people(&self) -> People {
         let machine = self.clone();
-        People::new(Box::new(move |end, among| machine.with(|inner| inner.find(end, among))))
+        People::new(Box::new(move |ends, among| machine.with(|inner| inner.find(ends, among))))
     }
 
-    fn looks(&self) -> Vec<(u16, Among)> {
+    fn looks(&self) -> Vec<(Vec<u16>, Among)> {
         self.with(|inner| std::mem::take(&mut inner.looks))
     }
 }
 
 impl Inner {
-    fn find(&mut self, end: SocketAddr, among: Among) -> Option<Owner> {
-        self.looks.push((end.port(), among));
-        let known = self.known.contains(&end.port());
-        thread::sleep(if known { self.nearby } else { self.everywhere });
-        if self.absent || (among == Among::Known && !known) {
-            return None;
+    fn find(&mut self, ends: &[SocketAddr], among: Among) -> Vec<Option<Owner>> {
+        let ports: Vec<u16> = ends.iter().map(SocketAddr::port).collect();
+        let known = |port: &u16| self.known.contains(port);
+        thread::sleep(if ports.iter().all(known) { self.nearby } else { self.everywhere });
+        let found = |port: &u16| !self.absent && (among == Among::All || known(port));
+        let owner = |port: &u16| Owner { name: format!("node ({port})").into(), role: self.role };
+        let owners = ports.iter().map(|port| found(port).then(|| owner(port))).collect();
+        if among == Among::All {
+            self.known.extend(&ports);
         }
-        self.known.push(end.port());
-        Some(Owner { name: format!("node ({})", end.port()).into(), role: self.role })
+        self.looks.push((ports, among));
+        owners
     }
 }
 
@@ -79,7 +82,7 @@ fn who_calls_is_looked_up_when_it_is_first_heard_of_and_never_again() {
     let machine = Machine::new(0);
     let (mut people, page) = (machine.people(), caller(1, 4_000));
     met(&mut people, &page);
-    assert_eq!(machine.looks(), [(4_000, Among::All)]);
+    assert_eq!(machine.looks(), [(vec![4_000], Among::All)]);
     for _ in 0..10 {
         met(&mut people, &page);
         assert_eq!(people.identify(&page).process.as_deref(), Some("node (4000)"));
@@ -93,7 +96,7 @@ fn a_look_that_was_skipped_is_made_up_for_while_the_calls_go_on() {
     let (mut people, first, second) = (machine.people(), caller(1, 1), caller(2, 2));
     met(&mut people, &first);
     met(&mut people, &second);
-    assert_eq!(machine.looks(), [(1, Among::All), (2, Among::Known)], "resting");
+    assert_eq!(machine.looks(), [(vec![1], Among::All), (vec![2], Among::Known)], "resting");
     let mut who = None;
     people.attend(&mut who, &second);
     assert_eq!(who.as_ref().unwrap().process, None);
@@ -125,7 +128,41 @@ fn one_who_is_known_is_found_while_looking_among_all_rests() {
     met(&mut people, &first);
     met(&mut people, &second);
     assert_eq!(people.identify(&second).process.as_deref(), Some("node (7)"));
-    assert_eq!(machine.looks(), [(7, Among::All), (7, Among::Known)]);
+    assert_eq!(machine.looks(), [(vec![7], Among::All), (vec![7], Among::Known)]);
+}
+
+#[test]
+fn those_whom_there_was_no_time_for_are_looked_for_together_by_and_by() {
+    let machine = Machine::new(5);
+    let mut people = machine.people();
+    for connection in 1..=20 {
+        met(&mut people, &caller(connection, 7));
+    }
+    assert_eq!(machine.looks().len(), 2, "resting");
+    assert_eq!(people.unknown.len(), 18);
+    again(|| {
+        people.tick();
+        people.unknown.is_empty().then_some(())
+    });
+    assert_eq!(machine.looks()[0].0.len(), 18);
+    assert_eq!(people.identify(&caller(20, 7)).process.as_deref(), Some("node (7)"));
+}
+
+#[test]
+fn of_several_callers_the_first_is_named_whose_process_is_known() {
+    let machine = Machine::new(100);
+    let (mut people, known, stranger) = (machine.people(), caller(1, 1), caller(2, 2));
+    met(&mut people, &known);
+    met(&mut people, &stranger);
+    let mut who = None;
+    people.attend(&mut who, &stranger);
+    assert_eq!(who.as_ref().unwrap().process, None);
+    people.attend(&mut who, &known);
+    let who = who.unwrap();
+    assert_eq!(
+        (who.caller.connection, who.process.as_deref()),
+        (ConnectionId(1), Some("node (1)"))
+    );
 }
 
 #[test]
@@ -183,7 +220,7 @@ fn what_is_remembered_is_bounded() {
     for connection in 0..3 * MOST as u64 {
         met(&mut people, &caller(connection, 1));
     }
-    assert!(people.open.len() <= MOST);
+    assert!(people.open.len() <= MOST && people.unknown.len() <= MOST);
 }
 
 #[test]
@@ -192,7 +229,7 @@ fn looking_takes_a_twentieth_of_the_recorders_time_at_most() {
     let slow = Duration::from_millis(5);
     let mut spent = Duration::ZERO;
     let machine = Machine::new(5);
-    machine.with(|inner| inner.absent = true);
+    machine.with(|inner| (inner.absent, inner.nearby) = (true, slow));
     let mut people = machine.people();
     let begun = std::time::Instant::now();
     let mut connection = 0;

@@ -1,6 +1,7 @@
 //! What belongs to a request to the API is joined to it, and told once nothing more is expected.
 
 use super::*;
+use std::net::SocketAddr;
 
 /// The span of the proxy in every request of these tests.
 const PROXY: u64 = 100;
@@ -148,7 +149,8 @@ fn a_request_whose_calls_carry_its_trace_is_told_with_its_spans_once_they_came()
 fn a_call_without_a_trace_is_the_request_s_that_was_alone_and_ambiguous_otherwise() {
     let flights = Flights::default();
     let owner = |role| Owner { name: "python (7)".into(), role };
-    let who = move |_, _| Some(owner(Some(Role::known("flask"))));
+    let who =
+        move |ends: &[SocketAddr], _| vec![Some(owner(Some(Role::known("flask")))); ends.len()];
     let mut bench = Bench::with(Box::new(who), flights.clone());
     // Real time: requests under way are told by real stamps.
     let first = flights.begin(context(1, PROXY), Stamp::now());
@@ -176,7 +178,8 @@ fn a_call_without_a_trace_is_the_request_s_that_was_alone_and_ambiguous_otherwis
 #[test]
 fn a_call_of_somebody_else_is_no_request_s() {
     let flights = Flights::default();
-    let who = |_, _| Some(Owner { name: "node (8)".into(), role: None });
+    let other = Owner { name: "node (8)".into(), role: None };
+    let who = move |ends: &[SocketAddr], _| vec![Some(other.clone()); ends.len()];
     let mut bench = Bench::with(Box::new(who), flights.clone());
     let flight = flights.begin(context(1, PROXY), Stamp::now());
     let now = Stamp::now().as_nanos() / 1_000 + 1;

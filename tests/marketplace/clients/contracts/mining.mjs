@@ -4,6 +4,8 @@ import { hex, number, SEEN_WAITING_MS, sleep } from "./node.mjs";
 
 const POLL_MS = 10;
 const INTERVAL_S = 1;
+/** Receipts asked for in vain that dappscope speaks of: a machine that stalls asks for fewer. */
+const WORTH_A_WORD = 5;
 const MINT = { contract: "MarketNFT", function: "mint" };
 
 const mint = (nft, account, uri) => ({ from: account, ...nft.to("mint", account, uri) });
@@ -13,7 +15,8 @@ export async function setback(book, { nft }) {
   const { node } = book;
   const account = node.accounts[6];
   const snapshot = await node.call("evm_snapshot");
-  await book.send(mint(nft, account, "ipfs://undone"), MINT);
+  const { transactionHash } = await book.send(mint(nft, account, "ipfs://undone"), MINT);
+  await node.told(transactionHash);
   await node.call("evm_revert", snapshot);
   await book.send(mint(nft, account, "ipfs://again"), MINT);
 }
@@ -75,6 +78,7 @@ export async function confirmations(book, { nft }) {
   await node.mineEvery(0);
   for (const { hash, polls } of confirmed) {
     await book.mined(hash, MINT);
+    if (polls <= WORTH_A_WORD) continue;
     const polled = { finding: "receipt_polling", method: "eth_getTransactionReceipt", transaction: hash };
     book.findings.push({ ...polled, count: polls });
   }

@@ -23,8 +23,8 @@ export function artifact(place) {
 export class Node {
   #id = 0;
 
-  constructor(direct, relay) {
-    this.urls = { direct, relay };
+  constructor(direct, relay, api) {
+    this.urls = { direct, relay, api };
   }
 
   /** Learns who the node is and which accounts it holds. */
@@ -35,7 +35,7 @@ export class Node {
     return this;
   }
 
-  /** The whole answer of one JSON-RPC call by `way`: `relay` or `direct`. */
+  /** The whole answer of one JSON-RPC call by `way`: `relay`, `direct`, or to dappscope's own `api`. */
   async ask(way, method, params) {
     const response = await fetch(this.urls[way], {
       method: "POST",
@@ -77,6 +77,22 @@ export class Node {
       if (receipt) return receipt;
       if (performance.now() - begun > PATIENCE_MS) throw new Error(`no receipt of ${hash}`);
       await sleep(5);
+    }
+  }
+
+  /** What dappscope itself says. */
+  async ownWords(method, filter) {
+    return this.#must("api", method, [filter]);
+  }
+
+  /** Waits until dappscope tells of a transaction: what is undone before it was seen, nobody can tell. */
+  async told(hash) {
+    const begun = performance.now();
+    for (;;) {
+      const { transactions } = await this.ownWords("dappscope_transactions", { last: "1d", hash });
+      if (transactions.length > 0) return;
+      if (performance.now() - begun > PATIENCE_MS) throw new Error(`dappscope does not tell of ${hash}`);
+      await sleep(50);
     }
   }
 

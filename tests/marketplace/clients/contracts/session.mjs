@@ -2,10 +2,10 @@
 // prints what it did and what dappscope has to tell of it, as one JSON document.
 //
 //   node session.mjs before DIRECT_URL            deploys contracts while nobody watches
-//   node session.mjs during DIRECT_URL RELAY_URL CARRIED
-//   node session.mjs after  DIRECT_URL RELAY_URL CARRIED    after the node was restarted
+//   node session.mjs during DIRECT_URL RELAY_URL CARRIED API_URL
+//   node session.mjs after  DIRECT_URL RELAY_URL CARRIED API_URL    after the node was restarted
 //
-// CARRIED is the member `carried` of the document before.
+// CARRIED is the member `carried` of the document before, API_URL that of dappscope's own API.
 
 import { Book } from "./expected.mjs";
 import { Node, USER_AGENT } from "./node.mjs";
@@ -40,9 +40,9 @@ async function during(book, carried) {
 const PARTS = { before, during, after };
 
 async function main() {
-  const [part, direct, relay, carried] = process.argv.slice(2);
-  if (!PARTS[part] || !direct) throw new Error("usage: session.mjs before|during|after DIRECT_URL [RELAY_URL CARRIED]");
-  const node = await new Node(direct, relay).meet();
+  const [part, direct, relay, carried, api] = process.argv.slice(2);
+  if (!PARTS[part] || !direct) throw new Error("usage: session.mjs before|during|after DIRECT_URL [RELAY_URL CARRIED API_URL]");
+  const node = await new Node(direct, relay, api).meet();
   const book = new Book(node);
   const outcome = await PARTS[part](book, JSON.parse(carried ?? "{}"));
   const { transactions, calls, findings, states } = book;
@@ -62,5 +62,6 @@ async function main() {
 
 main().catch((error) => {
   console.error(`session failed: ${error.stack ?? error}`);
+  for (let { cause } = error; cause; { cause } = cause) console.error(`because of: ${cause.stack ?? cause}`);
   process.exit(1);
 });
