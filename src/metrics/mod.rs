@@ -17,6 +17,7 @@ mod functions;
 mod inside;
 mod machine;
 mod own;
+mod room;
 mod rpc;
 mod series;
 mod sink;
@@ -77,6 +78,7 @@ struct Families {
     app: app::App,
     machine: machine::Machine,
     own: own::Own,
+    room: room::Room,
 }
 
 impl Metrics {
@@ -97,6 +99,7 @@ impl Metrics {
             app: app::App::register(&registry)?,
             machine: machine::Machine::register(&registry)?,
             own: own::Own::register(&registry)?,
+            room: room::Room::new(),
         };
         let store = match sources.store {
             Some(reading) => Some((store::StoreFamilies::register(&registry)?, reading)),

@@ -12,4 +12,5 @@ mod dapp;
 mod faults;
 mod fidelity;
 mod harness;
+mod paths;
 mod upstream;

@@ -26,8 +26,6 @@ use crate::wire::guard::Guard;
 
 /// How long a connection may be idle, or take for a request's head.
 const IDLE: Duration = Duration::from_secs(60);
-/// How long a body may take.
-const SLOWEST: Duration = Duration::from_secs(10);
 /// Bodies held at a time; others wait, and with them what they would take.
 const AT_A_TIME: usize = 8;
 /// How long accepting rests when it fails.
@@ -43,6 +41,8 @@ pub struct OtlpServerError(#[from] std::io::Error);
 pub struct Settings {
     /// How long exports under way may take to finish at the end.
     pub drain: Duration,
+    /// How long a body may take.
+    pub slowest: Duration,
 }
 
 /// What the connections share.
@@ -50,6 +50,7 @@ struct Shared {
     guard: Guard,
     observer: Observer,
     bodies: Semaphore,
+    slowest: Duration,
 }
 
 /// Listens on `address`; port 0 takes a free one.
@@ -73,7 +74,8 @@ pub fn serve(
         let _inside = runtime.enter();
         tokio::net::TcpListener::from_std(listener)?
     };
-    let shared = Arc::new(Shared { guard, observer, bodies: Semaphore::new(AT_A_TIME) });
+    let bodies = Semaphore::new(AT_A_TIME);
+    let shared = Arc::new(Shared { guard, observer, bodies, slowest: settings.slowest });
     let run = move || runtime.block_on(run(listener, settings, shared, shutdown));
     Ok(std::thread::Builder::new().name("otlp".to_owned()).spawn(run)?)
 }
@@ -193,11 +195,11 @@ impl Shared {
         };
         // Held until the export is read: what is in memory at a time is bounded.
         let _one_of_few = self.bodies.acquire().await.ok();
-        let read = tokio::time::timeout(SLOWEST, body::read(content)).await;
+        let read = tokio::time::timeout(self.slowest, body::read(content)).await;
         let whole = read.map_err(|_| Refused {
             status: StatusCode::REQUEST_TIMEOUT,
             reason: Some("too_slow"),
-            message: format!("expected the whole export within {SLOWEST:?}"),
+            message: format!("expected the whole export within {:?}", self.slowest),
         })??;
         if is_ignored {
             return Ok(encoding.taken(0));
