@@ -39,6 +39,8 @@ use crate::wire::reverse::{self, Drained, ReverseSettings};
 
 /// How long what is under way may take to finish.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long an exporter may take to send one export.
+const SLOWEST_EXPORT: Duration = Duration::from_secs(10);
 /// How often the artifacts' directories are looked at for new contracts.
 const ARTIFACTS_EVERY: Duration = Duration::from_secs(2);
 
@@ -277,7 +279,7 @@ impl App {
         let (stop_otlp, stopping) = watch::channel(false);
         let otlp = otlp_socket
             .map(|socket| {
-                let settings = otlp::Settings { drain: DRAIN, custom };
+                let settings = otlp::Settings { drain: DRAIN, slowest: SLOWEST_EXPORT, custom };
                 otlp::serve(socket, settings, Guard::default(), observer.clone(), stopping)
             })
             .transpose()?;

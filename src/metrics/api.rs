@@ -6,8 +6,9 @@ use prometheus::{Error, HistogramVec, IntCounterVec, IntGauge, Registry};
 use super::buckets::{LATENCY, SIZE, STREAM};
 use super::exchanges::Exchanges;
 use super::family;
+use super::room::{Room, histogram};
 use super::series::{Flush, LabelKey, Table};
-use crate::model::{CacheOutcome, End, Flow, HttpRequest, OTHER, Route};
+use crate::model::{CacheOutcome, End, Flow, HttpMethod, HttpRequest, OTHER, Route};
 
 /// Statuses that HTTP knows; what is outside them (an upstream may send 999) shares one label.
 const STATUSES: std::ops::RangeInclusive<u16> = 100..=599;
@@ -97,6 +98,7 @@ impl Api {
 /// Requests by route and status, and sizes by route, at hand.
 pub struct Requests {
     families: Api,
+    room: Room,
     series: Exchanges<(LabelKey, LabelKey, u16), (LabelKey, LabelKey)>,
     routes: Table<LabelKey, ByRoute>,
 }
@@ -110,6 +112,9 @@ struct ByRoute {
 }
 
 impl ByRoute {
+    /// Lines on the page, those of event streams and upgrades included.
+    const LINES: usize = histogram(LATENCY) + histogram(STREAM) + CacheOutcome::ALL.len() + 2;
+
     fn open(families: &Api, route: Route) -> Self {
         let route = route.as_str();
         let cache = |outcome: CacheOutcome| {
@@ -132,12 +137,13 @@ impl Flush for ByRoute {
 }
 
 impl Requests {
-    pub fn new(families: Api) -> Self {
-        Self { families, series: Exchanges::new(), routes: Table::new() }
+    pub fn new(families: Api, room: Room) -> Self {
+        Self { families, room, series: Exchanges::new(), routes: Table::new() }
     }
 
     pub fn record(&mut self, request: &HttpRequest) {
-        let route = request.route.as_str();
+        let fitting = self.fitting(request.route);
+        let route = fitting.as_str();
         match request.flow {
             Flow::Response => self.response(request),
             Flow::Events => {
@@ -147,8 +153,7 @@ impl Requests {
             Flow::Socket => return self.families.upgrades.with_label_values(&[route]).inc(),
         }
         let Self { families, routes, .. } = self;
-        let by_route =
-            routes.touch(request.route.into(), || ByRoute::open(families, request.route));
+        let by_route = routes.touch(fitting.into(), || ByRoute::open(families, fitting));
         // Zero is "no response came": a moment that was never reached equals the one before it.
         if !request.first_byte.is_zero() {
             by_route.first_byte.observe(request.first_byte.as_secs_f64());
@@ -160,13 +165,33 @@ impl Requests {
         }
     }
 
+    /// `route`, or that of all for which there is no room.
+    fn fitting(&self, route: Route) -> Route {
+        let fits = self.routes.knows(&LabelKey::from(route))
+            || self.room.take(ByRoute::LINES, route.as_str().len());
+        if fits { route } else { Route::other() }
+    }
+
+    /// Whether there is room for the series of such requests.
+    fn fits(&self, method: HttpMethod, route: Route, status: Option<u16>) -> bool {
+        let sizes = (LabelKey::from(method), LabelKey::from(route));
+        let time = (sizes.0, sizes.1, status.unwrap_or(0));
+        let (knows_time, knows_sizes) = self.series.knows(&time, &sizes);
+        let lines = histogram(LATENCY) + if knows_sizes { 0 } else { 2 * histogram(SIZE) };
+        knows_time || self.room.take(lines, method.as_str().len() + route.as_str().len())
+    }
+
     fn response(&mut self, request: &HttpRequest) {
-        let Self { families, series, .. } = self;
         let status = STATUSES.contains(&request.status).then_some(request.status);
-        let route = (LabelKey::from(request.method), LabelKey::from(request.route));
-        let (method, path) = (request.method.as_str(), request.route.as_str());
+        let (method, route, status) = match self.fits(request.method, request.route, status) {
+            true => (request.method, request.route, status),
+            false => (HttpMethod::other(), Route::other(), None),
+        };
+        let Self { families, series, .. } = self;
+        let key = (LabelKey::from(method), LabelKey::from(route));
+        let (method, path) = (method.as_str(), route.as_str());
         let (duration, sizes) = series.touch(
-            ((route.0, route.1, status.unwrap_or(0)), route),
+            ((key.0, key.1, status.unwrap_or(0)), key),
             || {
                 let status = status.map_or_else(|| OTHER.to_owned(), |status| status.to_string());
                 families.duration.with_label_values(&[method, path, &status])

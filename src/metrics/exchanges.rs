@@ -45,6 +45,11 @@ impl<T: Eq + Hash, S: Eq + Hash> Exchanges<T, S> {
         Self { times: Table::new(), sizes: Table::new() }
     }
 
+    /// Whether there are times by `time`, and sizes by `size`.
+    pub fn knows(&self, time: &T, size: &S) -> (bool, bool) {
+        (self.times.knows(time), self.sizes.knows(size))
+    }
+
     /// The series of an exchange, to be handed over with the next flush. What is new is opened:
     /// `duration`, then the sizes of request and response.
     pub fn touch(

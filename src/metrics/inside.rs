@@ -6,6 +6,7 @@ use prometheus::{CounterVec, Error, HistogramVec, IntCounterVec, Registry};
 
 use super::buckets::WITHIN_REQUEST;
 use super::family;
+use super::room::{Room, histogram};
 use super::series::{Flush, LabelKey, Table};
 use crate::model::{Breakdown, Part, Route};
 
@@ -83,6 +84,7 @@ impl Inside {
 /// What is known of requests, by route at hand.
 pub struct Breakdowns {
     family: Inside,
+    room: Room,
     routes: Table<LabelKey, RouteSeries>,
 }
 
@@ -102,19 +104,19 @@ impl Flush for RouteSeries {
 }
 
 impl Breakdowns {
-    pub fn new(family: Inside) -> Self {
-        Self { family, routes: Table::new() }
+    pub fn new(family: Inside, room: Room) -> Self {
+        Self { family, room, routes: Table::new() }
     }
 
     pub fn record(&mut self, breakdown: &Breakdown) {
         let time = self.family.time.clone();
-        let series = self.route(breakdown.route);
+        let route = self.fitting(breakdown.route);
+        let series = self.route(route);
         series.calls.observe(f64::from(breakdown.rpc_calls));
         if let Some(queries) = breakdown.queries {
             series.queries.observe(f64::from(queries));
         }
-        let open =
-            |part: Part| time.with_label_values(&[breakdown.route.as_str(), part.as_str()]).local();
+        let open = |part: Part| time.with_label_values(&[route.as_str(), part.as_str()]).local();
         let parts = series.parts.get_or_insert_with(|| Part::ALL.map(open));
         for part in Part::ALL {
             parts[part as usize].inc_by(breakdown.part(part).as_secs_f64());
@@ -123,11 +125,20 @@ impl Breakdowns {
 
     /// A request made no calls, and nobody told of its queries.
     pub fn nothing_told(&mut self, route: Route) {
+        let route = self.fitting(route);
         self.route(route).calls.observe(0.0);
     }
 
     pub fn flush(&mut self) {
         self.routes.flush();
+    }
+
+    /// `route`, or that of all for which there is no room.
+    fn fitting(&self, route: Route) -> Route {
+        let lines = 2 * histogram(WITHIN_REQUEST) + Part::ALL.len();
+        let fits = self.routes.knows(&LabelKey::from(route))
+            || self.room.take(lines, route.as_str().len());
+        if fits { route } else { Route::other() }
     }
 
     fn route(&mut self, route: Route) -> &mut RouteSeries {

@@ -18,6 +18,7 @@ mod functions;
 mod inside;
 mod machine;
 mod own;
+mod room;
 mod rpc;
 mod series;
 mod sink;
@@ -81,6 +82,7 @@ struct Families {
     custom: custom::Custom,
     machine: machine::Machine,
     own: own::Own,
+    room: room::Room,
 }
 
 impl Metrics {
@@ -102,6 +104,7 @@ impl Metrics {
             custom: custom::Custom::register(&registry, &sources.custom)?,
             machine: machine::Machine::register(&registry)?,
             own: own::Own::register(&registry)?,
+            room: room::Room::new(),
         };
         let store = match sources.store {
             Some(reading) => Some((store::StoreFamilies::register(&registry)?, reading)),

@@ -83,6 +83,11 @@ impl<K: Eq + Hash, S: Flush> Table<K, S> {
         Self { places: QuickMap::default(), series: Vec::new(), touched: Vec::new() }
     }
 
+    /// Whether `key` has a series.
+    pub fn knows(&self, key: &K) -> bool {
+        self.places.contains_key(key)
+    }
+
     /// The place of `key`'s series, which is opened when it is new.
     pub fn place(&mut self, key: K, open: impl FnOnce() -> S) -> Place {
         *self.places.entry(key).or_insert_with(|| {

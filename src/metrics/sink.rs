@@ -47,9 +47,9 @@ impl MetricsSink {
         Self {
             calls: Calls::new(families.rpc.clone()),
             contract_calls: ContractCalls::new(families.contracts.clone()),
-            requests: Requests::new(families.api.clone()),
+            requests: Requests::new(families.api.clone(), families.room.clone()),
             functions: FunctionTimes::new(families.functions.clone()),
-            breakdowns: Breakdowns::new(families.inside.clone()),
+            breakdowns: Breakdowns::new(families.inside.clone(), families.room.clone()),
             inside: families.inside.clone(),
             api: families.api.clone(),
             readings: Readings::new(families.machine.clone()),

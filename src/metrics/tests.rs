@@ -691,3 +691,36 @@ fn a_process_that_is_replaced_adds_to_what_its_role_has_used() {
         "system_network_io_bytes_total{network_interface_name=\"lo\",network_io_direction=\"receive\"} 100",
     );
 }
+
+#[test]
+fn every_method_on_every_route_with_every_status_leaves_the_page_under_two_megabytes() {
+    let metrics = metrics();
+    let mut sink = metrics.sink();
+    let (mut routes, mut methods) = (LabelSet::new(), LabelSet::new());
+    let mut fed = 0_u32;
+    for route in 0..200 {
+        // As long as a label may be.
+        let route = routes.admit(&format!("/{route:03}{}", "x".repeat(124)));
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "PURGE"]
+        {
+            let method = methods.admit(method);
+            let samples: Vec<Sample> = (100..600)
+                .map(|status| Sample::Request(HttpRequest { method, route, status, ..request() }))
+                .collect();
+            sink.accept(&samples);
+            fed += 500;
+        }
+        sink.accept(&[
+            Sample::Request(HttpRequest { route, flow: Flow::Events, ..request() }),
+            Sample::Request(HttpRequest { route, flow: Flow::Socket, ..request() }),
+            Sample::Breakdown(Box::new(Breakdown { route, ..breakdown() })),
+        ]);
+    }
+    let text = scrape(&metrics);
+    assert!(text.len() < 2_000_000 && text.len() > 500_000, "{} bytes", text.len());
+    let name = "http_server_request_duration_seconds_count{";
+    let counts = text.lines().filter(|line| line.starts_with(name));
+    let counted: u32 =
+        counts.map(|line| line.rsplit(' ').next().unwrap().parse::<u32>().unwrap()).sum();
+    assert_eq!(counted, fed, "what has no series of its own is counted all the same");
+}

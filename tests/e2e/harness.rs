@@ -225,6 +225,13 @@ impl Dappscope {
     }
 }
 
+/// A line of `/proc/<pid>/status`, in KiB.
+pub fn memory_kib(pid: u32, line: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let found = status.lines().find_map(|it| it.strip_prefix(line)).unwrap();
+    found.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 /// Sends a signal to a process that a test started.
 pub fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap();

@@ -15,6 +15,7 @@ mod harness;
 mod machine;
 mod marketplace;
 mod node_log;
+mod paths;
 mod repetitions;
 mod told;
 mod trees;

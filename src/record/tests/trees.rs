@@ -268,8 +268,10 @@ fn calls_of_one_batch_are_no_repetition_and_batches_are() {
     }
     bench.request(request(1, 20_000_000, 20_090_000));
     bench.pass(40_000);
-    let [found] = &bench.findings()[..] else { panic!("one: {:?}", bench.findings()) };
-    assert_eq!((found.kind, found.count), (FindingKind::RepeatedCallsInRequest, 20));
+    // Each of them is the same call again, too, which is a finding of its own.
+    let mut found = bench.findings();
+    found.retain(|it| it.kind == FindingKind::RepeatedCallsInRequest);
+    assert_eq!(found.iter().map(|it| it.count).collect::<Vec<_>>(), [20]);
 }
 
 #[test]

@@ -26,8 +26,6 @@ use crate::wire::guard::Guard;
 
 /// How long a connection may be idle, or take for a request's head.
 const IDLE: Duration = Duration::from_secs(60);
-/// How long a body may take.
-const SLOWEST: Duration = Duration::from_secs(10);
 /// Bodies held at a time; others wait, and with them what they would take.
 const AT_A_TIME: usize = 8;
 /// How long accepting rests when it fails.
@@ -45,6 +43,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Metrics of the dapp's own, whose numbers are read from spans.
     pub custom: CustomMetrics,
+    /// How long a body may take.
+    pub slowest: Duration,
 }
 
 /// What the connections share.
@@ -53,6 +53,7 @@ struct Shared {
     observer: Observer,
     custom: CustomMetrics,
     bodies: Semaphore,
+    slowest: Duration,
 }
 
 /// Listens on `address`; port 0 takes a free one.
@@ -76,9 +77,9 @@ pub fn serve(
         let _inside = runtime.enter();
         tokio::net::TcpListener::from_std(listener)?
     };
-    let Settings { drain, custom } = settings;
+    let Settings { drain, custom, slowest } = settings;
     let bodies = Semaphore::new(AT_A_TIME);
-    let shared = Arc::new(Shared { guard, observer, custom, bodies });
+    let shared = Arc::new(Shared { guard, observer, custom, bodies, slowest });
     let run = move || runtime.block_on(run(listener, drain, shared, shutdown));
     Ok(std::thread::Builder::new().name("otlp".to_owned()).spawn(run)?)
 }
@@ -198,11 +199,11 @@ impl Shared {
         };
         // Held until the export is read: what is in memory at a time is bounded.
         let _one_of_few = self.bodies.acquire().await.ok();
-        let read = tokio::time::timeout(SLOWEST, body::read(content)).await;
+        let read = tokio::time::timeout(self.slowest, body::read(content)).await;
         let whole = read.map_err(|_| Refused {
             status: StatusCode::REQUEST_TIMEOUT,
             reason: Some("too_slow"),
-            message: format!("expected the whole export within {SLOWEST:?}"),
+            message: format!("expected the whole export within {:?}", self.slowest),
         })??;
         if is_ignored {
             return Ok(encoding.taken(0));

@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -26,14 +27,17 @@ struct Receiver {
 
 impl Receiver {
     fn start() -> Self {
+        Self::with(Duration::from_secs(10))
+    }
+
+    /// One whose bodies may take so long.
+    fn with(slowest: Duration) -> Self {
         let queue = Queue::new(100, 1 << 24, Arc::new(Tally::default()));
         let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopping) = tokio::sync::watch::channel(false);
-        let settings = Settings {
-            drain: std::time::Duration::from_secs(10),
-            custom: CustomMetrics::default(),
-        };
+        let custom = CustomMetrics::default();
+        let settings = Settings { drain: Duration::from_secs(10), slowest, custom };
         let observer = Observer::new(&queue);
         let thread = serve(listener, settings, Guard::default(), observer, stopping).unwrap();
         Self { address, queue, stop, thread }
@@ -146,6 +150,80 @@ fn what_is_no_export_is_refused_with_its_status_and_words() {
     assert_eq!((status, told), (403, Err("host_or_origin")));
     let (status, _, told) = refused(&format!("{JSON}Origin: https://evil.example\r\n"), b"{}");
     assert_eq!((status, told), (403, Err("host_or_origin")));
+}
+
+#[test]
+fn a_body_that_does_not_come_in_time_is_refused_and_may_be_sent_again() {
+    let receiver = Receiver::with(Duration::from_millis(50));
+    let announced = format!("{PROTOBUF}Content-Length: {}\r\n", FLASK.len());
+    let (status, head, answer) = receiver.post(&announced, &FLASK[..100]);
+    assert_eq!((status, receiver.told()), (408, Err("too_slow")));
+    assert!(String::from_utf8_lossy(&answer).contains("within 50ms"), "{answer:?}");
+    assert!(head.contains("connection: close"), "{head}");
+    // One that has taken so long already stands in nobody's way.
+    assert_eq!(receiver.post(PROTOBUF, FLASK).0, 200);
+}
+
+#[test]
+fn every_way_to_be_wrong_has_its_status_and_the_next_export_is_taken() {
+    let receiver = Receiver::start();
+    let gzipped = gzip(FLASK);
+    let of = |encoding: &str| format!("{PROTOBUF}Content-Encoding: {encoding}\r\n");
+    let cut = &gzipped[..gzipped.len() / 2];
+    let garbled: Vec<u8> = gzipped.iter().rev().copied().collect();
+    let no_export = gzip(b"\xff\xff\xff\xff");
+    let ways: [(u16, &str, String, &[u8]); 12] = [
+        (400, "malformed", PROTOBUF.to_owned(), b"\xff\xff\xff\xff"),
+        (400, "malformed", PROTOBUF.to_owned(), FLASK_JSON),
+        (400, "malformed", JSON.to_owned(), FLASK),
+        (400, "malformed", JSON.to_owned(), b""),
+        (400, "malformed", of("gzip"), cut),
+        (400, "malformed", of("gzip"), &garbled),
+        (400, "malformed", of("gzip"), &no_export),
+        (400, "malformed", of("gzip"), b""),
+        (415, "encoding", of("deflate"), FLASK),
+        (415, "encoding", of("zstd"), FLASK),
+        (415, "encoding", of("gzip, gzip"), FLASK),
+        (415, "content_type", "Content-Type: text/plain\r\n".to_owned(), FLASK),
+    ];
+    for (expected, reason, headers, body) in ways {
+        let (status, _, answer) = receiver.post(&headers, body);
+        let words = String::from_utf8_lossy(&answer);
+        assert_eq!((status, receiver.told()), (expected, Err(reason)), "{headers}: {words}");
+        assert!(words.contains("expected"), "{headers}: {words}");
+        assert_eq!((receiver.post(PROTOBUF, FLASK).0, receiver.told()), (200, Ok(13)), "{headers}");
+    }
+}
+
+#[test]
+fn a_body_that_grows_too_large_without_saying_so_is_refused_before_its_end() {
+    let receiver = Receiver::start();
+    let mut stream = TcpStream::connect(receiver.address).unwrap();
+    let head = format!("POST /v1/traces HTTP/1.1\r\nHost: localhost\r\n{PROTOBUF}");
+    stream.write_all(format!("{head}Transfer-Encoding: chunked\r\n\r\n").as_bytes()).unwrap();
+    let piece = [b"100000\r\n", &vec![0; 1 << 20][..], b"\r\n"].concat();
+    for _ in 0..=LARGEST >> 20 {
+        // Once it is refused nobody reads on.
+        let _ = stream.write_all(&piece);
+    }
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!((&answer[..], receiver.told()), (&b"HTTP/1.1 413"[..], Err("too_large")));
+}
+
+#[test]
+fn an_exporter_that_breaks_off_or_speaks_no_http_leaves_the_others_alone() {
+    let receiver = Receiver::start();
+    for begun in
+        ["", "no HTTP at all\r\n\r\n", "POST /v1/traces HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc"]
+    {
+        let mut stream = TcpStream::connect(receiver.address).unwrap();
+        stream.write_all(begun.as_bytes()).unwrap();
+        drop(stream);
+        assert_eq!(receiver.post(PROTOBUF, FLASK).0, 200, "{begun:?}");
+    }
+    receiver.stop.send_replace(true);
+    receiver.thread.join().unwrap();
 }
 
 #[test]

@@ -6,20 +6,13 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use super::servers::Server;
-use crate::harness::{Dappscope, marketplace};
+use crate::harness::{Dappscope, marketplace, memory_kib};
 use crate::upstream::Upstream;
 
 /// The pieces of 1 MiB that make a gigabyte.
 const PIECES: u64 = 1024;
 /// What the proxy may grow by meanwhile, in KiB.
 const MOST_KIB: u64 = 32 * 1024;
-
-/// A line of `/proc/<pid>/status`, in KiB.
-fn memory_kib(pid: u32, line: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let found = status.lines().find_map(|it| it.strip_prefix(line)).unwrap();
-    found.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
-}
 
 /// Uploads so many pieces with `requests`, with a length or in chunks; what the app counted.
 fn uploaded(address: SocketAddr, pieces: u64, how: &str) -> Value {
