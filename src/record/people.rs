@@ -135,6 +135,11 @@ impl People {
         self.open.get(&connection)?.role
     }
 
+    /// Whether it is not known yet who made a call, for there was no time to look.
+    pub(super) fn is_unmet(&self, caller: &Caller) -> bool {
+        self.open.get(&caller.connection).is_some_and(|person| person.known.is_none())
+    }
+
     /// Looks who is at an open connection, if there is time.
     fn look(&mut self, connection: ConnectionId, urgency: Urgency) {
         let Some(person) = self.open.get_mut(&connection) else { return };

@@ -178,7 +178,10 @@ impl Remembered {
         if !statement.fingerprint.is_empty() {
             let scope = Arc::clone(&database.scope);
             let told = Told { scope, start_ns: span.start_ns, end_ns: span.end_ns };
-            by_place.entry(Place(parent, Arc::clone(&statement.fingerprint))).or_default().push(told);
+            by_place
+                .entry(Place(parent, Arc::clone(&statement.fingerprint)))
+                .or_default()
+                .push(told);
         }
     }
 
