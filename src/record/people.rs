@@ -185,9 +185,10 @@ impl People {
             .filter_map(|connection| Some((connection, self.open.get(&connection)?.peer)))
             .take(AT_ONCE)
             .unzip();
+        let before = worked();
         let owners = (self.who)(&ends, among);
         let ended = Stamp::now();
-        share.used(begun, ended);
+        share.used(ended, worked().saturating_sub(before));
         for (connection, owner) in connections.into_iter().zip(owners) {
             let Some(person) = self.open.get_mut(&connection) else { continue };
             match owner {
@@ -223,12 +224,26 @@ impl Share {
         }
     }
 
-    fn used(&mut self, begun: Stamp, ended: Stamp) {
-        let rest = ended.since(begun).saturating_mul(self.rest);
+    fn used(&mut self, ended: Stamp, took: Duration) {
+        let rest = took.saturating_mul(self.rest);
         self.ready = ended.after(rest);
         self.idle = self.ready.after(rest);
     }
 }
 
+/// How long this thread has worked so far. On a machine that is busy a look takes long because others
+/// work meanwhile, which is no reason to look less often.
+#[cfg(unix)]
+pub(super) fn worked() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+/// The same, where only the clock tells.
+#[cfg(not(unix))]
+pub(super) fn worked() -> Duration {
+    Stamp::now().since(Stamp::default())
+}
+
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

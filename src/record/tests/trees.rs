@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
+use crate::record::people::tests::work;
 
 /// The span of the proxy in every request of these tests.
 const PROXY: u64 = 100;
@@ -201,7 +202,7 @@ fn a_call_of_whom_there_was_no_time_to_look_for_may_be_a_request_s() {
     // Two ways to look, each of which rests for many times as long as it took.
     let other = Owner { name: "node (8)".into(), role: None };
     let who = move |ends: &[SocketAddr], _| {
-        std::thread::sleep(Duration::from_millis(20));
+        work(Duration::from_millis(20));
         vec![Some(other.clone()); ends.len()]
     };
     let mut bench = Bench::with(Box::new(who), flights.clone());
