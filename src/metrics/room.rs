@@ -1,4 +1,4 @@
-//! How much of the page of metrics the series of requests may take.
+//! How much of the page of metrics the series of requests, and of the dapp's own metrics, may take.
 //!
 //! Methods, routes and statuses are bounded each, but not their combinations: a hundred routes met
 //! with every method and a handful of statuses are a page of megabytes. When the room is used up,

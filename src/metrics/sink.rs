@@ -10,7 +10,7 @@ use super::api::{Api, Requests};
 use super::app::App;
 use super::chain::Chain;
 use super::contracts::{ContractCalls, Contracts};
-use super::custom::Custom;
+use super::custom::Numbers;
 use super::family;
 use super::functions::FunctionTimes;
 use super::inside::{Breakdowns, Inside};
@@ -37,7 +37,7 @@ pub struct MetricsSink {
     contracts: Contracts,
     chain: Chain,
     app: App,
-    custom: Custom,
+    numbers: Numbers,
     inside: Inside,
     own: Own,
 }
@@ -59,7 +59,7 @@ impl MetricsSink {
             contracts: families.contracts.clone(),
             chain: families.chain.clone(),
             app: families.app.clone(),
-            custom: families.custom.clone(),
+            numbers: Numbers::new(families.custom.clone(), families.room.clone()),
             own: families.own.clone(),
         }
     }
@@ -166,7 +166,7 @@ impl Sink for MetricsSink {
             Event::RequestMined { route, gas, reverted_after_success } => {
                 self.inside.mined(*route, *gas, *reverted_after_success);
             }
-            Event::Custom { metric, route, value } => self.custom.tell(*metric, *route, *value),
+            Event::Custom { metric, route, value } => self.numbers.tell(*metric, *route, *value),
             Event::RepeatedQueries { route } => self.inside.repeated_queries(*route),
             Event::NothingTold { route } => {
                 self.breakdowns.nothing_told(*route);

@@ -4,7 +4,6 @@
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -13,8 +12,8 @@ use crate::harness::{
 };
 
 const EVERY: &str = "[host]\nevery_ms = 250\n";
-/// How long the load lasts.
-const LOAD: Duration = Duration::from_secs(5);
+/// CPU time that each worker is to use, in seconds.
+const LOAD: f64 = 3.0;
 /// What may be between two readings of numbers that grow, beside a twentieth: a clock tick for each
 /// process, and what the reading itself costs.
 const TICKS: f64 = 0.1;
@@ -31,7 +30,7 @@ impl Workers {
     fn start_on(port: u16, files: &Path) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let master = Command::new(marketplace().join(".venv/bin/python"))
-            .args(["-m", "gunicorn", "--no-control-socket", "--workers", "2"])
+            .args(["-m", "gunicorn", "--no-control-socket", "--workers", "2", "--timeout", "300"])
             .args(["--bind", &address.to_string(), "--chdir", "servers", "workload:app"])
             .current_dir(marketplace())
             .env("FILES", files)
@@ -186,24 +185,23 @@ fn what_processes_use_is_what_ps_and_proc_say_within_a_twentieth() {
         (count("flask") > 2.5 && count("hardhat") > 0.5).then_some(())
     });
     std::thread::scope(|scope_of_load| {
-        for _ in 0..2 {
-            let path = format!("/work?seconds={}", LOAD.as_secs());
-            let api = scope.api.unwrap();
+        let (api, rpc) = (scope.api.unwrap(), scope.rpc);
+        let work = [(); 2].map(|()| {
             scope_of_load.spawn(move || {
+                let path = format!("/work?cpu_seconds={LOAD}");
                 assert_eq!(http(api, "GET", &path, &[], b"").status, 200);
-            });
-        }
-        let rpc = scope.rpc;
+            })
+        });
         scope_of_load.spawn(move || {
-            let begun = Instant::now();
-            while begun.elapsed() < LOAD {
+            while work.iter().any(|one| !one.is_finished()) {
                 let answer = call(rpc, "/", "evm_mine", &json!([]));
                 assert!(answer["error"].is_null(), "{answer}");
             }
         });
         // While they work.
-        until("the workers to have worked", || {
-            (Usage::of(workers.pid()).cpu_seconds > 1.5).then_some(())
+        let rested = Usage::of(workers.pid()).cpu_seconds;
+        until("the workers to work", || {
+            (Usage::of(workers.pid()).cpu_seconds > rested + 0.5).then_some(())
         });
         let before = roots.map(|(_, root)| Usage::of(root));
         let metrics = fresh(&scope);
@@ -213,9 +211,9 @@ fn what_processes_use_is_what_ps_and_proc_say_within_a_twentieth() {
         }
     });
     let [flask, hardhat_used, _] = roots.map(|(role, root)| compare(role, root, &scope));
-    assert!(flask.cpu_seconds > 2.0 && flask.processes == 3.0, "{flask:?}");
+    assert!(flask.cpu_seconds > 2.0 * LOAD && flask.processes == 3.0, "{flask:?}");
     assert!(flask.written > 4.0e6 && flask.resident > 100.0e6, "{flask:?}");
-    assert!(hardhat_used.cpu_seconds > 2.0, "{hardhat_used:?}");
+    assert!(hardhat_used.cpu_seconds > 1.0, "{hardhat_used:?}");
 
     let port = workers.address.port();
     drop(workers);
@@ -236,7 +234,7 @@ fn what_processes_use_is_what_ps_and_proc_say_within_a_twentieth() {
     assert_eq!((&flask["restarts"], &flask["pid"]), (&json!(1), &json!(workers.pid())));
     assert_eq!(node["restarts"], 0);
     assert!(flask["uptime_s"].as_u64() < node["uptime_s"].as_u64(), "{machine:#}");
-    assert!(node["uptime_s"].as_u64().unwrap() >= LOAD.as_secs(), "{machine:#}");
+    assert!(node["uptime_s"].as_u64().unwrap() > 3, "{machine:#}");
     assert!(!machine["networks"].as_array().unwrap().is_empty(), "{machine:#}");
     assert!(machine["memory_total_bytes"].as_u64().unwrap() > 0, "{machine:#}");
     assert!(scope.stop().success());

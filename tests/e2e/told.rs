@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde_json::json;
 
 use crate::harness::{Dappscope, Hardhat, Metrics, free_port, http, until};
-use crate::marketplace::{Flask, Server};
+use crate::marketplace::{Flask, Server, post};
 
 const REQUESTS: &str = "http_server_request_duration_seconds_count";
 
@@ -27,18 +27,23 @@ fn routes_that_flask_tells_are_learned_and_kept_over_a_restart() {
     let scope = Dappscope::start_in(&data, hardhat.address, Some(flask), "", &[]);
     let _flask = Flask::start(Server::Development, scope.otlp, port, scope.rpc);
     let get = |scope: &Dappscope, path: &str| http(scope.api.unwrap(), "GET", path, &[], b"");
-    get(&scope, "/api/nfts/1");
-    assert_eq!(routes(&scope.settled()), ["/api/nfts/{id}"], "nothing is told yet");
+    let (status, minted) = post(scope.api.unwrap(), "/api/nfts/mint", &json!({"uri": "ipfs://a"}));
+    assert_eq!(status, 201, "{minted}");
+    assert_eq!(get(&scope, &format!("/api/nfts/{}", minted["token_id"])).status, 200);
+    let by_shape = ["/api/nfts/mint", "/api/nfts/{id}"];
+    assert_eq!(routes(&scope.settled()), by_shape, "told after the requests");
     let learned = |scope: &Dappscope| {
         scope.metrics().sum("dappscope_samples_stored_total", &[("kind", "route")])
     };
-    until("a route to be learned", || (learned(&scope) > 0.5).then_some(()));
-    get(&scope, "/api/nfts/2");
-    get(&scope, "/api/nfts/3");
+    until("both routes to be learned", || (learned(&scope) > 1.5).then_some(()));
+    // There are no such tokens; a route that is known covers a 404 too.
+    for id in [777, 778] {
+        assert_eq!(get(&scope, &format!("/api/nfts/{id}")).status, 404);
+    }
     let metrics = scope.settled();
-    assert_eq!(routes(&metrics), ["/api/nfts/{id}", "/api/nfts/{token_id}"]);
+    assert_eq!(routes(&metrics), ["/api/nfts/mint", "/api/nfts/{id}", "/api/nfts/{token_id}"]);
     let named = metrics.sum(REQUESTS, &[("http_route", "/api/nfts/{token_id}")]);
-    assert_eq!((named, learned(&scope)), (2.0, 1.0));
+    assert_eq!((named, learned(&scope)), (2.0, 2.0));
     assert!(scope.stop().success());
 
     // Flask tells its spans to where nobody listens any more.
