@@ -96,7 +96,7 @@ fn measure(name: &str, requests: Vec<Vec<u8>>, length: Duration) -> anyhow::Resu
     };
     drive(Duration::from_millis(500))?;
     program.settle()?;
-    let before = program.cpu()?;
+    let (before, known) = (program.cpu()?, program.sum("dappscope_samples_total")?);
     let begun = Instant::now();
     let spans = drive(length)? * TIMES * SPANS;
     let took = begun.elapsed();
@@ -104,6 +104,8 @@ fn measure(name: &str, requests: Vec<Vec<u8>>, length: Duration) -> anyhow::Resu
     program.settle()?;
     let after = program.cpu()?;
     let lost = program.sum("dappscope_samples_dropped_total")?;
+    let recorded = program.sum("dappscope_samples_total")? - known;
+    ensure!(recorded + lost >= spans as f64 / 2.0, "{recorded} samples came of {spans} spans");
     let micros = |at: usize| (after[at] - before[at]).as_secs_f64() * 1e6 / spans as f64;
     println!(
         "| {name} | {per_span:.0} | {:.0} | {:.2} | {:.2} | {:.2} | {lost:.0} |",
@@ -202,7 +204,7 @@ fn ids() -> anyhow::Result<Vec<Vec<u8>>> {
 
 /// An id that no other number has, made of `id`.
 fn changed(id: &[u8], number: usize) -> Vec<u8> {
-    let number = (number as u32 + 1).to_be_bytes();
+    let number = u32::try_from(number + 1).expect("exports are few").to_be_bytes();
     id.iter().enumerate().map(|(at, byte)| byte ^ number.get(at).copied().unwrap_or(0)).collect()
 }
 
