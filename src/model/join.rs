@@ -7,8 +7,8 @@ pub enum Join {
     Trace,
     /// The API's process made it while that request was the only one under way.
     Alone,
-    /// The API's process made it while several requests were under way: it belongs to one of them,
-    /// and nobody can say to which.
+    /// It may be a request's, and nobody can say so: several were under way when the API's process
+    /// made it, or there was no time to look whose process made it.
     Ambiguous,
 }
 

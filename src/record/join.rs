@@ -31,12 +31,15 @@ impl Joiner {
             return (carried, Some(Join::Trace));
         }
         let aloft = self.flights.at(started);
-        if aloft == Aloft::None || people.role(caller) != Some(Role::known(API)) {
+        if aloft == Aloft::None {
             return (None, None);
         }
+        let is_api = people.role(caller) == Some(Role::known(API));
         match aloft {
-            Aloft::One(trace) => (Some(trace), Some(Join::Alone)),
-            Aloft::Several | Aloft::None => (None, Some(Join::Ambiguous)),
+            Aloft::One(trace) if is_api => (Some(trace), Some(Join::Alone)),
+            // Whoever was not looked for yet may be the API.
+            _ if is_api || people.is_unmet(caller) => (None, Some(Join::Ambiguous)),
+            _ => (None, None),
         }
     }
 }

@@ -161,6 +161,11 @@ impl People {
         self.open.get(&connection)?.role
     }
 
+    /// Whether it is not known yet who made a call, for there was no time to look.
+    pub(super) fn is_unmet(&self, caller: &Caller) -> bool {
+        self.open.get(&caller.connection).is_some_and(|person| person.known.is_none())
+    }
+
     /// Looks, if there is time, who is at an open connection, and at others of which nothing is known.
     fn look(&mut self, wanted: Option<ConnectionId>, urgency: Urgency) {
         // Not the time of a call: of calls that wait in the queue, those of a second are told in an

@@ -1,7 +1,9 @@
 //! What belongs to a request to the API is joined to it, and told once nothing more is expected.
 
-use super::*;
 use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::*;
 
 /// The span of the proxy in every request of these tests.
 const PROXY: u64 = 100;
@@ -194,6 +196,25 @@ fn a_call_of_somebody_else_is_no_request_s() {
 }
 
 #[test]
+fn a_call_of_whom_there_was_no_time_to_look_for_may_be_a_request_s() {
+    let flights = Flights::default();
+    // Two ways to look, each of which rests for many times as long as it took.
+    let who = |ends: &[SocketAddr], _| {
+        std::thread::sleep(Duration::from_millis(20));
+        vec![Some(Owner { name: "node (8)".into(), role: None }); ends.len()]
+    };
+    let mut bench = Bench::with(Box::new(who), flights.clone());
+    let _flight = flights.begin(context(1, PROXY), Stamp::now());
+    let now = Stamp::now().as_nanos() / 1_000 + 1;
+    for connection in 1..=3 {
+        let connection = ConnectionId(connection);
+        bench.take(http(Exchange { connection, ..call("eth_chainId", now, None) }));
+    }
+    let joined: Vec<_> = bench.received.calls().iter().map(|call| call.joined_by).collect();
+    assert_eq!(joined, [None, None, Some(Join::Ambiguous)]);
+}
+
+#[test]
 fn what_server_timing_tells_stands_in_for_spans() {
     let mut bench = Bench::new();
     let told = Some("db;dur=0.3;desc=\"4 queries\"".into());
@@ -256,22 +277,24 @@ fn calls_of_one_batch_are_no_repetition_and_batches_are() {
         let Exchange { timing, trace, .. } = call("", from, Some(context(1, PROXY)));
         http(Exchange { timing, trace, ..batch })
     };
+    let found = |bench: &Bench| -> Vec<u32> {
+        let mut found = bench.findings();
+        found.retain(|it| it.kind == FindingKind::RepeatedCallsInRequest);
+        found.iter().map(|it| it.count).collect()
+    };
     let mut bench = Bench::new();
     bench.take(batch(200));
     bench.request(request(1, 100, 90_000));
     bench.pass(20_000);
     assert_eq!(bench.breakdowns()[0].rpc_calls, 30);
-    assert!(bench.findings().is_empty(), "{:?}", bench.findings());
+    assert!(found(&bench).is_empty(), "a batch is one");
 
     for i in 0..20 {
         bench.take(batch(20_000_000 + i));
     }
     bench.request(request(1, 20_000_000, 20_090_000));
     bench.pass(40_000);
-    // Each of them is the same call again, too, which is a finding of its own.
-    let mut found = bench.findings();
-    found.retain(|it| it.kind == FindingKind::RepeatedCallsInRequest);
-    assert_eq!(found.iter().map(|it| it.count).collect::<Vec<_>>(), [20]);
+    assert_eq!(found(&bench), [20]);
 }
 
 #[test]
