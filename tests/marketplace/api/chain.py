@@ -48,6 +48,8 @@ class Chain:
         # web3.py asks for the chain's id before every call; here once, for Hardhat's never changes.
         once = {"cache_allowed_requests": True, "cacheable_requests": {"eth_chainId"}}
         self.w3 = Web3(Web3.HTTPProvider(rpc_url, session=session, request_kwargs={"timeout": 30}, **once))
+        # There is no strategy here: without one it asks for a block at each transaction, and no more.
+        self.w3.middleware_onion.remove("gas_price_strategy")
         Account.enable_unaudited_hdwallet_features()
         self._keys = {
             key.address: key
