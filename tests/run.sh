@@ -36,6 +36,9 @@ tests/marketplace/setup.sh
 step "The other nodes: Hardhat 3, Anvil"
 tests/marketplace/nodes/setup.sh
 
+step "The marketplace's API, on both of its servers"
+tests/marketplace/.venv/bin/python tests/marketplace/api/test_api.py
+
 step "Format"
 cargo fmt --check
 step "Lints"
