@@ -32,9 +32,9 @@ pub struct Receipts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replay {
     Never,
-    /// Those that share their block: Hardhat's automine, one transaction a block, tells in its
-    /// answer to the submission why it reverted, and logs a failed `eth_call` at length.
-    Shared,
+    /// All but those alone in a block that Hardhat mined at once: its answer to the submission tells
+    /// why they reverted, and it logs a failed `eth_call` at length.
+    NotAtOnce,
     All,
 }
 
@@ -117,12 +117,14 @@ impl Receipts {
         blocks: &[FullBlock],
         receipts: &HashMap<B256, Receipt>,
     ) -> Result<HashMap<B256, Bytes>, NodeError> {
-        let fewest = match self.replay {
-            Replay::Never => return Ok(HashMap::new()),
-            Replay::Shared => 2,
-            Replay::All => 1,
-        };
         let reverted = |t: &FullTransaction| receipts.get(&t.hash).is_some_and(|r| !success(r));
+        let is_any = blocks.iter().flat_map(|block| &block.transactions).any(reverted);
+        let fewest = match self.replay {
+            _ if !is_any => return Ok(HashMap::new()),
+            Replay::Never => return Ok(HashMap::new()),
+            Replay::NotAtOnce if mines_at_once(node).await? => 2,
+            Replay::NotAtOnce | Replay::All => 1,
+        };
         let (hashes, asks): (Vec<B256>, Vec<Ask>) = blocks
             .iter()
             .filter(|block| block.transactions.len() >= fewest)
@@ -140,6 +142,16 @@ impl Receipts {
         };
         let answers = node.batch(Purpose::Reverts, asks).await?;
         Ok(hashes.into_iter().zip(answers).filter_map(explain).collect())
+    }
+}
+
+/// Whether a Hardhat node mines each transaction when it comes; held to be so when it does not tell.
+async fn mines_at_once(node: &Node) -> Result<bool, NodeError> {
+    let ask = ("hardhat_getAutomine", json!([]));
+    match node.call::<bool>(Purpose::Reverts, "whether it mines at once", ask).await {
+        Ok(mines) => Ok(mines),
+        Err(NodeError::Gone(why)) => Err(NodeError::Gone(why)),
+        Err(_) => Ok(true),
     }
 }
 

@@ -184,7 +184,7 @@ impl Watcher {
         let greeting = greet(&node).await?;
         let replay = match &*greeting.client {
             _ if !self.settings.explain_reverts => Replay::Never,
-            client if client.starts_with("HardhatNetwork") => Replay::Shared,
+            client if client.starts_with("HardhatNetwork") => Replay::NotAtOnce,
             _ => Replay::All,
         };
         let (receipts, met) = (Receipts::new(replay), Stamp::now());

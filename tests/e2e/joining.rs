@@ -143,8 +143,9 @@ fn a_purchase_that_was_answered_and_reverted_afterwards_is_found() {
     let [bought] = &of_kind(&told, "transaction")[..] else { panic!("one in {told:#}") };
     let bought = &bought.node["transaction"];
     assert_eq!(bought["hash"], answer["transaction"]["hash"]);
-    // Nobody told the reason: its call was answered long before.
     assert_eq!(bought["status"], "reverted");
+    // The answer to the submission, long before, could not tell why.
+    assert_eq!(bought["reason"], "WrongPrice", "{bought:#}");
     let listed = dapp.scope.ask("dappscope_findings", &filter);
     assert_eq!(listed["findings"].as_array().unwrap().len(), 1, "the refused one was answered 409");
     let metrics = dapp.scope.settled();

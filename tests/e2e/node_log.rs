@@ -25,8 +25,9 @@ const MARKER: &str = "eth_syncing";
 pub type Calls = BTreeMap<String, usize>;
 
 /// What dappscope asks a node for that it has met: the log alone does not tell these from the dapp's.
-pub const DAPPSCOPE_ASKS: [&str; 9] = [
+pub const DAPPSCOPE_ASKS: [&str; 10] = [
     "hardhat_metadata",
+    "hardhat_getAutomine",
     "eth_getBlockByNumber",
     "eth_getBlockByHash",
     "eth_getBlockReceipts",
