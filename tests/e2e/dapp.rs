@@ -161,7 +161,19 @@ fn queries_that_flask_tells_of_are_counted_by_operation_and_table() {
     let (scope, api) = (&dapp.scope, dapp.api);
     let (status, minted) = post(api, "/api/nfts/mint", &json!({"uri": "ipfs://told"}));
     assert_eq!(status, 201, "{minted}");
+    let token = http(api, "GET", "/api/nfts/1", &[], b"");
+    assert_eq!(token.status, 200);
     assert_eq!(http(api, "GET", "/api/nfts", &[], b"").status, 200);
+    // What the browser is told of the calls is what the list of them has.
+    let trace_id = until("the request to be recorded", || {
+        let listed = scope.ask("dappscope_requests", &json!({"last": "1d", "method": "GET"}));
+        let listed = listed["requests"].as_array()?.clone();
+        Some(listed.iter().find(|it| it["path"] == "/api/nfts/1")?["trace_id"].clone())
+    });
+    let filter = json!({"last": "1d", "trace_id": trace_id});
+    let calls = scope.ask("dappscope_calls", &filter)["calls"].as_array().unwrap().len();
+    let told = token.server_timing.split_once("rpc;dur=").expect("it asks the node").1;
+    assert!(told.contains(&format!("desc=\"{calls} call")), "{calls}: {}", token.server_timing);
     let queries = |metrics: &Metrics, operation: &str, table: &str| {
         let labels = [
             ("db_system_name", "sqlite"),

@@ -290,6 +290,8 @@ impl Hardhat {
 /// An HTTP answer.
 pub struct Answer {
     pub status: u16,
+    /// `Server-Timing`, its lines joined.
+    pub server_timing: String,
     pub body: Vec<u8>,
 }
 
@@ -362,6 +364,9 @@ fn read_answer(mut reader: impl BufRead, bodiless: bool) -> std::io::Result<Answ
         found.map(|h| String::from_utf8_lossy(h.value).into_owned())
     };
     let status = response.code.unwrap_or(0);
+    let timings = response.headers.iter().filter(|h| h.name.eq_ignore_ascii_case("server-timing"));
+    let timings: Vec<_> = timings.map(|h| String::from_utf8_lossy(h.value)).collect();
+    let server_timing = timings.join(", ");
     let mut body = Vec::new();
     if bodiless || matches!(status, 204 | 304) {
         // Nothing follows.
@@ -374,7 +379,7 @@ fn read_answer(mut reader: impl BufRead, bodiless: bool) -> std::io::Result<Answ
             body = unchunk(&body).ok_or_else(|| std::io::Error::other("bad chunks"))?;
         }
     }
-    Ok(Answer { status, body })
+    Ok(Answer { status, server_timing, body })
 }
 
 fn unchunk(mut bytes: &[u8]) -> Option<Vec<u8>> {

@@ -1,5 +1,9 @@
 //! What is passed on unchanged, what is added and what is taken away.
 
+use std::time::Duration;
+
+use dappscope::model::{Flights, TraceContext};
+
 use crate::support::{Api, Peer, Proxy, get, ok, post};
 
 #[test]
@@ -146,6 +150,25 @@ fn server_timing_is_appended_to_the_apis_own() {
     let timing = proxy.client().send(get("/")).header("server-timing").unwrap();
     let own = timing.strip_prefix("db;dur=1.5, proxy;dur=").expect("both");
     assert!(own.parse::<f64>().unwrap() < 1_000.0, "{own}");
+}
+
+#[test]
+fn server_timing_tells_the_calls_that_named_the_requests_trace() {
+    let flights = Flights::default();
+    let node = flights.clone();
+    let api = Api::answering(move |request| {
+        let header = request.head.lines().find_map(|line| line.strip_prefix("traceparent: "));
+        let trace = TraceContext::parse(header.expect("the proxy's").as_bytes()).unwrap();
+        for _ in 0..3 {
+            node.made(trace.trace_id, Duration::from_micros(2_750));
+        }
+        node.made(trace.trace_id ^ 1, Duration::from_secs(1));
+        ok("")
+    });
+    let proxy = Proxy::with(api.address, |settings| settings.flights = flights.clone());
+    let timing = proxy.client().send(get("/")).header("server-timing").unwrap();
+    let (_, calls) = timing.split_once(", ").expect("the proxy's own comes first");
+    assert_eq!(calls, "rpc;dur=8.250;desc=\"3 calls\"");
 }
 
 #[test]
