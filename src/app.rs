@@ -132,6 +132,14 @@ pub fn doubts(config: &Config) -> Vec<String> {
         .collect()
 }
 
+/// Reads the files that the settings name and that a start needs.
+///
+/// # Errors
+/// One of them cannot be read, or is not what it should be.
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    routes::routes(&config.api).map(drop)
+}
+
 /// Who holds a port, in words; empty where the system does not tell.
 pub fn taken_by(address: SocketAddr) -> String {
     match host::who_listens(address.port()) {

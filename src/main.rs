@@ -58,6 +58,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let (config, file) = args.run.settings()?;
+    app::check(&config)?;
     match file {
         Some(file) => println!("# {}: no mistakes. In effect:\n", file.display()),
         None => println!("# No settings file: defaults and flags. In effect:\n"),

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dappscope::model::{
-    CallDetail, ContractCall, ContractName, FindingKind, FunctionName, InnerCall, Outcome, Part,
-    RpcCall, Sample, SampleKind, Sink, Tally, TransactionKind, TransactionStatus, UnixMicros,
+    CallDetail, ContractCall, ContractName, FindingKind, FunctionName, InnerCall, Join, Outcome,
+    Part, RpcCall, Sample, SampleKind, Sink, Tally, TransactionKind, TransactionStatus, UnixMicros,
 };
 use dappscope::store::{
     BlockFilter, BreakdownFilter, CallFilter, Cursor, FindingFilter, Measure, OperationFilter,
@@ -99,8 +99,9 @@ fn values(samples: &[Sample]) -> Values {
             }
             Sample::Request(r) => {
                 use dappscope::model::End::{ClientGone, Complete};
-                let failed =
-                    r.status >= 500 || r.status == 0 || !matches!(r.end, Complete | ClientGone);
+                let failed = r.status >= 500
+                    || (r.status == 0 && r.end != ClientGone)
+                    || !matches!(r.end, Complete | ClientGone);
                 if r.flow == dappscope::model::Flow::Response {
                     let key = format!("{} {}", r.method, r.route);
                     add(Measure::RequestDuration, key.clone(), us(r.total), failed);
@@ -130,11 +131,14 @@ fn values(samples: &[Sample]) -> Values {
             }
             Sample::Breakdown(b) => {
                 let key = format!("{} {}", b.method, b.route);
-                for part in Part::ALL {
+                let is_known = b.joined_by != Some(Join::Ambiguous);
+                for part in Part::ALL.into_iter().filter(|_| is_known) {
                     let key = format!("{key} {}", part.as_str());
                     add(Measure::RequestPart, key, us(b.part(part)), false);
                 }
-                add(Measure::RequestCalls, key.clone(), u64::from(b.rpc_calls), false);
+                if is_known {
+                    add(Measure::RequestCalls, key.clone(), u64::from(b.rpc_calls), false);
+                }
                 if let Some(queries) = b.queries {
                     add(Measure::RequestQueries, key, u64::from(queries), false);
                 }

@@ -93,9 +93,10 @@ const outcome = (call) => {
   return call.failed ? `✕ ${call.outcome}` : call.outcome === "success" ? "✓" : call.outcome;
 };
 // As in the routes' table: what the client got wrong is no failure of the API.
-const broken = (r) => r.status >= 500 || r.status === 0 || ["upstream_gone", "unreachable", "timed_out"].includes(r.end);
+const broken = (r) => r.status >= 500 || (r.status === 0 && r.end !== "client_gone") || ["upstream_gone", "unreachable", "timed_out"].includes(r.end);
 const answered = (r) => {
   if (broken(r)) return cell(`✕ ${r.status || r.end}`, "bad");
+  if (r.status === 0) return cell("○ client left");
   return r.status < 400 ? cell(`✓ ${r.status}`, "good") : cell(`○ ${r.status}`);
 };
 const tree = (r) => {
@@ -180,7 +181,8 @@ function showRoutes({ routes }) {
   fill("inside", known, ({ share, per_request: per, ...r }) => [
     cell(`${r.method} ${r.route}`, "long"), cell(mean(per.queries), "n"), cell(mean(per.rpc_calls), "n"),
     cell(per.gas ? mean(per.gas) : NONE, "n"), cell(percent(share.database), "n"), cell(percent(share.evm), "n"),
-    cell(percent(share.rpc), "n"), cell(percent(share.app), "n", `dappscope itself ${percent(share.proxy)}; of ${count(r.settled)} requests`),
+    cell(percent(share.rpc), "n", "the node, with calls that run no contract"), cell(percent(share.proxy), "n"),
+    cell(percent(share.app), "n", `of ${count(r.settled)} requests`),
   ]);
 }
 

@@ -3,7 +3,7 @@
 // its place in time. What the dapp sent reaches the page only as text nodes.
 
 const Trace = (() => {
-  const PARTS = { database: "database", evm: "EVM", rpc: "node otherwise", proxy: "dappscope", app: "the API’s own code" };
+  const PARTS = { database: "database", evm: "EVM", rpc: "node (no contract)", proxy: "dappscope", app: "the API’s code" };
   const element = (name, className, text) => {
     const made = document.createElement(name);
     if (className) made.className = className;
@@ -56,8 +56,8 @@ const Trace = (() => {
     if (!b) return trace.is_settled ? "Nothing is known of its inside: no call carried its trace, and nothing told of queries." : "Spans and calls may still come; open it again in some seconds.";
     const parts = Object.entries(PARTS).map(([key, name]) => [name, b[`${key}_us`]]).filter(([, us]) => us > 0);
     parts.sort((x, y) => y[1] - x[1]);
-    const counts = [`${b.queries === null ? "queries not told" : `${count(b.queries)} queries`}`, `${count(b.rpc_calls)} RPC calls`, trace.gas_used ? `${count(trace.gas_used)} gas` : ""];
-    const unsure = trace.ambiguous.length ? ` ${count(trace.ambiguous.length)} more calls were made while several requests were under way, so nobody can say whose they are.` : "";
+    const counts = [`${b.queries === null ? "queries not told" : `${count(b.queries)} queries`}`, b.rpc_calls === null ? "RPC calls not known" : `${count(b.rpc_calls)} RPC calls`, trace.gas_used ? `${count(trace.gas_used)} gas` : ""];
+    const unsure = trace.ambiguous.length ? ` ${count(trace.ambiguous.length)} calls may be its or another request’s: several were under way, or it was not known yet whose process made them.` : "";
     return `${parts.map(([name, us]) => `${name} ${micros(us)}`).join(" · ")}. ${counts.filter(Boolean).join(" · ")}.${unsure}`;
   }
 

@@ -112,10 +112,13 @@ impl Breakdowns {
         let time = self.family.time.clone();
         let route = self.fitting(breakdown.route);
         let series = self.route(route);
-        series.calls.observe(f64::from(breakdown.rpc_calls));
         if let Some(queries) = breakdown.queries {
             series.queries.observe(f64::from(queries));
         }
+        if !breakdown.are_calls_known() {
+            return;
+        }
+        series.calls.observe(f64::from(breakdown.rpc_calls));
         let open = |part: Part| time.with_label_values(&[route.as_str(), part.as_str()]).local();
         let parts = series.parts.get_or_insert_with(|| Part::ALL.map(open));
         for part in Part::ALL {

@@ -134,7 +134,7 @@ impl Own {
                 registry,
                 "dapp_wasted_calls_total",
                 "JSON-RPC calls that the dapp could have saved, by finding: all calls of a \
-                 finding but one.",
+                 finding but one. A call may be in findings of several kinds.",
                 &["finding"],
             )?,
             node_calls,
@@ -151,7 +151,8 @@ impl Own {
     pub fn found(&self, finding: &Finding) {
         let kind = finding.kind.as_str();
         self.findings.with_label_values(&[kind]).inc();
-        if let Some(wasted) = finding.wasted() {
+        // Queries are no calls.
+        if let Some(wasted) = finding.wasted().filter(|_| finding.query.is_none()) {
             self.wasted_calls.with_label_values(&[kind]).inc_by(u64::from(wasted));
         }
     }

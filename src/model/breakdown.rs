@@ -84,6 +84,12 @@ pub struct Breakdown {
 }
 
 impl Breakdown {
+    /// Whether its calls are known, and with them where its time went: of one among several whose
+    /// calls may be anybody's they are not.
+    pub fn are_calls_known(&self) -> bool {
+        self.joined_by != Some(Join::Ambiguous)
+    }
+
     /// How long a part took. The parts add up to the total: what is told of one never overlaps
     /// another.
     pub const fn part(&self, part: Part) -> Duration {

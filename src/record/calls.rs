@@ -237,6 +237,7 @@ impl Desk {
             overhead: if is_first { passage.overhead } else { Duration::ZERO },
             runs_code: matches!(asked.class, Class::Call | Class::Send),
             shape: similar,
+            question: asked.question,
         };
         self.trees.call(trace.map(|trace| trace.trace_id), join, call);
     }

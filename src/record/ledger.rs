@@ -328,6 +328,7 @@ impl Ledger {
     pub(super) fn tick(&mut self, now: Stamp, outbox: &mut Outbox) {
         self.now = now;
         self.transactions.expire(now, &mut self.contracts, &mut self.out);
+        self.out.wanted.extend(std::iter::from_fn(|| self.tracing.due(now)));
         for unnamed in self.unnamed.take_due(now) {
             outbox.sample(Sample::Call(unnamed.name(&mut self.contracts)));
         }

@@ -16,6 +16,9 @@ use crate::model::{
 
 /// How long a trace is waited for before another one is asked for.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a sampled trace waits: the node is busy with it meanwhile, and whoever sent the
+/// transaction still asks for the receipt and what came of it.
+const LATER: Duration = Duration::from_millis(1_500);
 /// Traces that are waited for, at most.
 const MOST_ASKED: usize = 64;
 /// Senders that are remembered.
@@ -44,6 +47,8 @@ struct Asked {
 pub(super) struct Tracing {
     traces: Traces,
     asked: HashMap<B256, Asked>,
+    /// What is to be asked for, and when.
+    later: VecDeque<(Stamp, ChainQuestion)>,
     /// When a function was traced last.
     last: HashMap<ContractCall, Stamp>,
     /// Who sent transactions, the newest first.
@@ -57,10 +62,16 @@ fn is_account(word: B256) -> bool {
 
 impl Tracing {
     pub(super) fn new(traces: Traces) -> Self {
-        Self { traces, asked: HashMap::new(), last: HashMap::new(), senders: VecDeque::new() }
+        Self {
+            traces,
+            asked: HashMap::new(),
+            later: VecDeque::new(),
+            last: HashMap::new(),
+            senders: VecDeque::new(),
+        }
     }
 
-    /// A transaction was told: what to ask the node because of it.
+    /// A transaction was told: what to ask the node because of it now; more may be due later.
     pub(super) fn consider(
         &mut self,
         transaction: &Transaction,
@@ -96,7 +107,17 @@ impl Tracing {
         }
         self.last.insert(target, now);
         self.asked.insert(transaction.hash, Asked { at: now, target, keys });
-        Some(ChainQuestion::Trace { hash: transaction.hash, block })
+        let question = ChainQuestion::Trace { hash: transaction.hash, block };
+        if self.traces == Traces::All {
+            return Some(question);
+        }
+        self.later.push_back((now.after(LATER), question));
+        None
+    }
+
+    /// Takes out what is to be asked by now. To be called a few times a second.
+    pub(super) fn due(&mut self, now: Stamp) -> Option<ChainQuestion> {
+        self.later.pop_front_if(|(due, _)| *due <= now).map(|(_, question)| question)
     }
 
     /// A trace came.
@@ -152,6 +173,7 @@ impl Tracing {
 
     /// The chain is another one: what was asked for will not come.
     pub(super) fn forget(&mut self) {
+        self.later.clear();
         self.asked.clear();
         self.last.clear();
     }

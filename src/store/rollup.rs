@@ -127,7 +127,8 @@ impl Rollup {
 /// Whether a request counts as failed: answered 5xx, or not at all for the upstream's fault.
 pub(super) fn request_failed(request: &HttpRequest) -> bool {
     let unanswered = matches!(request.end, End::UpstreamGone | End::Unreachable | End::TimedOut);
-    request.status >= 500 || request.status == 0 || unanswered
+    let left = request.end == End::ClientGone;
+    request.status >= 500 || (request.status == 0 && !left) || unanswered
 }
 
 /// The texts that make a key; those that are not needed are empty.
@@ -210,15 +211,14 @@ pub(super) fn values_of(sample: &Sample, mut tell: impl FnMut(Value)) {
         }
         Sample::Breakdown(breakdown) => {
             let (method, route) = (breakdown.method.as_str(), breakdown.route.as_str());
-            for part in Part::ALL {
+            let calls = breakdown.are_calls_known().then_some(breakdown.rpc_calls);
+            for part in Part::ALL.into_iter().filter(|_| calls.is_some()) {
                 let parts = [method, route, part.as_str()];
                 let value = micros(breakdown.part(part));
                 tell(Value { measure: Measure::RequestPart, parts, value, error: false });
             }
-            let counts = [
-                (Measure::RequestCalls, Some(breakdown.rpc_calls)),
-                (Measure::RequestQueries, breakdown.queries),
-            ];
+            let counts =
+                [(Measure::RequestCalls, calls), (Measure::RequestQueries, breakdown.queries)];
             for (measure, count) in counts {
                 if let Some(value) = count.map(u64::from) {
                     tell(Value { measure, parts: [method, route, ""], value, error: false });

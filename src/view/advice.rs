@@ -83,6 +83,9 @@ fn request(finding: &Finding) -> String {
 
 /// Who caused it: the program and the process where they are known, and the connection.
 pub fn who(finding: &Finding) -> String {
+    if finding.request.is_some() {
+        return format!("the API, {}", request(finding));
+    }
     let client = &finding.client;
     let known = [client.process.as_deref(), client.agent.as_deref()];
     let mut parts: Vec<_> = known.into_iter().flatten().map(str::to_owned).collect();
@@ -158,6 +161,9 @@ mod tests {
                 assert!(words.starts_with(char::is_alphanumeric), "{words}");
             }
         }
-        assert_eq!(who(&finding(FindingKind::NonceAhead)), "node (4711), ethers/6, connection 7");
+        let of_request = finding(FindingKind::RepeatedQueries);
+        assert_eq!(who(&of_request), "the API, GET /api/nfts");
+        let by_itself = Finding { request: None, ..finding(FindingKind::NonceAhead) };
+        assert_eq!(who(&by_itself), "node (4711), ethers/6, connection 7");
     }
 }

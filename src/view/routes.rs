@@ -32,8 +32,8 @@ pub struct Counted {
     parts: [Option<Summary>; Part::ALL.len()],
     calls: Option<Summary>,
     queries: Option<Summary>,
-    /// Of the transactions that its requests sent, in gas units.
-    gas: Option<u64>,
+    /// Of the transactions that its requests sent, in gas units, and how many requests sent some.
+    gas: Option<(u64, u64)>,
 }
 
 /// Reads what is known of one route, or of all. Blocks.
@@ -89,8 +89,8 @@ pub fn read(store: &Store, range: Range, route: Option<&str>) -> Result<Found, S
     Ok(found)
 }
 
-/// Gas used by method and route of the requests that sent the transactions.
-fn gas(store: &Store, range: Range) -> Result<HashMap<(String, String), u64>, StoreError> {
+/// Gas used, and the requests that sent the transactions, by method and route.
+fn gas(store: &Store, range: Range) -> Result<HashMap<(String, String), (u64, u64)>, StoreError> {
     let filter = TransactionFilter { through_relay: Some(true), ..TransactionFilter::default() };
     let transactions = newest(|paging| store.transactions(range, &filter, paging))?;
     let mut by_trace: HashMap<u128, u64> = HashMap::new();
@@ -99,7 +99,7 @@ fn gas(store: &Store, range: Range) -> Result<HashMap<(String, String), u64>, St
             *by_trace.entry(trace.trace_id).or_default() += gas;
         }
     }
-    let mut gas: HashMap<(String, String), u64> = HashMap::new();
+    let mut gas: HashMap<(String, String), (u64, u64)> = HashMap::new();
     if by_trace.is_empty() {
         return Ok(gas);
     }
@@ -107,7 +107,9 @@ fn gas(store: &Store, range: Range) -> Result<HashMap<(String, String), u64>, St
     for breakdown in newest(|paging| store.breakdowns(range, &filter, paging))? {
         if let Some(used) = by_trace.remove(&breakdown.trace_id) {
             let key = (breakdown.method.to_string(), breakdown.route.to_string());
-            *gas.entry(key).or_default() += used;
+            let (sum, requests) = gas.entry(key).or_default();
+            *sum += used;
+            *requests += 1;
         }
     }
     Ok(gas)
@@ -162,16 +164,15 @@ fn share(counted: &Counted) -> Value {
     Value::Object(shares.into_iter().collect())
 }
 
-/// Means; none of what is not told.
+/// Means; none of what is not told. Gas is that of the requests that sent transactions.
 #[expect(clippy::cast_precision_loss, reason = "gas and counts stay far below 2^53")]
 fn per_request(counted: &Counted) -> Value {
     let mean = |summary: Summary| summary.sum / summary.count as f64;
     let calls = counted.calls.map(mean);
-    let gas = counted.gas.zip(counted.calls);
     json!({
         "rpc_calls": calls,
         "queries": counted.queries.map(mean),
-        "gas": gas.map(|(gas, calls)| gas as f64 / calls.count as f64),
+        "gas": counted.gas.map(|(gas, requests)| gas as f64 / requests as f64),
     })
 }
 

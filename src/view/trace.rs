@@ -180,6 +180,12 @@ pub fn breakdown(breakdown: &Breakdown) -> Value {
         left -= micros;
         value[format!("{}_us", part.as_str())] = micros.into();
     }
+    if !breakdown.are_calls_known() {
+        // Some of the ambiguous calls may be its: what was counted so far would be a guess.
+        for unknown in ["rpc_calls", "evm_us", "rpc_us", "app_us"] {
+            value[unknown] = Value::Null;
+        }
+    }
     value
 }
 

@@ -63,11 +63,14 @@ pub struct Verdict {
     /// What is wrong, worst first; what passed, when nothing is.
     pub reasons: Vec<String>,
     ever: bool,
+    /// Whether some failed, of too few to call their share high.
+    few: bool,
 }
 
 impl Verdict {
     pub fn text(&self) -> String {
         let opening = match self.level {
+            Level::Ok if self.few => "Too little to judge",
             Level::Ok => "All well",
             Level::NoTraffic if self.ever => "Nothing in this range",
             Level::NoTraffic => "No traffic yet",
@@ -97,14 +100,21 @@ pub fn verdict(facts: &Facts<'_>) -> Verdict {
         // A stable sort: within a level the order above stays.
         found.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
         let reasons = found.into_iter().map(|(_, words)| words).collect();
-        return Verdict { level, reasons, ever: facts.ever };
+        return Verdict { level, reasons, ever: facts.ever, few: false };
     }
     let passed = passed(facts);
     if passed.is_empty() {
         let words = format!("nothing passed in the last {}", in_words(facts.seconds));
-        return Verdict { level: Level::NoTraffic, reasons: vec![words], ever: facts.ever };
+        return Verdict {
+            level: Level::NoTraffic,
+            reasons: vec![words],
+            ever: facts.ever,
+            few: false,
+        };
     }
-    Verdict { level: Level::Ok, reasons: passed, ever: facts.ever }
+    let few =
+        [facts.calls, facts.requests].into_iter().flatten().any(|it| it.errors * 2 > it.count);
+    Verdict { level: Level::Ok, reasons: passed, ever: facts.ever, few }
 }
 
 fn reachability(facts: &Facts<'_>, found: &mut Vec<(Level, String)>) {

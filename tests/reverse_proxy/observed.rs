@@ -67,8 +67,14 @@ fn a_client_that_leaves_without_its_answer_is_not_counted_for_ever() {
     while in_flight.count() == 0 {
         std::thread::sleep(Duration::from_millis(1));
     }
+    let waited = Duration::from_millis(30);
+    std::thread::sleep(waited);
     drop(client);
-    assert_eq!(proxy.await_request().end, End::ClientGone);
+    let told = proxy.await_request();
+    assert_eq!((told.end, told.status), (End::ClientGone, 0));
+    let timing = told.timing;
+    assert!(timing.total() >= waited && timing.upstream() >= waited, "{timing:?}");
+    assert!(timing.first_byte().is_zero() && timing.overhead() < waited, "{timing:?}");
     assert_eq!(in_flight.count(), 0);
 }
 

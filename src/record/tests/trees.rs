@@ -51,7 +51,8 @@ fn call(method: &str, from: u64, trace: Option<TraceContext>) -> Exchange {
         response_read: at(from + 57),
         response_written: at(from + 58),
     };
-    let request = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":[{{}}]}}"#);
+    // No two of one test ask the same.
+    let request = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":[{from}]}}"#);
     let answer = r#"{"jsonrpc":"2.0","id":1,"result":"0x"}"#;
     Exchange { timing, trace, ..exchange(&request, answer) }
 }
@@ -270,11 +271,28 @@ fn similar_calls_of_one_request_are_found_but_not_the_asking_for_a_receipt() {
 }
 
 #[test]
+fn the_same_call_again_and_again_is_no_call_for_each_item() {
+    let mut bench = Bench::new();
+    for i in 0..30 {
+        let Exchange { request, .. } = call("eth_chainId", 0, None);
+        let again = call("eth_chainId", 200 + i, Some(context(1, PROXY)));
+        bench.take(http(Exchange { request, ..again }));
+    }
+    bench.request(request(1, 100, 90_000));
+    bench.pass(20_000);
+    let kinds: Vec<_> = bench.findings().iter().map(|it| it.kind).collect();
+    assert!(!kinds.contains(&FindingKind::RepeatedCallsInRequest), "{kinds:?}");
+    assert!(kinds.contains(&FindingKind::RepeatedCalls), "{kinds:?}");
+}
+
+#[test]
 fn calls_of_one_batch_are_no_repetition_and_batches_are() {
-    let item = |id| format!(r#"{{"id":{id},"method":"eth_getBalance","params":[{id}]}}"#);
     let answer = |id| format!(r#"{{"id":{id},"result":"0x"}}"#);
-    let all = |each: &dyn Fn(u32) -> String| (0..30).map(each).collect::<Vec<_>>().join(",");
-    let batch = |from| {
+    let all = |each: &dyn Fn(u64) -> String| (0..30).map(each).collect::<Vec<_>>().join(",");
+    let batch = |from: u64| {
+        let item = |id| {
+            format!(r#"{{"id":{id},"method":"eth_getBalance","params":[{}]}}"#, 100 * from + id)
+        };
         let batch = exchange(&format!("[{}]", all(&item)), &format!("[{}]", all(&answer)));
         let Exchange { timing, trace, .. } = call("", from, Some(context(1, PROXY)));
         http(Exchange { timing, trace, ..batch })

@@ -9,6 +9,7 @@ use alloy::primitives::B256;
 
 use crate::model::{Method, Operation, Stamp, UnixMicros, Work};
 use crate::record::findings::Subject;
+use crate::record::repeats::Question;
 
 /// Parts of one trace that are kept of each sort.
 const MOST: usize = 4_096;
@@ -34,6 +35,8 @@ pub(in crate::record) struct CallPart {
     pub(in crate::record) runs_code: bool,
     /// What it asks; none of what is asked repeatedly for good reason.
     pub(in crate::record) shape: Option<Shape>,
+    /// Its method and params: the same question again is no other one.
+    pub(in crate::record) question: Option<Question>,
 }
 
 /// What makes calls similar.

@@ -1,5 +1,6 @@
 //! A request with all its parts into its breakdown, and what is odd about it.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
@@ -103,7 +104,11 @@ impl Trees {
                 self.out.odd.push(Odd { query: Some(shape.into()), ..odd });
             }
         }
-        let calls = parts.calls.iter().filter_map(|call| Some((call.shape?, call.upstream)));
+        // What is asked with the same params is a repetition of another kind, told by its own finder.
+        let mut asked = HashSet::new();
+        let is_new = |call: &&CallPart| call.question.is_none_or(|it| asked.insert(it));
+        let calls = parts.calls.iter().filter(is_new);
+        let calls = calls.filter_map(|call| Some((call.shape?, call.upstream)));
         for Similar { shape, count, took } in repeated(calls, total) {
             if self.is_news(ended.route, shape) {
                 let odd = odd(FindingKind::RepeatedCallsInRequest, count, took);

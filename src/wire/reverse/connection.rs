@@ -136,8 +136,10 @@ impl UpstreamIo {
         }
     }
 
-    fn wrote(&self) {
-        self.marks.last_write.set(Stamp::now());
+    /// Bytes were written, which began at `at`. The writing may wake the API, and on the same core
+    /// the API may answer before it returns.
+    fn wrote(&self, at: Stamp) {
+        self.marks.last_write.set(at);
     }
 }
 
@@ -171,8 +173,9 @@ impl AsyncWrite for UpstreamIo {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        let at = Stamp::now();
         let count = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        self.wrote();
+        self.wrote(at);
         Poll::Ready(Ok(count))
     }
 
@@ -181,8 +184,9 @@ impl AsyncWrite for UpstreamIo {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let at = Stamp::now();
         let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
-        self.wrote();
+        self.wrote(at);
         Poll::Ready(Ok(count))
     }
 

@@ -28,6 +28,20 @@ impl Finished {
             timing.response_forwarded = first;
             timing.response_written = last;
         }
+        if exchange.end == End::ClientGone {
+            // What the client waited for until it left, it waited for.
+            let now = Stamp::now();
+            for moment in [
+                &mut timing.request_read,
+                &mut timing.request_written,
+                &mut timing.response_read,
+                &mut timing.response_written,
+            ] {
+                if *moment == Stamp::default() {
+                    *moment = now;
+                }
+            }
+        }
         // A moment that was never reached equals the last one that was. The order differs from the
         // fields': a response may be forwarded before the last of it was read.
         let mut reached = timing.request_started;
