@@ -80,6 +80,13 @@ impl Custom {
         check_name(name, unit)?;
         Ok(Self { name: name.to_owned(), kind, unit: unit.map(str::to_owned) })
     }
+
+    /// Whether both would be told by one name, or be one family.
+    fn is_like(&self, other: &Self) -> bool {
+        let family =
+            |it: &Self| it.unit.iter().fold(it.name.clone(), |name, unit| name + "_" + unit);
+        self.name == other.name || family(self) == family(other)
+    }
 }
 
 fn check_name(name: &str, unit: Option<&str>) -> Result<(), String> {
@@ -116,7 +123,7 @@ impl Setting for Vec<Custom> {
         let mut wrong = Vec::new();
         for item in items {
             match item.as_str().map(Custom::parse) {
-                Some(Ok(custom)) if read.iter().any(|known| known.name == custom.name) => {
+                Some(Ok(custom)) if read.iter().any(|known| known.is_like(&custom)) => {
                     wrong.push(format!("{item}: {} is listed already", custom.name));
                 }
                 Some(Ok(custom)) => read.push(custom),
@@ -186,10 +193,13 @@ mod tests {
             "wait_seconds:histogram:seconds",
             "_x:gauge",
             ":gauge",
+            "wait:gauge:bytes",
+            "wait_bytes:gauge",
         ]);
         let told = told.unwrap_err();
         for expected in [
             "\"good:counter\": good is listed already",
+            "\"wait_bytes:gauge\": wait_bytes is listed already",
             "\"x\": its type is counter, gauge or histogram",
             "\"x:timer\": its type",
             "\"x:gauge:minutes\": its unit is one of seconds, bytes",

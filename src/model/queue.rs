@@ -59,6 +59,14 @@ impl Observation {
         }
     }
 
+    /// How many are lost with it, as far as that is known without decoding it.
+    fn count(&self) -> u64 {
+        match self {
+            Self::Spans(told) => told.spans.len().max(1) as u64,
+            _ => 1,
+        }
+    }
+
     /// Bytes on the heap that grow with what outsiders send.
     fn weight(&self) -> usize {
         match self {
@@ -150,7 +158,7 @@ impl Queue {
             let due = beside.taken + self.ring.capacity();
             beside.lasting.push_back((due, observation));
         } else {
-            self.tally.count_dropped(DropReason::QueueFull, 1);
+            self.tally.count_dropped(DropReason::QueueFull, observation.count());
         }
     }
 
@@ -205,6 +213,18 @@ mod tests {
         }
         assert_eq!(queue.depth(), 2);
         assert_eq!(tally.dropped(DropReason::QueueFull), 3);
+    }
+
+    #[test]
+    fn of_an_export_each_span_is_lost() {
+        let tally = Arc::new(Tally::default());
+        let queue = Queue::new(1, 1_000_000, Arc::clone(&tally));
+        let observer = Observer::new(&queue);
+        for _ in 0..2 {
+            let spans = vec![Span::default(); 500];
+            observer.tell(Observation::Spans(Box::new(Spans { spans, left_out: 0 })));
+        }
+        assert_eq!((queue.depth(), tally.dropped(DropReason::QueueFull)), (1, 500));
     }
 
     #[test]

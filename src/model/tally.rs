@@ -8,7 +8,7 @@ use super::sample::SampleKind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropReason {
     /// The recorder fell behind the proxies. Counts observations that were never decoded: a batch
-    /// counts once.
+    /// counts once, an export of spans as often as it has spans.
     QueueFull,
     /// The store fell behind the recorder.
     StoreBehind,

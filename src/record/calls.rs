@@ -236,6 +236,7 @@ impl Desk {
             upstream: passage.upstream,
             overhead: if is_first { passage.overhead } else { Duration::ZERO },
             runs_code: matches!(asked.class, Class::Call | Class::Send),
+            sends: matches!(asked.class, Class::Send),
             shape: similar,
             question: asked.question,
         };

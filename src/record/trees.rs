@@ -108,8 +108,9 @@ pub(super) struct Trees {
     /// Requests whose spans are to come, by trace and span, and when they are given up on.
     patient: HashMap<(u128, u64), Ended>,
     given_up: VecDeque<(Stamp, (u128, u64))>,
-    settled: HashMap<u128, Settled>,
-    settled_order: VecDeque<u128>,
+    /// By trace and span of the calls that sent their transactions.
+    settled: HashMap<(u128, u64), Settled>,
+    settled_order: VecDeque<(u128, u64)>,
     /// When the API's process made calls that may be any request's.
     ambiguous: VecDeque<Stamp>,
     /// When spans came last.
@@ -190,7 +191,7 @@ impl Trees {
 
     /// A transaction was mined that a call of this trace had sent.
     pub(super) fn mined(&mut self, trace_id: u128, mined: MinedPart) {
-        match self.settled.get(&trace_id).copied() {
+        match self.settled.get(&(trace_id, mined.span_id)).copied() {
             Some(settled) => self.tell_mined(&settled, &mined),
             None => self.put(trace_id, |tree| tree.mined(mined)),
         }
@@ -256,12 +257,12 @@ impl Trees {
     fn put(&mut self, trace_id: u128, put: impl FnOnce(&mut Tree)) {
         let tree = self.trees.entry(trace_id).or_insert_with(|| {
             self.heard.push_back((self.now, trace_id));
-            Tree::default()
+            Tree::new(self.now)
         });
         let before = tree.len();
         put(tree);
         self.held += tree.len() - before;
-        if self.is_full() {
+        while self.is_full() && !self.heard.is_empty() {
             self.forget_oldest();
         }
     }
@@ -271,7 +272,10 @@ impl Trees {
     }
 
     fn forget_oldest(&mut self) {
-        if let Some((_, trace_id)) = self.heard.pop_front() {
+        // A trace that was heard of again, after its parts were taken, is not as old as this.
+        if let Some((heard, trace_id)) = self.heard.pop_front()
+            && self.trees.get(&trace_id).is_some_and(|tree| tree.heard == heard)
+        {
             self.held -= self.trees.remove(&trace_id).map_or(0, |tree| tree.len());
         }
     }

@@ -135,11 +135,13 @@ impl Trace {
         let filter = BreakdownFilter { trace_id: id };
         let breakdowns = all(|paging| store.breakdowns(window, &filter, paging))?;
         let mut ambiguous = Vec::new();
-        for request in &requests {
-            let during = Range { from: request.at, until: end(request) };
-            let calls = all(|paging| store.calls(during, &CallFilter::default(), paging))?;
-            let may = calls.into_iter().filter(|call| call.joined_by == Some(Join::Ambiguous));
-            ambiguous.extend(may);
+        for during in together(&requests) {
+            let read = |paging| store.calls(during, &CallFilter::default(), paging);
+            let may = all_that(read, |call| call.joined_by == Some(Join::Ambiguous))?;
+            ambiguous.extend(may.into_iter().take(MOST - ambiguous.len()));
+            if ambiguous.len() >= MOST {
+                break;
+            }
         }
         Ok(Self { requests, operations, calls, transactions, states, breakdowns, ambiguous })
     }
@@ -194,13 +196,34 @@ fn end(request: &HttpRequest) -> UnixMicros {
     UnixMicros(request.at.0.saturating_add(as_json::micros(total)).saturating_add(1))
 }
 
+/// When requests were under way, those that overlap taken as one: a call may be any one's of them,
+/// and is told once. `requests` come in the order in which they began.
+fn together(requests: &[HttpRequest]) -> Vec<Range> {
+    let mut ranges: Vec<Range> = Vec::new();
+    for request in requests {
+        match ranges.last_mut() {
+            Some(last) if request.at <= last.until => last.until = last.until.max(end(request)),
+            _ => ranges.push(Range { from: request.at, until: end(request) }),
+        }
+    }
+    ranges
+}
+
 /// All that a list holds, as far as it is told; pages of few finds may be short.
 fn all<T>(read: impl Fn(Paging) -> Result<Page<T>, StoreError>) -> Result<Vec<T>, StoreError> {
+    all_that(read, |_| true)
+}
+
+/// The same of those that are wanted.
+fn all_that<T>(
+    read: impl Fn(Paging) -> Result<Page<T>, StoreError>,
+    wanted: impl Fn(&T) -> bool,
+) -> Result<Vec<T>, StoreError> {
     let mut found = Vec::new();
     let mut before: Option<Cursor> = None;
     loop {
         let page = read(Paging { limit: PAGE, before })?;
-        found.extend(page.items);
+        found.extend(page.items.into_iter().filter(&wanted));
         before = page.next;
         if before.is_none() || found.len() >= MOST {
             found.truncate(MOST);

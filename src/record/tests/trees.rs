@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::record::people::tests::work;
+use crate::record::people::worked;
+use crate::record::trees::{CallPart, MinedPart, Trees};
+use alloy::primitives::B256;
 
 /// The span of the proxy in every request of these tests.
 const PROXY: u64 = 100;
@@ -350,4 +353,96 @@ fn parts_of_traces_that_end_in_no_request_are_not_kept_for_ever() {
     bench.request(request(19_998, 100_000_000, 100_001_000));
     bench.pass(102_000);
     assert_eq!(bench.breakdowns().len(), 1, "and forgotten after a minute");
+}
+
+/// A transaction that a call of this trace and span has sent, mined.
+fn mined_of(span_id: u64) -> MinedPart {
+    MinedPart { span_id, hash: B256::repeat_byte(7), gas: 21_000, reverted: false }
+}
+
+fn part_of(span_id: u64, sends: bool, started: Stamp) -> CallPart {
+    CallPart {
+        span_id,
+        carried_trace: true,
+        started,
+        left: started,
+        upstream: Duration::from_micros(50),
+        overhead: Duration::ZERO,
+        runs_code: sends,
+        sends,
+        shape: None,
+    }
+}
+
+#[test]
+fn of_requests_of_one_trace_the_sender_has_the_transaction() {
+    let clock = Clock::fixed(Stamp::from_nanos(0), UnixMicros(1_000_000));
+    for when in ["before both", "in between", "long after"] {
+        let mut trees = Trees::default();
+        let pass = |trees: &mut Trees, millis: u64| trees.tick(at(millis * 1_000), &clock);
+        let wall = UnixMicros(1_000_000);
+        let ended = |trees: &mut Trees, span, from, route| {
+            let exchange = ApiExchange { trace: context(1, span), ..request(1, from, from + 900) };
+            trees.request(&exchange, Route::known(route), wall, None);
+        };
+        if when == "before both" {
+            trees.mined(1, mined_of(PROXY));
+        }
+        // The page's other request ends first, and its calls are told first.
+        trees.call(Some(1), Join::Trace, part_of(PROXY + 1, false, at(50_000)));
+        ended(&mut trees, PROXY + 1, 49_900, "/list");
+        pass(&mut trees, 30_000);
+        if when == "in between" {
+            trees.mined(1, mined_of(PROXY));
+        }
+        trees.call(Some(1), Join::Trace, part_of(PROXY, true, at(30_000_100)));
+        ended(&mut trees, PROXY, 30_000_000, "/buy");
+        pass(&mut trees, 45_000);
+        trees.call(Some(1), Join::Trace, part_of(PROXY + 2, false, at(50_000_100)));
+        ended(&mut trees, PROXY + 2, 50_000_000, "/list");
+        pass(&mut trees, 70_000);
+        if when == "long after" {
+            trees.mined(1, mined_of(PROXY));
+        }
+        let events = trees.take().events;
+        let mined = |event: &Event| match event {
+            Event::RequestMined { route, .. } => Some(route.as_str()),
+            _ => None,
+        };
+        assert_eq!(events.iter().filter_map(mined).collect::<Vec<_>>(), ["/buy"], "{when}");
+    }
+}
+
+#[test]
+fn a_circle_of_thousands_costs_each_request_of_its_trace_little() {
+    let mut bench = Bench::new();
+    let count = 4_000;
+    let circle =
+        (0..count).map(|i| span(1_000 + i, 1_000 + (i + 1) % count, SpanKind::Internal, "f"));
+    bench.spans(circle.collect());
+    let begun = worked();
+    for i in 0..500 {
+        bench.request(ApiExchange { trace: context(1, 10_000 + i), ..request(1, 100, 1_100) });
+    }
+    bench.pass(20_000);
+    let took = worked().saturating_sub(begun);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(bench.breakdowns().is_empty(), "it is nobody's");
+}
+
+#[test]
+fn a_trace_that_goes_on_for_minutes_keeps_the_parts_of_its_newest_request() {
+    let mut bench = Bench::new();
+    for second in 0..90 {
+        let from = second * 1_000_000;
+        bench.take(http(call("eth_chainId", from + 200, Some(context(1, PROXY + second)))));
+        // It is still under way when those of a minute ago are forgotten.
+        bench.pass(second * 1_000 + 100);
+        let exchange = request(1, from + 100, from + 200_000);
+        bench.request(ApiExchange { trace: context(1, PROXY + second), ..exchange });
+        bench.spans(vec![span(5_000 + second, PROXY + second, SpanKind::Server, "GET /page")]);
+        bench.pass(second * 1_000 + 900);
+    }
+    let calls: Vec<_> = bench.breakdowns().iter().map(|it| it.rpc_calls).collect();
+    assert_eq!(calls, vec![1; 90]);
 }

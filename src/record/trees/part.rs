@@ -13,8 +13,6 @@ use crate::record::repeats::Question;
 
 /// Parts of one trace that are kept of each sort.
 const MOST: usize = 4_096;
-/// The deepest that operations are followed upwards; deeper ones, and circles, have no request.
-const DEEPEST: usize = 256;
 /// How far the API's clock may be from this one's. It is the same machine's nearly always.
 const CLOCKS_APART_US: u64 = 20_000;
 
@@ -33,6 +31,8 @@ pub(in crate::record) struct CallPart {
     pub(in crate::record) overhead: Duration,
     /// Whether the node runs a contract for it.
     pub(in crate::record) runs_code: bool,
+    /// Whether it sends a transaction, which may be mined long after.
+    pub(in crate::record) sends: bool,
     /// What it asks; none of what is asked repeatedly for good reason.
     pub(in crate::record) shape: Option<Shape>,
     /// Its method and params: the same question again is no other one.
@@ -73,6 +73,8 @@ pub(super) struct OperationPart {
 /// The parts of a trace.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
+    /// When its trace was heard of, since it last had no parts.
+    pub(super) heard: Stamp,
     pub(super) calls: Vec<CallPart>,
     operations: Vec<OperationPart>,
     mined: Vec<MinedPart>,
@@ -98,7 +100,7 @@ pub(super) struct Parts {
 }
 
 /// What the operations say.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Above {
     ThisRequest,
     /// Another's, or nobody's that is known.
@@ -122,6 +124,10 @@ impl OperationPart {
 }
 
 impl Tree {
+    pub(super) fn new(heard: Stamp) -> Self {
+        Self { heard, ..Self::default() }
+    }
+
     pub(super) fn call(&mut self, call: CallPart) {
         put(&mut self.calls, call);
     }
@@ -148,18 +154,19 @@ impl Tree {
     pub(super) fn take(&mut self, whose: &Whose) -> Parts {
         let parents: HashMap<u64, Option<u64>> =
             self.operations.iter().map(|one| (one.span_id, one.parent)).collect();
-        let above = |span_id| above(&parents, span_id, whose.span_id);
+        let mut ways = Ways { parents, wanted: whose.span_id, known: HashMap::new() };
         let during = |moment: Stamp| whose.started <= moment && moment <= whose.ended;
         let calls = self.calls.extract_if(.., |call| {
-            above(call.span_id).map_or(during(call.started), |it| it == Above::ThisRequest)
+            ways.above(call.span_id).map_or(during(call.started), |it| it == Above::ThisRequest)
         });
         let calls: Vec<_> = calls.collect();
-        let mined = self
-            .mined
-            .extract_if(.., |mined| above(mined.span_id).is_none_or(|it| it == Above::ThisRequest));
+        let mined = self.mined.extract_if(.., |mined| {
+            let sent = || calls.iter().any(|it| it.sends && it.span_id == mined.span_id);
+            ways.above(mined.span_id).map_or_else(sent, |it| it == Above::ThisRequest)
+        });
         let mined = mined.collect();
         let operations = self.operations.extract_if(.., |one| {
-            above(one.span_id).map_or(whose.holds(one.at), |it| it == Above::ThisRequest)
+            ways.above(one.span_id).map_or(whose.holds(one.at), |it| it == Above::ThisRequest)
         });
         let operations: Vec<_> = operations.collect();
         let has_operations = !operations.is_empty();
@@ -181,25 +188,45 @@ impl Whose {
     }
 }
 
-/// Whose an operation is, as those around it say; none where the way up is broken before a server's.
-fn above(parents: &HashMap<u64, Option<u64>>, span_id: u64, wanted: u64) -> Option<Above> {
-    let mut span_id = span_id;
-    let mut followed = false;
-    for _ in 0..DEEPEST {
-        if span_id == wanted {
-            return Some(Above::ThisRequest);
-        }
-        match parents.get(&span_id) {
-            Some(Some(parent)) => {
-                followed = true;
-                span_id = *parent;
+/// The ways up from operations to a request. Each operation is passed once, however many are below
+/// it: a trace may be thousands deep, and be looked through for each of thousands of requests.
+struct Ways {
+    parents: HashMap<u64, Option<u64>>,
+    wanted: u64,
+    /// Of operations that were passed.
+    known: HashMap<u64, Above>,
+}
+
+impl Ways {
+    /// Whose an operation is, as those around it say; none where nothing is around it.
+    fn above(&mut self, span_id: u64) -> Option<Above> {
+        let mut passed = Vec::new();
+        let mut at = span_id;
+        let found = loop {
+            if at == self.wanted {
+                break Above::ThisRequest;
             }
-            // It began its own trace.
-            Some(None) => return Some(Above::Elsewhere),
-            None => return followed.then_some(Above::Elsewhere),
+            if let Some(known) = self.known.get(&at) {
+                break *known;
+            }
+            match self.parents.get(&at) {
+                Some(Some(parent)) => {
+                    // Whoever comes here again goes in a circle, which has no request.
+                    self.known.insert(at, Above::Elsewhere);
+                    passed.push(at);
+                    at = *parent;
+                }
+                // It began its own trace.
+                Some(None) => break Above::Elsewhere,
+                None if passed.is_empty() => return None,
+                None => break Above::Elsewhere,
+            }
+        };
+        if found == Above::ThisRequest {
+            self.known.extend(passed.into_iter().map(|span_id| (span_id, found)));
         }
+        Some(found)
     }
-    Some(Above::Elsewhere)
 }
 
 fn put<T>(parts: &mut Vec<T>, part: T) {

@@ -26,7 +26,7 @@ impl Trees {
             self.out.events.push(Event::NothingTold { route: ended.route });
             return;
         }
-        self.remember(settled);
+        self.remember(settled, &parts.calls);
         self.find_repetitions(ended, &parts, request);
         self.out.breakdowns.push(breakdown(ended, &parts, has_ambiguous));
     }
@@ -44,16 +44,20 @@ impl Trees {
         parts
     }
 
-    /// Keeps what the request's transactions need that are mined later.
-    fn remember(&mut self, settled: Settled) {
+    /// Keeps what the request's transactions need that are mined later: by the calls that sent them,
+    /// for several requests may share a trace.
+    fn remember(&mut self, settled: Settled, calls: &[CallPart]) {
         let trace_id = settled.request.trace_id;
-        if self.settled.insert(trace_id, settled).is_none() {
-            self.settled_order.push_back(trace_id);
-        }
-        if self.settled.len() > MOST_SETTLED
-            && let Some(oldest) = self.settled_order.pop_front()
-        {
-            self.settled.remove(&oldest);
+        for sender in calls.iter().filter(|call| call.sends) {
+            let key = (trace_id, sender.span_id);
+            if self.settled.insert(key, settled).is_none() {
+                self.settled_order.push_back(key);
+            }
+            if self.settled.len() > MOST_SETTLED
+                && let Some(oldest) = self.settled_order.pop_front()
+            {
+                self.settled.remove(&oldest);
+            }
         }
     }
 

@@ -160,6 +160,18 @@ async fn a_deep_or_circular_tree_is_told_and_ends() {
 }
 
 #[tokio::test]
+async fn a_call_that_may_be_any_one_s_of_several_requests_is_told_once() {
+    let mut view = Served::start(None).await;
+    // All at once: each of them may have made any of the calls.
+    let requests = (0..300).map(|_| request("/api/nfts/7", 200));
+    let calls = (0..300).map(|_| made("eth_blockNumber", 0, Some(Join::Ambiguous), None));
+    view.feed(&requests.chain(calls).collect::<Vec<_>>());
+    let told = view.ask("dappscope_trace", params()).await.unwrap();
+    let ambiguous = told["ambiguous"].as_array().unwrap().len();
+    assert_eq!((told["tree"]["children"].as_array().unwrap().len(), ambiguous), (300, 300));
+}
+
+#[tokio::test]
 async fn what_there_is_no_tree_of_is_said() {
     let mut view = Served::start(None).await;
     view.feed(&[transaction(TransactionStatus::Success, None)]);
