@@ -104,7 +104,7 @@ const tree = (r) => {
   const button = document.createElement("button");
   button.textContent = "Tree";
   button.setAttribute("aria-label", `Tree of ${r.method} ${r.path}`);
-  button.addEventListener("click", () => Trace.open(r.trace_id));
+  button.addEventListener("click", () => Trace.open(r.trace_id, r.at_ms));
   td.append(button);
   return td;
 };

@@ -61,14 +61,15 @@ const Trace = (() => {
     return `${parts.map(([name, us]) => `${name} ${micros(us)}`).join(" · ")}. ${counts.filter(Boolean).join(" · ")}.${unsure}`;
   }
 
-  async function open(traceId) {
+  // Its parts are told around the time of the request.
+  async function open(traceId, atMs) {
     const dialog = byId("trace");
     byId("trace-title").textContent = "Asking …";
     byId("trace-summary").textContent = "";
     byId("trace-rows").replaceChildren();
     if (!dialog.open) dialog.showModal();
     try {
-      const trace = await ask("dappscope_trace", { trace_id: traceId, last: "30d" });
+      const trace = await ask("dappscope_trace", { trace_id: traceId, from_ms: atMs - 60_000, until_ms: atMs + 3_600_000 });
       const rows = [];
       lines(trace.tree, 0, trace.tree.duration_us || 1, rows);
       byId("trace-title").textContent = `${trace.tree.name} ${trace.request ? `· ${trace.request.status || trace.request.end}` : ""} · ${micros(trace.tree.duration_us)}`;

@@ -161,9 +161,10 @@ impl People {
         self.open.get(&connection)?.role
     }
 
-    /// Whether it is not known yet who made a call, for there was no time to look.
+    /// Whether nobody knows who made a call: there was no time to look, it had closed its connection
+    /// before, or the system does not tell.
     pub(super) fn is_unmet(&self, caller: &Caller) -> bool {
-        self.open.get(&caller.connection).is_some_and(|person| person.known.is_none())
+        self.open.get(&caller.connection).is_none_or(|person| person.process.is_none())
     }
 
     /// Looks, if there is time, who is at an open connection, and at others of which nothing is known.

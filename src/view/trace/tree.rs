@@ -59,7 +59,10 @@ pub(super) fn of(trace: &Trace, money: Option<&Money>) -> Value {
             let mut children: Vec<Value> =
                 requests.iter().map(|request| below.tell(Node::Request(request), 1)).collect();
             children.extend(below.children(ORPHANS, 1));
-            node("trace", "", Some(0), Duration::ZERO, false, &children)
+            let ends = requests.iter().map(|it| it.at.0 + as_json::micros(it.total));
+            let until = ends.max().unwrap_or(origin.0).saturating_sub(origin.0);
+            let name = format!("{} requests", requests.len());
+            node("trace", &name, Some(0), Duration::from_micros(until), false, &children)
         }
     }
 }

@@ -31,12 +31,9 @@ impl Finished {
         if exchange.end == End::ClientGone {
             // What the client waited for until it left, it waited for.
             let now = Stamp::now();
-            for moment in [
-                &mut timing.request_read,
-                &mut timing.request_written,
-                &mut timing.response_read,
-                &mut timing.response_written,
-            ] {
+            for moment in
+                [&mut timing.request_read, &mut timing.response_read, &mut timing.response_written]
+            {
                 if *moment == Stamp::default() {
                     *moment = now;
                 }
