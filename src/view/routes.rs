@@ -17,6 +17,9 @@ use crate::store::{
 /// Transactions and requests that are looked through for gas.
 const MOST: usize = 10_000;
 
+/// Gas used, and how many requests used it, by method and route.
+type Gas = HashMap<(String, String), (u64, u64)>;
+
 /// What was found, by method and route.
 pub type Found = BTreeMap<(String, String), Counted>;
 
@@ -90,7 +93,7 @@ pub fn read(store: &Store, range: Range, route: Option<&str>) -> Result<Found, S
 }
 
 /// Gas used, and the requests that sent the transactions, by method and route.
-fn gas(store: &Store, range: Range) -> Result<HashMap<(String, String), (u64, u64)>, StoreError> {
+fn gas(store: &Store, range: Range) -> Result<Gas, StoreError> {
     let filter = TransactionFilter { through_relay: Some(true), ..TransactionFilter::default() };
     let transactions = newest(|paging| store.transactions(range, &filter, paging))?;
     let mut by_trace: HashMap<u128, u64> = HashMap::new();
@@ -99,7 +102,7 @@ fn gas(store: &Store, range: Range) -> Result<HashMap<(String, String), (u64, u6
             *by_trace.entry(trace.trace_id).or_default() += gas;
         }
     }
-    let mut gas: HashMap<(String, String), (u64, u64)> = HashMap::new();
+    let mut gas = Gas::new();
     if by_trace.is_empty() {
         return Ok(gas);
     }

@@ -293,7 +293,8 @@ mod traces {
     #[test]
     fn one_of_each_function_is_asked_for_in_a_while_and_never_two_at_once() {
         let mut tracing = Tracing::new(Traces::Sampled(Duration::from_secs(10)));
-        let mut asks = |transaction, seconds| is_asked_for(&mut tracing, transaction, seconds);
+        let mut asks =
+            |transaction: &Transaction, seconds| is_asked_for(&mut tracing, transaction, seconds);
         assert!(asks(&mined(1, "mint"), 1));
         assert!(!asks(&mined(2, "list"), 2), "the first one is on its way");
         assert!(asks(&mined(3, "list"), 17), "or will not come");
@@ -303,7 +304,8 @@ mod traces {
         assert_eq!(change.counts, [2, 1, 1]);
         assert_eq!((change.accounts, change.function.as_str()), (3, "list"));
         assert_eq!(tracing.told(&traced(3), &clock, &mut contracts), None, "told once");
-        let mut asks = |transaction, seconds| is_asked_for(&mut tracing, transaction, seconds);
+        let mut asks =
+            |transaction: &Transaction, seconds| is_asked_for(&mut tracing, transaction, seconds);
         assert!(!asks(&mined(4, "list"), 20), "lately");
         assert!(asks(&mined(5, "mint"), 20));
         assert!(asks(&mined(6, "list"), 40));

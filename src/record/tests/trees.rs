@@ -371,6 +371,7 @@ fn part_of(span_id: u64, sends: bool, started: Stamp) -> CallPart {
         runs_code: sends,
         sends,
         shape: None,
+        question: None,
     }
 }
 
