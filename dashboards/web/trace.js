@@ -3,6 +3,9 @@
 // its place in time. What the dapp sent reaches the page only as text nodes.
 
 const Trace = (() => {
+  // How often a tree is asked for again that may still grow.
+  const AGAIN_MS = 2000;
+  let shown = null;
   const PARTS = { database: "database", evm: "EVM", rpc: "node (no contract)", proxy: "dappscope", app: "the API’s code" };
   const element = (name, className, text) => {
     const made = document.createElement(name);
@@ -53,7 +56,7 @@ const Trace = (() => {
 
   function summary(trace) {
     const b = trace.breakdown;
-    if (!b) return trace.is_settled ? "Nothing is known of its inside: no call carried its trace, and nothing told of queries." : "Spans and calls may still come; open it again in some seconds.";
+    if (!b) return trace.is_settled ? "Nothing is known of its inside: no call carried its trace, and nothing told of queries." : "Spans and calls may still come: it is asked for again every two seconds.";
     const parts = Object.entries(PARTS).map(([key, name]) => [name, b[`${key}_us`]]).filter(([, us]) => us > 0);
     parts.sort((x, y) => y[1] - x[1]);
     const counts = [`${b.queries === null ? "queries not told" : `${count(b.queries)} queries`}`, b.rpc_calls === null ? "RPC calls not known" : `${count(b.rpc_calls)} RPC calls`, trace.gas_used ? `${count(trace.gas_used)} gas` : ""];
@@ -61,15 +64,24 @@ const Trace = (() => {
     return `${parts.map(([name, us]) => `${name} ${micros(us)}`).join(" · ")}. ${counts.filter(Boolean).join(" · ")}.${unsure}`;
   }
 
-  // Its parts are told around the time of the request.
-  async function open(traceId, atMs) {
-    const dialog = byId("trace");
+  function open(traceId, atMs) {
     byId("trace-title").textContent = "Asking …";
     byId("trace-summary").textContent = "";
     byId("trace-rows").replaceChildren();
+    shown = traceId;
+    const dialog = byId("trace");
     if (!dialog.open) dialog.showModal();
+    return show(traceId, atMs);
+  }
+
+  // Its parts are told around the time of the request.
+  async function show(traceId, atMs) {
     try {
       const trace = await ask("dappscope_trace", { trace_id: traceId, from_ms: atMs - 60_000, until_ms: atMs + 3_600_000 });
+      if (shown !== traceId) return;
+      if (!trace.is_settled) {
+        setTimeout(() => shown === traceId && byId("trace").open && show(traceId, atMs), AGAIN_MS);
+      }
       const rows = [];
       lines(trace.tree, 0, trace.tree.duration_us || 1, rows);
       byId("trace-title").textContent = `${trace.tree.name} ${trace.request ? `· ${trace.request.status || trace.request.end}` : ""} · ${micros(trace.tree.duration_us)}`;
