@@ -53,7 +53,7 @@ struct Board {
     free: Vec<usize>,
     /// In the order in which they ended.
     ended: VecDeque<(Entry, Stamp)>,
-    /// The last end that was forgotten for want of room.
+    /// The last end that was forgotten, for its age or for want of room.
     forgotten: Stamp,
 }
 

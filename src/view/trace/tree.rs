@@ -9,8 +9,8 @@ use super::Trace;
 use crate::model::{HttpRequest, Operation, RpcCall, Transaction, UnixMicros, Work};
 use crate::view::{Money, json as as_json};
 
-/// The deepest that nodes are told; what is below stands beside. A tree comes from outside, and who
-/// reads it follows it downwards.
+/// The deepest that nodes are told; what is directly below is counted only. A tree comes from outside,
+/// and who reads it follows it downwards.
 const DEEPEST: usize = 48;
 
 /// A part that others may be below.
@@ -93,30 +93,21 @@ impl<'a> Below<'a> {
     }
 
     fn tell(&mut self, node: Node<'a>, depth: usize) -> Value {
-        let mut children = Vec::new();
-        let mut beside = Vec::new();
-        if let Some(span) = node.span() {
-            let below = self.children_within(span, depth);
-            if depth < DEEPEST { children = below } else { beside = below }
-        }
+        let (children, left_out) = match node.span() {
+            Some(span) if depth < DEEPEST => (self.children(span, depth + 1), 0),
+            Some(span) => (Vec::new(), self.nodes.remove(&span).map_or(0, |below| below.len())),
+            None => (Vec::new(), 0),
+        };
         let mut value = match node {
             Node::Request(request) => self.request(request, children),
             Node::Operation(operation) => self.operation(operation, &children),
             Node::Call(call) => self.call(call),
             Node::Transaction(transaction) => self.transaction(transaction),
         };
-        if !beside.is_empty() {
-            value["left_out_below"] = beside.len().into();
+        if left_out > 0 {
+            value["left_out_below"] = left_out.into();
         }
         value
-    }
-
-    fn children_within(&mut self, span: u64, depth: usize) -> Vec<Value> {
-        if depth < DEEPEST {
-            return self.children(span, depth + 1);
-        }
-        // Only counted: see DEEPEST.
-        self.nodes.remove(&span).unwrap_or_default().iter().map(|_| Value::Null).collect()
     }
 
     fn since(&self, at: UnixMicros) -> Option<i64> {
