@@ -37,7 +37,7 @@ impl Joiner {
         let is_api = people.role(caller) == Some(Role::known(API));
         match aloft {
             Aloft::One(trace) if is_api => (Some(trace), Some(Join::Alone)),
-            // Whoever was not looked for yet may be the API.
+            // Whoever is not known may be the API.
             _ if is_api || people.is_unmet(caller) => (None, Some(Join::Ambiguous)),
             _ => (None, None),
         }

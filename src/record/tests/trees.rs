@@ -201,6 +201,19 @@ fn a_call_of_somebody_else_is_no_request_s() {
 }
 
 #[test]
+fn a_call_of_whom_nobody_was_found_may_be_a_request_s() {
+    let flights = Flights::default();
+    // Its connection was closed before the look.
+    let who = |ends: &[SocketAddr], _| vec![None; ends.len()];
+    let mut bench = Bench::with(Box::new(who), flights.clone());
+    let _flight = flights.begin(context(1, PROXY), Stamp::now());
+    let now = Stamp::now().as_nanos() / 1_000 + 1;
+    bench.take(http(call("eth_chainId", now, None)));
+    let told = bench.received.calls();
+    assert_eq!((told[0].joined_by, told[0].trace), (Some(Join::Ambiguous), None));
+}
+
+#[test]
 fn a_call_of_whom_there_was_no_time_to_look_for_may_be_a_request_s() {
     let flights = Flights::default();
     // Two ways to look, each of which rests for many times as long as it took.
