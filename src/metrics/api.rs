@@ -7,8 +7,8 @@ use super::buckets::{LATENCY, SIZE, STREAM};
 use super::exchanges::Exchanges;
 use super::family;
 use super::room::{Room, histogram};
-use super::series::{Flush, LabelKey, Table};
-use crate::model::{CacheOutcome, End, Flow, HttpMethod, HttpRequest, OTHER, Route};
+use super::series::{Flush, Table};
+use crate::model::{CacheOutcome, End, Flow, HttpMethod, HttpRequest, LabelKey, OTHER, Route};
 
 /// Statuses that HTTP knows; what is outside them (an upstream may send 999) shares one label.
 const STATUSES: std::ops::RangeInclusive<u16> = 100..=599;

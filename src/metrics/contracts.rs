@@ -8,9 +8,9 @@ use prometheus::{
 
 use super::buckets::{CONFIRMATION, COUNT, GAS, LATENCY};
 use super::family;
-use super::series::{Flush, LabelKey, Table};
+use super::series::{Flush, Table};
 use crate::model::{
-    Access, ContractCall, InnerCall, Reason, RpcCall, SlotFate, StateChange, Transaction,
+    Access, ContractCall, InnerCall, LabelKey, Reason, RpcCall, SlotFate, StateChange, Transaction,
     TransactionKind,
 };
 

@@ -7,8 +7,7 @@ use prometheus::{CounterVec, Error, GaugeVec, HistogramVec, Registry};
 use super::buckets::{AMOUNT, GAS, LATENCY, RATIO, SIZE};
 use super::family;
 use super::room::{Room, histogram};
-use super::series::LabelKey;
-use crate::model::{CustomId, CustomKind, CustomMetric, CustomMetrics, Route};
+use crate::model::{CustomId, CustomKind, CustomMetric, CustomMetrics, LabelKey, Route};
 
 /// The families, in the order of the list.
 #[derive(Clone)]

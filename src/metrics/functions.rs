@@ -7,8 +7,8 @@ use prometheus::{Error, HistogramVec, Registry};
 
 use super::buckets::LATENCY;
 use super::family;
-use super::series::{LabelKey, Table};
-use crate::model::AppFunction;
+use super::series::Table;
+use crate::model::{AppFunction, LabelKey};
 
 /// The family.
 #[derive(Clone)]

@@ -7,8 +7,8 @@ use prometheus::{CounterVec, Error, HistogramVec, IntCounterVec, Registry};
 use super::buckets::WITHIN_REQUEST;
 use super::family;
 use super::room::{Room, histogram};
-use super::series::{Flush, LabelKey, Table};
-use crate::model::{Breakdown, Part, Route};
+use super::series::{Flush, Table};
+use crate::model::{Breakdown, LabelKey, Part, Route};
 
 /// The families.
 #[derive(Clone)]

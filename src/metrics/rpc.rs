@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
+use prometheus::local::LocalIntCounter;
 use prometheus::{Error, Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::buckets::{COUNT, LATENCY, SIZE};
 use super::error_type::{ErrorType, ErrorTypes};
 use super::exchanges::Exchanges;
 use super::family;
-use super::series::LabelKey;
-use crate::model::{RpcCall, Transport};
+use super::series::Table;
+use crate::model::{LabelKey, Method, RpcCall, Transport};
 
 /// The families.
 #[derive(Clone)]
@@ -23,7 +24,7 @@ pub struct Rpc {
     /// elsewhere and taken over at each scrape.
     pub active: IntGauge,
     active_over_http: Arc<AtomicI64>,
-    pub duplicates: IntCounterVec,
+    duplicates: IntCounterVec,
     pub notifications: IntCounterVec,
     pub notification_lag: Histogram,
     pub connections: IntGaugeVec,
@@ -103,20 +104,26 @@ impl Rpc {
     }
 }
 
-/// Calls by method, error and transport, and sizes by method, at hand.
+/// Calls by method, error and transport, and sizes and repetitions by method, at hand.
 pub struct Calls {
     families: Rpc,
     errors: ErrorTypes,
     series: Exchanges<(LabelKey, ErrorType, Transport), LabelKey>,
+    duplicates: Table<LabelKey, LocalIntCounter>,
 }
 
 impl Calls {
     pub fn new(families: Rpc) -> Self {
-        Self { families, errors: ErrorTypes::default(), series: Exchanges::new() }
+        Self {
+            families,
+            errors: ErrorTypes::default(),
+            series: Exchanges::new(),
+            duplicates: Table::new(),
+        }
     }
 
     pub fn record(&mut self, call: &RpcCall) {
-        let Self { families, errors, series } = self;
+        let Self { families, errors, series, .. } = self;
         let method = LabelKey::from(call.method);
         let name = call.method.as_str();
         let error = errors.of(call.outcome);
@@ -139,7 +146,15 @@ impl Calls {
         }
     }
 
+    /// A call repeated one answered before.
+    pub fn duplicate(&mut self, method: Method) {
+        let family = &self.families.duplicates;
+        let open = || family.with_label_values(&[method.as_str()]).local();
+        self.duplicates.touch(LabelKey::from(method), open).inc();
+    }
+
     pub fn flush(&mut self) {
         self.series.flush();
+        self.duplicates.flush();
     }
 }

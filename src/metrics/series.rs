@@ -4,57 +4,11 @@
 //! plain memory and reach the shared atomics at the end of a batch, through the list of series that
 //! the batch touched.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::Hash;
 
-use prometheus::local::LocalHistogram;
+use prometheus::local::{LocalHistogram, LocalIntCounter};
 
-use crate::model::Label;
-
-/// A label as a key: where its text lies. Equal texts at two places merely open a second way to the
-/// same series.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct LabelKey(usize, usize);
-
-impl<K> From<Label<K>> for LabelKey {
-    fn from(label: Label<K>) -> Self {
-        Self(label.as_str().as_ptr().addr(), label.as_str().len())
-    }
-}
-
-/// Multiplies and folds: for keys of a few words that no outsider chooses.
-#[derive(Default)]
-pub struct QuickHasher(u64);
-
-impl Hasher for QuickHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u8(&mut self, value: u8) {
-        self.write_u64(u64::from(value));
-    }
-
-    fn write_u16(&mut self, value: u16) {
-        self.write_u64(u64::from(value));
-    }
-
-    fn write_usize(&mut self, value: usize) {
-        self.write_u64(value as u64);
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = (self.0 ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-pub type QuickMap<K, V> = HashMap<K, V, BuildHasherDefault<QuickHasher>>;
+use crate::model::LabelMap;
 
 /// What gathers values and hands them over.
 pub trait Flush {
@@ -67,20 +21,26 @@ impl Flush for LocalHistogram {
     }
 }
 
+impl Flush for LocalIntCounter {
+    fn flush(&mut self) {
+        Self::flush(self);
+    }
+}
+
 /// A series' place in its [`Table`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Place(usize);
 
 /// Series by key, and which of them hold values not yet handed over.
 pub struct Table<K, S> {
-    places: QuickMap<K, Place>,
+    places: LabelMap<K, Place>,
     series: Vec<(S, bool)>,
     touched: Vec<Place>,
 }
 
 impl<K: Eq + Hash, S: Flush> Table<K, S> {
     pub fn new() -> Self {
-        Self { places: QuickMap::default(), series: Vec::new(), touched: Vec::new() }
+        Self { places: LabelMap::default(), series: Vec::new(), touched: Vec::new() }
     }
 
     /// Whether `key` has a series.

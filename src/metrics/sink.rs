@@ -108,6 +108,10 @@ impl Sink for MetricsSink {
                 Sample::Route(_) => {}
             }
         }
+        self.flush();
+    }
+
+    fn flush(&mut self) {
         self.calls.flush();
         self.contract_calls.flush();
         self.requests.flush();
@@ -120,9 +124,7 @@ impl Sink for MetricsSink {
     fn event(&mut self, event: &Event) {
         match event {
             Event::BatchSize(size) => self.rpc.batch_size.observe(f64::from(*size)),
-            Event::Duplicate(method) => {
-                self.rpc.duplicates.with_label_values(&[method.as_str()]).inc();
-            }
+            Event::Duplicate(method) => self.calls.duplicate(*method),
             Event::Notification { subscription, lag } => {
                 self.rpc.notifications.with_label_values(&[subscription]).inc();
                 if let Some(lag) = lag {
@@ -168,10 +170,7 @@ impl Sink for MetricsSink {
             }
             Event::Custom { metric, route, value } => self.numbers.tell(*metric, *route, *value),
             Event::RepeatedQueries { route } => self.inside.repeated_queries(*route),
-            Event::NothingTold { route } => {
-                self.breakdowns.nothing_told(*route);
-                self.breakdowns.flush();
-            }
+            Event::NothingTold { route } => self.breakdowns.nothing_told(*route),
             Event::NodeDown => self.chain.node_down(),
             Event::NodeRestarted => self.chain.node_restarted(),
             Event::LabelOverflow { label } => {

@@ -458,6 +458,7 @@ fn feed(metrics: &Metrics) {
     ] {
         sink.event(&event);
     }
+    sink.flush();
 }
 
 #[test]

@@ -52,7 +52,7 @@ struct Board {
     under_way: Vec<Option<Entry>>,
     free: Vec<usize>,
     /// In the order in which they ended.
-    ended: VecDeque<(Entry, Stamp)>,
+    ended: VecDeque<Ended>,
     /// The last end that was forgotten, for its age or for want of room.
     forgotten: Stamp,
 }
@@ -62,6 +62,13 @@ struct Entry {
     trace: TraceContext,
     started: Stamp,
     made: CallsMade,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    trace: TraceContext,
+    started: Stamp,
+    end: Stamp,
 }
 
 impl Flights {
@@ -96,13 +103,13 @@ impl Flights {
             // One that nobody knows of any more may have been among them.
             return Aloft::Several;
         }
-        let begun = |entry: &Entry| entry.started <= moment;
-        let now = board.under_way.iter().flatten().filter(|entry| begun(entry));
-        let ended = board.ended.iter().filter(|(entry, end)| begun(entry) && *end >= moment);
-        let mut all = now.chain(ended.map(|(entry, _)| entry));
+        let now = board.under_way.iter().flatten().filter(|entry| entry.started <= moment);
+        let was_there = |it: &&Ended| it.started <= moment && it.end >= moment;
+        let ended = board.ended.iter().filter(was_there);
+        let mut all = now.map(|entry| entry.trace).chain(ended.map(|it| it.trace));
         match (all.next(), all.next()) {
             (None, _) => Aloft::None,
-            (Some(one), None) => Aloft::One(one.trace),
+            (Some(one), None) => Aloft::One(one),
             (Some(_), Some(_)) => Aloft::Several,
         }
     }
@@ -136,8 +143,9 @@ impl Drop for Flight {
         let mut board = self.flights.board();
         let Some(entry) = board.under_way[self.place].take() else { return };
         board.free.push(self.place);
-        board.ended.push_back((entry, now));
-        while let Some((_, end)) = board.ended.front() {
+        let Entry { trace, started, .. } = entry;
+        board.ended.push_back(Ended { trace, started, end: now });
+        while let Some(Ended { end, .. }) = board.ended.front() {
             let end = *end;
             if now.since(end) < REMEMBERED && board.ended.len() <= MOST_ENDED {
                 break;

@@ -19,6 +19,7 @@ mod flights;
 mod host;
 mod join;
 mod label;
+mod label_key;
 mod learned;
 mod operation;
 mod owner;
@@ -56,13 +57,14 @@ pub use label::{
     AppFunction, ContractName, DbCollection, DbOperation, DbSystem, EventName, FunctionName,
     HttpMethod, Label, LabelKind, LabelSet, Method, OTHER, Reason, Role, Route, UNKNOWN, kind,
 };
+pub use label_key::{LabelKey, LabelMap};
 pub use learned::LearnedRoute;
 pub use operation::{Operation, Work};
 pub use owner::{Among, Owner};
 pub use query::Query;
 pub use queue::{Observation, Observer, Queue};
 pub use request::{AppTiming, DatabaseTiming, Flow, HttpRequest};
-pub use sample::{Sample, SampleKind, Sink};
+pub use sample::{Batch, Sample, SampleKind, Sink};
 pub use socket::{Direction, SocketMessage};
 pub use span::{DatabaseSpan, Span, SpanKind, Spans};
 pub use state::{SlotChange, SlotFate, StateChange, Tracer};

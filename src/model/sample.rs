@@ -1,5 +1,7 @@
 //! A sample: what is kept of an observation, and who receives it.
 
+use std::sync::Arc;
+
 use super::block::Block;
 use super::breakdown::Breakdown;
 use super::call::RpcCall;
@@ -109,13 +111,24 @@ impl Sample {
     }
 }
 
+/// Samples that several sinks may keep.
+pub type Batch = Arc<Vec<Sample>>;
+
 /// Receives every sample, in the recorder's thread: must be quick and never block.
 pub trait Sink: Send {
     /// A batch of samples, in the order in which they came to be. A sink that keeps some copies
     /// them.
     fn accept(&mut self, samples: &[Sample]);
 
+    /// The same, of a batch that a sink may keep whole without copying it.
+    fn accept_shared(&mut self, batch: &Batch) {
+        self.accept(batch);
+    }
+
     /// Something that is counted but leaves no sample; in order among the events, while the samples
     /// of the same moment may come before or after it.
     fn event(&mut self, _event: &Event) {}
+
+    /// Events that were told are to show now, though no batch may follow them.
+    fn flush(&mut self) {}
 }

@@ -10,34 +10,43 @@ const BATCH: usize = 1_024;
 
 pub(super) struct Outbox {
     samples: Vec<Sample>,
+    /// Whether events were told since the last handing over.
+    has_told: bool,
     sinks: Vec<Box<dyn Sink>>,
     tally: Arc<Tally>,
 }
 
 impl Outbox {
     pub(super) fn new(sinks: Vec<Box<dyn Sink>>, tally: Arc<Tally>) -> Self {
-        Self { samples: Vec::with_capacity(BATCH), sinks, tally }
+        Self { samples: Vec::new(), has_told: false, sinks, tally }
     }
 
     pub(super) fn sample(&mut self, sample: Sample) {
         self.samples.push(sample);
         if self.samples.len() == BATCH {
-            self.hand_over();
+            self.hand_over_samples();
         }
     }
 
     pub(super) fn event(&mut self, event: &Event) {
+        self.has_told = true;
         for sink in &mut self.sinks {
             sink.event(event);
         }
     }
 
-    /// Gives what is waiting to every sink. Counted as seen first, so that at no moment more is
-    /// stored than was seen.
+    /// Gives what is waiting to every sink.
     pub(super) fn hand_over(&mut self) {
-        if self.samples.is_empty() {
-            return;
+        if !self.samples.is_empty() {
+            self.hand_over_samples();
         }
+        if std::mem::take(&mut self.has_told) {
+            self.sinks.iter_mut().for_each(|sink| sink.flush());
+        }
+    }
+
+    /// Counts as seen first, so that at no moment more is stored than was seen.
+    fn hand_over_samples(&mut self) {
         let mut made = [0_u64; SampleKind::ALL.len()];
         for sample in &self.samples {
             made[sample.kind() as usize] += 1;
@@ -47,9 +56,11 @@ impl Outbox {
                 self.tally.count_seen(kind, made[kind as usize]);
             }
         }
+        // The next batch is about as long as this one.
+        let next = Vec::with_capacity(self.samples.len());
+        let batch = Arc::new(std::mem::replace(&mut self.samples, next));
         for sink in &mut self.sinks {
-            sink.accept(&self.samples);
+            sink.accept_shared(&batch);
         }
-        self.samples.clear();
     }
 }

@@ -56,7 +56,8 @@ impl Touched {
 pub(super) struct Unnamed {
     pub(super) call: RpcCall,
     touched: Touched,
-    failure: Option<RevertInfo>,
+    /// Few have one.
+    failure: Option<Box<RevertInfo>>,
     inner: Vec<Inner>,
     results: Vec<InnerResult>,
 }
@@ -76,6 +77,7 @@ impl Unnamed {
         failure: Option<RevertInfo>,
         answer: Option<&[u8]>,
     ) -> Self {
+        let failure = failure.map(Box::new);
         let mut unnamed = Self { call, touched, failure, inner: Vec::new(), results: Vec::new() };
         if let Touched::Function { input, .. } = &mut unnamed.touched {
             if let Some(selector) = input.first_chunk().copied()

@@ -13,18 +13,16 @@ use super::labels::Labels;
 use super::row::{get_option, put_option};
 use crate::model::{AppTiming, DatabaseTiming};
 
-pub(super) fn put_app(timing: &AppTiming) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_option(&mut out, timing.database, |out, database| {
+pub(super) fn put_app(out: &mut Vec<u8>, timing: &AppTiming) {
+    put_option(out, timing.database, |out, database| {
         put_varint(out, micros(database.took));
         put_option(out, database.queries, put_varint);
     });
-    put_varint(&mut out, timing.functions.len() as u64);
+    put_varint(out, timing.functions.len() as u64);
     for (function, took) in &timing.functions {
-        put_text(&mut out, function.as_str());
-        put_varint(&mut out, micros(*took));
+        put_text(out, function.as_str());
+        put_varint(out, micros(*took));
     }
-    out
 }
 
 /// Empty bytes are those of none.

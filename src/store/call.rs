@@ -10,8 +10,8 @@ use super::block::Block;
 use super::bytes::{Damage, Read, Reader, put_text, put_varint, unzigzag, zigzag};
 use super::column::{Decoder, Encoder};
 use super::columns::{
-    Columns, Dictionary, Record, Selected, encode_block, micros, numbers, read_at, read_sparse,
-    read_strings, sparse, strings, within,
+    ByteStrings, Columns, Dictionary, Record, Selected, encode_block, micros, numbers, read_at,
+    read_sparse, read_strings, sparse, strings, within,
 };
 use super::labels::Labels;
 use super::query::CallFilter;
@@ -48,7 +48,7 @@ pub(super) struct Calls {
     transaction: Vec<Option<B256>>,
     trace: Vec<Option<TraceContext>>,
     /// Encoded; empty for the many that have none.
-    detail: Vec<Vec<u8>>,
+    detail: ByteStrings,
     /// 0 for none.
     join: Vec<u64>,
 }
@@ -76,7 +76,11 @@ impl Columns for Calls {
         self.target.push(call.target);
         self.transaction.push(call.transaction);
         self.trace.push(call.trace);
-        self.detail.push(call.detail.as_deref().map_or_else(Vec::new, put_detail));
+        self.detail.push_with(|out| {
+            if let Some(detail) = call.detail.as_deref() {
+                put_detail(out, detail);
+            }
+        });
         self.join.push(call.joined_by.map_or(0, |join| join as u64 + 1));
     }
 
@@ -105,14 +109,13 @@ impl Columns for Calls {
             columns.push(sparse(encoder, hashes.map(|hash| hash.map(|hash| hash.0))));
             let traces = self.trace[rows.clone()].iter();
             columns.push(sparse(encoder, traces.map(|trace| trace.map(trace_bytes))));
-            let details = self.detail[rows.clone()].iter();
-            columns.push(strings(encoder, details.map(Vec::as_slice)));
+            columns.push(strings(encoder, self.detail.rows(rows.clone())));
             columns.push(numbers(encoder, &self.join[rows]));
         })
     }
 
     fn within(&self, rows: Rows<usize>, most: usize) -> usize {
-        within(self.detail[rows].iter().map(Vec::len), most)
+        within(self.detail.rows(rows).map(<[u8]>::len), most)
     }
 
     fn drain_front(&mut self, count: usize) {
@@ -131,7 +134,7 @@ impl Columns for Calls {
         self.target.drain(..count);
         self.transaction.drain(..count);
         self.trace.drain(..count);
-        self.detail.drain(..count);
+        self.detail.drain_front(count);
         self.join.drain(..count);
     }
 }
@@ -241,14 +244,12 @@ fn get_target<'a>(reader: &mut Reader<'a>) -> Read<Option<(&'a str, &'a str)>> {
     }
 }
 
-fn put_detail(detail: &CallDetail) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_option(&mut out, detail.selector, |out, selector| out.extend_from_slice(&selector));
-    put_option(&mut out, detail.reason, |out, reason| put_text(out, reason.as_str()));
-    put_option(&mut out, detail.message.as_deref(), put_text);
-    put_option(&mut out, detail.gas, put_varint);
-    put_inner(&mut out, &detail.inner);
-    out
+fn put_detail(out: &mut Vec<u8>, detail: &CallDetail) {
+    put_option(out, detail.selector, |out, selector| out.extend_from_slice(&selector));
+    put_option(out, detail.reason, |out, reason| put_text(out, reason.as_str()));
+    put_option(out, detail.message.as_deref(), put_text);
+    put_option(out, detail.gas, put_varint);
+    put_inner(out, &detail.inner);
 }
 
 fn get_detail(bytes: &[u8], labels: &Labels) -> Read<Option<Box<CallDetail>>> {

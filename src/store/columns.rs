@@ -187,6 +187,44 @@ pub(super) fn read_sparse<const N: usize>(
     Ok(present.iter().map(|flag| if *flag == 0 { None } else { next() }).collect())
 }
 
+/// The byte strings of a column, behind one another: a row costs no allocation.
+#[derive(Default)]
+pub(super) struct ByteStrings {
+    bytes: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<usize>,
+}
+
+impl ByteStrings {
+    pub fn push(&mut self, text: &[u8]) {
+        self.push_with(|bytes| bytes.extend_from_slice(text));
+    }
+
+    /// Appends what `put` writes.
+    pub fn push_with(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        put(&mut self.bytes);
+        self.ends.push(self.bytes.len());
+    }
+
+    fn start(&self, row: usize) -> usize {
+        row.checked_sub(1).map_or(0, |before| self.ends[before])
+    }
+
+    pub fn rows(&self, rows: Rows<usize>) -> impl Iterator<Item = &[u8]> {
+        let mut start = self.start(rows.start);
+        self.ends[rows]
+            .iter()
+            .map(move |end| &self.bytes[std::mem::replace(&mut start, *end)..*end])
+    }
+
+    pub fn drain_front(&mut self, count: usize) {
+        let gone = self.start(count);
+        self.bytes.drain(..gone);
+        self.ends.drain(..count);
+        self.ends.iter_mut().for_each(|end| *end -= gone);
+    }
+}
+
 /// A column of byte strings: their lengths, then all of them in one plane.
 pub(super) fn strings<'a>(encoder: &mut Encoder, texts: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut lengths = Vec::new();
@@ -243,4 +281,27 @@ pub(super) fn read_strings(
         start = end;
     }
     Ok((bounds, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_strings_are_what_was_put_in_after_the_first_are_gone() {
+        let mut strings = ByteStrings::default();
+        let texts: [&[u8]; 5] = [b"one", b"", b"three", b"", b"fifth"];
+        texts.iter().for_each(|text| strings.push(text));
+        assert!(strings.rows(0..5).eq(texts));
+        assert!(strings.rows(2..4).eq(texts[2..4].iter().copied()));
+        strings.drain_front(0);
+        strings.drain_front(2);
+        strings.push(b"sixth");
+        let left: [&[u8]; 4] = [b"three", b"", b"fifth", b"sixth"];
+        assert!(strings.rows(0..4).eq(left));
+        strings.drain_front(4);
+        assert_eq!(strings.rows(0..0).count(), 0);
+        strings.push(b"again");
+        assert!(strings.rows(0..1).eq([&b"again"[..]]));
+    }
 }

@@ -10,8 +10,8 @@ use super::bytes::{Damage, Read, unzigzag, zigzag};
 use super::call::{trace_bytes, trace_of};
 use super::column::{Decoder, Encoder};
 use super::columns::{
-    Columns, Dictionary, Record, Selected, encode_block, micros, numbers, read_at, read_sparse,
-    read_strings, sparse, strings, within,
+    ByteStrings, Columns, Dictionary, Record, Selected, encode_block, micros, numbers, read_at,
+    read_sparse, read_strings, sparse, strings, within,
 };
 use super::labels::Labels;
 use super::query::RequestFilter;
@@ -42,7 +42,7 @@ pub(super) struct Requests {
     first_byte: Vec<u64>,
     method: Vec<&'static str>,
     route: Vec<&'static str>,
-    path: Vec<Box<str>>,
+    path: ByteStrings,
     status: Vec<u64>,
     end: Vec<u64>,
     connection: Vec<u64>,
@@ -52,7 +52,7 @@ pub(super) struct Requests {
     cache: Vec<u64>,
     flow: Vec<u64>,
     /// Encoded; empty for the many that have none.
-    app: Vec<Vec<u8>>,
+    app: ByteStrings,
 }
 
 impl Columns for Requests {
@@ -70,7 +70,7 @@ impl Columns for Requests {
         self.first_byte.push(zigzag(ahead.cast_signed()));
         self.method.push(request.method.as_str());
         self.route.push(request.route.as_str());
-        self.path.push(request.path.clone());
+        self.path.push(request.path.as_bytes());
         self.status.push(u64::from(request.status));
         let end = ENDS.iter().position(|end| *end == request.end);
         self.end.push(end.expect("ENDS lists every End; qed") as u64);
@@ -80,7 +80,11 @@ impl Columns for Requests {
         self.trace.push(request.trace);
         self.cache.push(request.cache as u64);
         self.flow.push(request.flow as u64);
-        self.app.push(request.app.as_deref().map_or_else(Vec::new, put_app));
+        self.app.push_with(|out| {
+            if let Some(app) = request.app.as_deref() {
+                put_app(out, app);
+            }
+        });
     }
 
     fn at(&self) -> &[u64] {
@@ -99,8 +103,7 @@ impl Columns for Requests {
                 texts[rows.clone()].iter().for_each(|text| dictionary.push(text));
                 columns.push(dictionary.encode(encoder));
             }
-            let paths = self.path[rows.clone()].iter();
-            columns.push(strings(encoder, paths.map(|path| path.as_bytes())));
+            columns.push(strings(encoder, self.path.rows(rows.clone())));
             columns.push(numbers(encoder, &self.status[rows.clone()]));
             columns.push(numbers(encoder, &self.end[rows.clone()]));
             columns.push(numbers(encoder, &self.connection[rows.clone()]));
@@ -110,14 +113,13 @@ impl Columns for Requests {
             columns.push(sparse(encoder, traces.map(|trace| Some(trace_bytes(*trace)))));
             columns.push(numbers(encoder, &self.cache[rows.clone()]));
             columns.push(numbers(encoder, &self.flow[rows.clone()]));
-            columns.push(strings(encoder, self.app[rows].iter().map(Vec::as_slice)));
+            columns.push(strings(encoder, self.app.rows(rows)));
         })
     }
 
     fn within(&self, rows: Rows<usize>, most: usize) -> usize {
-        let timings = self.app[rows.clone()].iter().map(Vec::len);
-        let paths = self.path[rows].iter().map(|path| path.len());
-        within(paths.zip(timings).map(|(path, timing)| path + timing), most)
+        let timings = self.app.rows(rows.clone());
+        within(self.path.rows(rows).zip(timings).map(|(path, app)| path.len() + app.len()), most)
     }
 
     fn drain_front(&mut self, count: usize) {
@@ -128,7 +130,7 @@ impl Columns for Requests {
         self.first_byte.drain(..count);
         self.method.drain(..count);
         self.route.drain(..count);
-        self.path.drain(..count);
+        self.path.drain_front(count);
         self.status.drain(..count);
         self.end.drain(..count);
         self.connection.drain(..count);
@@ -137,7 +139,7 @@ impl Columns for Requests {
         self.trace.drain(..count);
         self.cache.drain(..count);
         self.flow.drain(..count);
-        self.app.drain(..count);
+        self.app.drain_front(count);
     }
 }
 

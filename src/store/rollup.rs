@@ -15,8 +15,8 @@ use super::columns::micros;
 use super::query::{Measure, Summary};
 use super::sketch::{Sketch, rank_of};
 use crate::model::{
-    Access, CacheOutcome, ContractCall, End, Flow, HttpRequest, OTHER, Part, Sample,
-    TransactionStatus,
+    Access, CacheOutcome, ContractCall, End, Flow, HttpRequest, LabelKey, LabelMap, OTHER, Part,
+    Sample, TransactionStatus,
 };
 
 /// The spans that are rolled up, in units of ten seconds: 10 s, 1 min, 10 min, 1 h. The ten minutes
@@ -238,8 +238,8 @@ pub(super) fn values_of(sample: &Sample, mut tell: impl FnMut(Value)) {
 #[derive(Default)]
 pub(super) struct Keys {
     ids: BTreeMap<(Measure, String), u32>,
-    /// The same by the labels' parts, so that a sample costs no formatting.
-    parts: HashMap<(Measure, Parts), u32>,
+    /// The same by where the labels' parts lie, so that a sample costs neither formatting nor reading.
+    parts: LabelMap<(Measure, [LabelKey; 3]), u32>,
     next: u32,
     /// Ids that no committed transaction has written yet.
     unwritten: Vec<(u32, Vec<u8>)>,
@@ -270,7 +270,7 @@ impl Keys {
     }
 
     pub fn id_of(&mut self, value: &Value) -> u32 {
-        let parts = (value.measure, value.parts);
+        let parts = (value.measure, value.parts.map(LabelKey::from));
         if let Some(id) = self.parts.get(&parts) {
             return *id;
         }

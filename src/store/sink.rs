@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::model::{DropReason, Sample, Sink, Tally};
+use crate::model::{Batch, DropReason, Sample, Sink, Tally};
 
 /// Batches waiting to be written.
 pub(super) struct Waiting {
@@ -17,7 +17,7 @@ pub(super) struct Waiting {
 
 #[derive(Default)]
 struct Inside {
-    batches: Vec<Vec<Sample>>,
+    batches: Vec<Batch>,
     /// Flushes asked for and done.
     asked: u64,
     done: u64,
@@ -26,7 +26,7 @@ struct Inside {
 
 /// What the writer is to do next.
 pub(super) struct Turn {
-    pub batches: Vec<Vec<Sample>>,
+    pub batches: Vec<Batch>,
     /// Somebody waits for a flush of this number.
     pub flush: Option<u64>,
     pub stop: bool,
@@ -100,12 +100,10 @@ impl Waiting {
         self.changed.notify_all();
     }
 
-    fn offer(&self, samples: &[Sample]) {
-        if samples.is_empty() {
+    fn offer(&self, batch: &Batch) {
+        if batch.is_empty() {
             return;
         }
-        // Copied outside the lock; that it may turn out to be in vain is the rare case.
-        let batch = samples.to_vec();
         let mut inside = self.inside();
         let room = self.capacity.saturating_sub(self.depth());
         if inside.stop || batch.len() > room {
@@ -114,23 +112,23 @@ impl Waiting {
             return;
         }
         let before = self.depth.fetch_add(batch.len(), Relaxed);
-        // Many small batches would each carry their own allocation through the queue.
-        match inside.batches.last_mut() {
-            Some(last) if last.len() + batch.len() <= 1_024 => last.extend(batch),
-            _ => inside.batches.push(batch),
-        }
+        inside.batches.push(Arc::clone(batch));
         let half = self.capacity / 2;
-        if before < half && before + samples.len() >= half {
+        if before < half && before + batch.len() >= half {
             self.changed.notify_all();
         }
     }
 }
 
-/// The recorder's end of the queue: copies a batch, or drops and counts it whole.
+/// The recorder's end of the queue: shares a batch, or drops and counts it whole.
 pub(super) struct StoreSink(pub Arc<Waiting>);
 
 impl Sink for StoreSink {
     fn accept(&mut self, samples: &[Sample]) {
-        self.0.offer(samples);
+        self.0.offer(&Arc::new(samples.to_vec()));
+    }
+
+    fn accept_shared(&mut self, batch: &Batch) {
+        self.0.offer(batch);
     }
 }

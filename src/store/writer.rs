@@ -12,7 +12,7 @@ use super::error::{Fault, StoreError, contain};
 use super::files::Files;
 use super::retention::Retention;
 use super::sink::{StoreSink, Waiting};
-use crate::model::{DropReason, Sample, SampleKind, Sink, Tally, UnixMicros};
+use crate::model::{Batch, DropReason, Sample, SampleKind, Sink, Tally, UnixMicros};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -168,9 +168,12 @@ impl Days {
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 
-    fn write(&mut self, batches: &[Vec<Sample>]) {
-        let mut order: Vec<(u64, &Sample)> =
-            batches.iter().flatten().map(|sample| (sample.at().0, sample)).collect();
+    fn write(&mut self, batches: &[Batch]) {
+        let mut order: Vec<(u64, &Sample)> = batches
+            .iter()
+            .flat_map(|batch| batch.iter())
+            .map(|sample| (sample.at().0, sample))
+            .collect();
         // Stable: samples of one microsecond keep the order in which they came to be.
         order.sort_by_key(|(at, _)| *at);
         let mut rest = &order[..];
