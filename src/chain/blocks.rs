@@ -10,7 +10,7 @@ use super::json::{FullBlock, Header};
 use super::meter::Purpose;
 use super::node::{Answer, Ask, NodeError, read};
 use super::receipts::Contents;
-use super::watch::{Following, Seen, Watcher};
+use super::watcher::{Following, Seen, Watcher};
 use crate::model::{ChainEvent, MinedBlock, Stamp};
 
 impl Watcher {

@@ -1,6 +1,6 @@
 //! Build infos on disk: the storage layouts that artifacts of Hardhat do not hold themselves.
 //!
-//! Finding the files is done with the artifacts' ([`super::artifacts`]); what is in one is
+//! The files are found with those of the artifacts ([`super::artifacts`]); what is in one is
 //! [`decode::build_info`](crate::decode::build_info)'s business.
 
 use std::collections::{HashMap, HashSet};
@@ -9,7 +9,7 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::artifacts::{LoadError, Looks, Warning};
+use super::walk::{LoadError, Looks, Warning};
 use crate::decode::artifact::Artifact;
 use crate::decode::build_info::{BuildInfoError, BuiltLayout, LARGEST, layouts};
 use crate::decode::layout::Layout;

@@ -4,7 +4,7 @@ use super::code;
 use super::follow::Place;
 use super::greet::{Greeting, greet, head, instance};
 use super::node::{Node, NodeError};
-use super::watch::{Following, Seen, Watcher};
+use super::watcher::{Following, Seen, Watcher};
 use crate::model::{ChainEvent, Stamp};
 
 /// What was found when nothing was announced for a while.

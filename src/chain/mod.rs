@@ -21,6 +21,9 @@ mod questions;
 mod receipts;
 mod sight;
 mod traces;
+mod walk;
 mod watch;
+mod watcher;
 
-pub use watch::{WatchSettings, watch};
+pub use watch::watch;
+pub use watcher::WatchSettings;

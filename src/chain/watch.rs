@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::code;
 use super::follow::{GROUP, Told};
-use super::greet::{Identity, greet, head};
+use super::greet::{greet, head};
 use super::json::Header;
 use super::meet::Found;
 use super::meter::Meter;
@@ -19,6 +19,7 @@ use super::questions::Questions;
 use super::receipts::{Receipts, Replay};
 use super::sight;
 use super::traces::Traces;
+use super::watcher::{Following, Seen, WatchSettings, Watcher};
 use crate::model::{ChainEvent, ChainQuestion, Observation, Observer, Stamp};
 
 /// After how long a node that is away is called again, at first and at most.
@@ -29,42 +30,6 @@ const ANNOUNCED_WITHIN: Duration = Duration::from_millis(500);
 const MOST_HEADS: usize = 4_096;
 /// For how long after a subscription was renewed a head may come that the one before brought.
 const OVERLAP: Duration = Duration::from_millis(250);
-
-/// What to watch, and how.
-#[derive(Clone, Debug)]
-pub struct WatchSettings {
-    /// The node's `host:port`, the real one, not the relay's.
-    pub node: String,
-    /// How often a node without subscriptions is asked for its head.
-    pub poll_every: Duration,
-    /// Blocks before the head to begin with, when the watcher first meets the node.
-    pub backfill: u64,
-    /// The most blocks that are caught up on after a gap; of a larger one only the newest.
-    pub largest_gap: u64,
-    /// Whether reverted transactions may be run again with `eth_call` to learn why.
-    pub explain_reverts: bool,
-    /// After how long the subscription to heads is renewed: Hardhat ends one after five minutes,
-    /// without a word.
-    pub renew_every: Duration,
-    /// After how long without a new head the node is asked whether there is one: `hardhat_reset`
-    /// ends subscriptions without a word. Short times show up in the node's log.
-    pub silence: Duration,
-}
-
-impl WatchSettings {
-    /// The usual settings for a node at `host:port`.
-    pub fn new(node: impl Into<String>) -> Self {
-        Self {
-            node: node.into(),
-            poll_every: Duration::from_millis(200),
-            backfill: 0,
-            largest_gap: 256,
-            explain_reverts: true,
-            renew_every: Duration::from_secs(120),
-            silence: Duration::from_secs(5),
-        }
-    }
-}
 
 /// Watches the node until `shutdown` becomes true or its sender is dropped.
 ///
@@ -94,39 +59,11 @@ pub async fn watch(
     meter.tell(&observer);
 }
 
-/// What lasts from one connection to the next.
-pub(super) struct Watcher {
-    pub(super) settings: WatchSettings,
-    pub(super) observer: Observer,
-    meter: Arc<Meter>,
-    traces: Traces,
-    pub(super) told: Told,
-    pub(super) identity: Option<Identity>,
-    /// Whether the node was told to be up; none before the first word on it.
-    pub(super) up: Option<bool>,
-}
-
-/// A head, and when it was read.
-pub(super) struct Seen {
-    pub(super) header: Header,
-    pub(super) at: Stamp,
-}
-
 /// New heads, on a connection of their own: a long answer on the same one would hold them up.
 struct Announcements {
     heads: Subscription<Header>,
     /// Its end would end the subscription.
     _node: Node,
-}
-
-/// A connection that is being followed.
-pub(super) struct Following {
-    pub(super) node: Node,
-    pub(super) receipts: Receipts,
-    /// Heads are asked for, so those between two answers came just now as well.
-    pub(super) polling: bool,
-    /// When it was known where the head is: announcements up to then may be of blocks told already.
-    pub(super) met: Stamp,
 }
 
 /// Why a connection is followed no longer.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::cache::CacheOutcome;
 use super::connection::{ConnectionId, Inspection};
+use super::end::End;
 use super::label::HttpMethod;
 use super::request::Flow;
 use super::time::Stamp;
@@ -75,21 +76,6 @@ impl Captured {
         let complete = self.bytes.len() as u64 == self.total;
         (complete && self.inspection == Inspection::Plain).then_some(&self.bytes[..])
     }
-}
-
-/// How an exchange ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum End {
-    /// The response was passed on whole.
-    Complete,
-    /// The client went away first.
-    ClientGone,
-    /// The upstream closed or reset the connection before its response was whole.
-    UpstreamGone,
-    /// The upstream could not be reached; the proxy answered 502 itself.
-    Unreachable,
-    /// The upstream did not answer within the configured time; the proxy answered 504 itself.
-    TimedOut,
 }
 
 /// An HTTP exchange that passed the transparent relay.

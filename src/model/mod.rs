@@ -12,6 +12,7 @@ mod call;
 mod chain;
 mod connection;
 mod custom;
+mod end;
 mod event;
 mod exchange;
 mod finding;
@@ -47,8 +48,9 @@ pub use chain::{
 };
 pub use connection::{Closer, ConnectionEvent, ConnectionId, Inspection, Opaque, Proxy};
 pub use custom::{CustomId, CustomKind, CustomMetric, CustomMetrics};
+pub use end::End;
 pub use event::Event;
-pub use exchange::{ApiExchange, Captured, End, Exchange, Timing};
+pub use exchange::{ApiExchange, Captured, Exchange, Timing};
 pub use finding::{Client, Finding, FindingKind, RequestRef};
 pub use flights::{Aloft, CallsMade, Flight, Flights};
 pub use host::{HostReading, ProcessReading, RoleReading, Volume};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::cache::CacheOutcome;
 use super::connection::ConnectionId;
-use super::exchange::End;
+use super::end::End;
 use super::label::{AppFunction, HttpMethod, Route};
 use super::time::UnixMicros;
 use super::trace::TraceContext;

@@ -8,9 +8,8 @@
 use std::time::Duration;
 
 use super::bytes::{Damage, Read, Reader, put_text, put_varint};
-use super::columns::micros;
+use super::fields::{get_option, micros, put_option};
 use super::labels::Labels;
-use super::row::{get_option, put_option};
 use crate::model::{AppTiming, DatabaseTiming};
 
 pub(super) fn put_app(out: &mut Vec<u8>, timing: &AppTiming) {

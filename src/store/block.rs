@@ -94,8 +94,8 @@ mod tests {
         StateChange, TraceContext, Tracer, Transport, UnixMicros,
     };
     use crate::store::column::{Decoder, Encoder};
-    use crate::store::columns::columns_of;
     use crate::store::day::samples_in;
+    use crate::store::kinds::columns_of;
     use crate::store::labels::Labels;
     use std::time::Duration;
 

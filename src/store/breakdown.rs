@@ -1,10 +1,8 @@
 //! Owns the rows of a [`Breakdown`] and of a [`LearnedRoute`].
 
 use super::bytes::{Damage, Read, Reader, put_text, put_varint};
-use super::call::small;
-use super::columns::micros;
+use super::fields::{get_duration, get_option, micros, put_option, small};
 use super::labels::Labels;
-use super::row::{get_duration, get_option, put_option};
 use crate::model::{Breakdown, Join, LearnedRoute, ToldBy, UnixMicros};
 
 pub(super) fn put_breakdown(out: &mut Vec<u8>, breakdown: &Breakdown) {

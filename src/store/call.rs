@@ -10,12 +10,14 @@ use super::block::Block;
 use super::bytes::{Damage, Read, Reader, put_text, put_varint, unzigzag, zigzag};
 use super::column::{Decoder, Encoder};
 use super::columns::{
-    ByteStrings, Columns, Dictionary, Record, Selected, encode_block, micros, numbers, read_at,
+    ByteStrings, Columns, Dictionary, Record, Selected, encode_block, numbers, read_at,
     read_sparse, read_strings, sparse, strings, within,
+};
+use super::fields::{
+    get_inner, get_option, micros, put_inner, put_option, small, trace_bytes, trace_of,
 };
 use super::labels::Labels;
 use super::query::CallFilter;
-use super::row::{get_inner, get_option, put_inner, put_option};
 use crate::model::{
     BatchPlace, CallDetail, ConnectionId, ContractCall, Join, Outcome, RpcCall, Sample, SampleKind,
     TraceContext, Transport, UnixMicros,
@@ -268,28 +270,9 @@ fn get_detail(bytes: &[u8], labels: &Labels) -> Read<Option<Box<CallDetail>>> {
     Ok(Some(Box::new(detail)))
 }
 
-pub(super) fn trace_bytes(trace: TraceContext) -> [u8; 25] {
-    let mut bytes = [0; 25];
-    bytes[..16].copy_from_slice(&trace.trace_id.to_le_bytes());
-    bytes[16..24].copy_from_slice(&trace.span_id.to_le_bytes());
-    bytes[24] = trace.flags;
-    bytes
-}
-
-pub(super) fn trace_of(bytes: &[u8; 25]) -> TraceContext {
-    let mut reader = Reader(bytes);
-    let trace_id = u128::from_le_bytes(reader.array().expect("16 of 25 bytes; qed"));
-    let span_id = u64::from_le_bytes(reader.array().expect("8 of 9 bytes; qed"));
-    TraceContext { trace_id, span_id, flags: bytes[24] }
-}
-
 fn join_of(index: u64) -> Read<Join> {
     let join = usize::try_from(index).ok().and_then(|index| Join::ALL.get(index));
     join.copied().ok_or(Damage("a join"))
-}
-
-pub(super) fn small(value: u64) -> Read<u32> {
-    u32::try_from(value).map_err(|_| Damage("a 32-bit number"))
 }
 
 impl Record for RpcCall {

@@ -7,8 +7,9 @@ use redb::ReadTransaction;
 use super::day::{DAY_UNITS, DayFile, ROLLUPS, read_closed};
 use super::error::{Fault, StoreError};
 use super::files::{ARCHIVE_DAY, Files};
+use super::levels::{HOURS, LEVELS, UNIT, UNIT_MICROS, unit_of};
 use super::query::{Measure, Point, Range, Series, SeriesQuery, Summary};
-use super::rollup::{HOURS, Keys, LEVELS, Rollup, UNIT, UNIT_MICROS, row_key, row_parts, unit_of};
+use super::rollup::{Keys, Rollup, row_key, row_parts};
 use crate::model::UnixMicros;
 
 /// Steps a chart may have, in units of ten seconds, up to a day; longer ones are whole days.

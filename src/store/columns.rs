@@ -3,23 +3,12 @@
 
 use std::collections::HashMap;
 use std::ops::Range as Rows;
-use std::time::Duration;
 
 use super::block::{Block, Span, frame};
 use super::bytes::{Damage, Read, put_varint, unzigzag, zigzag};
-use super::call::Calls;
 use super::column::{Decoder, Encoder};
 use super::labels::Labels;
-use super::request::Requests;
-use super::row::RowBuffer;
 use crate::model::{Sample, SampleKind, UnixMicros};
-
-/// Durations are kept in whole microseconds, rounded to the nearest: half a microsecond is below
-/// what a proxy in user space can tell, and nanoseconds would cost two more bytes a sample.
-pub(super) fn micros(duration: Duration) -> u64 {
-    let nanos = duration.subsec_nanos();
-    duration.as_secs().saturating_mul(1_000_000).saturating_add(u64::from((nanos + 500) / 1_000))
-}
 
 /// Rows of one kind that are waiting to be sealed.
 pub(super) trait Columns: Send {
@@ -33,21 +22,6 @@ pub(super) trait Columns: Send {
     fn encode(&self, rows: Rows<usize>, encoder: &mut Encoder) -> Vec<u8>;
     /// Forgets the first rows.
     fn drain_front(&mut self, count: usize);
-}
-
-pub(super) fn columns_of(kind: SampleKind) -> Box<dyn Columns> {
-    match kind {
-        SampleKind::Call => Box::<Calls>::default(),
-        SampleKind::Request => Box::<Requests>::default(),
-        SampleKind::Transaction
-        | SampleKind::Block
-        | SampleKind::Host
-        | SampleKind::State
-        | SampleKind::Finding
-        | SampleKind::Operation
-        | SampleKind::Breakdown
-        | SampleKind::Route => Box::new(RowBuffer::new(kind)),
-    }
 }
 
 /// A row that passed a filter.

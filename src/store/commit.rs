@@ -7,14 +7,17 @@ use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::block::Block;
 use super::column::{Decoder, Effort, Encoder, MOST_ROWS};
-use super::columns::{Columns, MOST_WRITTEN, columns_of};
+use super::columns::{Columns, MOST_WRITTEN};
 use super::day::{
     BLOCKS, DAY_UNITS, DayFile, INDEX, KEYS, META, META_CLOSED, META_DIRTY, ROLLUPS, TAIL,
     chunk_key, encode_units, read_closed, read_units, samples_in, sequence_of,
 };
 use super::error::Fault;
+use super::kinds::columns_of;
 use super::labels::Labels;
-use super::rollup::{LEVELS, Rollup, merge_open, roll, row_key, row_parts};
+use super::levels::LEVELS;
+use super::parents::build_parents;
+use super::rollup::{merge_open, roll, row_key};
 use crate::model::{Sample, SampleKind};
 
 /// The most bytes of a sealed block: redb keeps a value this large in a run of 2ⁿ pages of 4 KiB,
@@ -24,6 +27,10 @@ const BLOCK_BYTES: usize = 64 * 1024 - 64;
 const BLOCK_FULL: usize = BLOCK_BYTES / 100 * 96;
 /// After this many commits the tail's chunks are rewritten as one: a reader decodes them all.
 const MOST_CHUNKS: usize = 64;
+
+/// After so many samples whoever else wants this core gets it. Where there is one core only, the
+/// proxies would otherwise stand still for as long as a scheduler lets a thread run.
+const STRETCH: usize = 256;
 
 /// What the writer remembers of a file between commits.
 pub(super) struct DayState {
@@ -106,7 +113,7 @@ impl DayState {
     /// Commits samples, in order of time, durably. After an error the file is to be opened anew.
     pub fn commit(&mut self, file: &DayFile, samples: &[&Sample]) -> Result<(), Fault> {
         let before = self.kinds.each_ref().map(|kind| kind.pending.at().len());
-        for sample in samples {
+        for sample in leisurely(samples) {
             self.kinds[sample.kind() as usize].pending.push(sample);
         }
         let write = file.write()?;
@@ -118,7 +125,7 @@ impl DayState {
         }
         let rolled = {
             let mut keys = file.keys();
-            let rolled = roll(samples.iter().copied(), &mut keys);
+            let rolled = roll(leisurely(samples), &mut keys);
             let unwritten = keys.take_unwritten();
             if !unwritten.is_empty() {
                 let mut table = write.open_table(KEYS)?;
@@ -241,35 +248,6 @@ pub(super) enum Leave {
     ForNow,
     /// The day is over.
     ForGood,
-}
-
-/// Writes the roll-ups of a level, made of those one level below.
-pub(super) fn build_parents(
-    rows: &mut Table<'_, u64, &'static [u8]>,
-    level: usize,
-    id: u32,
-    from: u32,
-    until: u32,
-) -> Result<(), Fault> {
-    if from >= until {
-        return Ok(());
-    }
-    let width = LEVELS[level];
-    let mut parents: Vec<(u32, Rollup)> = Vec::new();
-    for row in rows.range(row_key(level - 1, id, from)..row_key(level - 1, id, until))? {
-        let (key, value) = row?;
-        let unit = row_parts(key.value()).1 / width * width;
-        if parents.last().is_none_or(|(held, _)| *held != unit) {
-            parents.push((unit, Rollup::default()));
-        }
-        if let Some((_, parent)) = parents.last_mut() {
-            parent.merge_encoded(value.value())?;
-        }
-    }
-    for (unit, parent) in parents {
-        rows.insert(row_key(level, id, unit), &parent.encode()[..])?;
-    }
-    Ok(())
 }
 
 impl KindState {
@@ -434,6 +412,14 @@ impl KindState {
         }
         Some((rows.start + count, bytes))
     }
+}
+
+/// The samples, with a rest after each stretch.
+fn leisurely<'a>(samples: &[&'a Sample]) -> impl Iterator<Item = &'a Sample> {
+    samples.chunks(STRETCH).flat_map(|stretch| {
+        std::thread::yield_now();
+        stretch.iter().copied()
+    })
 }
 
 fn clear_tail(tail: &mut Table<'_, u64, &'static [u8]>, kind: SampleKind) -> Result<(), Fault> {

@@ -19,10 +19,11 @@ use super::block::Block as Sealed;
 use super::bytes::{Damage, Read, Reader, put_varint};
 use super::column::Decoder;
 use super::columns::Record;
-use super::commit::build_parents;
 use super::error::Fault;
 use super::labels::Labels;
-use super::rollup::{Keys, LEVELS, Open, UNIT_MICROS, merge_open, roll, row_key, unit_of};
+use super::levels::{LEVELS, UNIT_MICROS, unit_of};
+use super::parents::build_parents;
+use super::rollup::{Keys, Open, merge_open, roll, row_key};
 use crate::model::{
     Block, Breakdown, Finding, HostReading, HttpRequest, LearnedRoute, Operation, RpcCall, Sample,
     SampleKind, StateChange, Transaction, UnixMicros,

@@ -10,7 +10,8 @@ use super::Options;
 use super::day::{DAY_UNITS, DayFile, Disk, KEYS, Media, Opening, Place, ROLLUPS};
 use super::error::{Fault, StoreError, contain};
 use super::labels::Labels;
-use super::rollup::{HOURS, row_key, row_parts};
+use super::levels::HOURS;
+use super::rollup::{row_key, row_parts};
 use super::status::Counts;
 
 /// The file whose lock says that the directory is in use.

@@ -1,9 +1,8 @@
 //! Owns the row of a [`HostReading`].
 
 use super::bytes::{Read, Reader, put_text, put_varint};
-use super::call::small;
+use super::fields::{get_option, put_option, small};
 use super::labels::Labels;
-use super::row::{get_option, put_option};
 use crate::model::{HostReading, ProcessReading, UnixMicros, Volume};
 
 fn put_volume(out: &mut Vec<u8>, volume: Volume) {

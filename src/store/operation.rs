@@ -7,9 +7,8 @@
 //! ```
 
 use super::bytes::{Damage, Read, Reader, put_text, put_varint};
-use super::columns::micros;
+use super::fields::{get_duration, get_option, micros, put_option};
 use super::labels::Labels;
-use super::row::{get_duration, get_option, put_option};
 use crate::model::{Operation, Query, UnixMicros, Work};
 
 pub(super) fn put_operation(out: &mut Vec<u8>, operation: &Operation) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
 
-use super::rollup::UNIT_MICROS;
+use super::levels::UNIT_MICROS;
 use crate::model::{CacheOutcome, FindingKind, TransactionKind, TransactionStatus, UnixMicros};
 
 /// A span of time; `from` belongs to it, `until` does not.

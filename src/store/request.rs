@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::app_timing::{get_app, put_app};
 use super::block::Block;
 use super::bytes::{Damage, Read, unzigzag, zigzag};
-use super::call::{trace_bytes, trace_of};
 use super::column::{Decoder, Encoder};
 use super::columns::{
-    ByteStrings, Columns, Dictionary, Record, Selected, encode_block, micros, numbers, read_at,
+    ByteStrings, Columns, Dictionary, Record, Selected, encode_block, numbers, read_at,
     read_sparse, read_strings, sparse, strings, within,
 };
+use super::fields::{micros, trace_bytes, trace_of};
 use super::labels::Labels;
 use super::query::RequestFilter;
 use crate::model::{

@@ -8,10 +8,10 @@
 //! The key's order puts the spans of one key behind one another, so a chart reads one stretch.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use super::bytes::{Damage, Read, Reader, put_varint};
-use super::columns::micros;
+use super::fields::micros;
+use super::levels::unit_of;
 use super::query::{Measure, Summary};
 use super::sketch::{Sketch, rank_of};
 use crate::model::{
@@ -19,24 +19,12 @@ use crate::model::{
     Sample, TransactionStatus,
 };
 
-/// The spans that are rolled up, in units of ten seconds: 10 s, 1 min, 10 min, 1 h. The ten minutes
-/// are for charts of a week, which would otherwise merge ten thousand rows.
-pub(super) const LEVELS: [u32; 4] = [1, 6, 60, 360];
-/// The hours, which outlive the samples.
-pub(super) const HOURS: usize = 3;
-pub(super) const UNIT: Duration = Duration::from_secs(10);
-pub(super) const UNIT_MICROS: u64 = 10_000_000;
-
 /// Ids below this one stand for all keys of a measure together.
 const FIRST_ID: u32 = 16;
 /// The most keys of one measure in a file, after which the key is `_OTHER`: the labels allow
 /// contracts × functions, which a chart cannot show and memory should not hold.
 const MOST_KEYS: usize = 4_096;
 const CHAIN: &str = "chain";
-
-pub(super) fn unit_of(at: u64) -> u32 {
-    u32::try_from(at / UNIT_MICROS).unwrap_or(u32::MAX - LEVELS[HOURS])
-}
 
 pub(super) fn row_key(level: usize, id: u32, unit: u32) -> u64 {
     (level as u64) << 56 | u64::from(id) << 32 | u64::from(unit)

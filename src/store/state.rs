@@ -3,10 +3,8 @@
 use alloy::primitives::B256;
 
 use super::bytes::{Damage, Read, Reader, put_text, put_varint};
-use super::call::small;
-use super::columns::micros;
+use super::fields::{get_address, get_duration, get_option, micros, put_option, small};
 use super::labels::Labels;
-use super::row::{get_address, get_duration, get_option, put_option};
 use crate::model::{SlotChange, StateChange, Tracer, UnixMicros};
 
 pub(super) fn put_state(out: &mut Vec<u8>, change: &StateChange) {
