@@ -199,8 +199,9 @@ impl Recording {
             ConnectionEvent::Closed { proxy, by, upgraded, .. } => {
                 let outcome = match by {
                     Closer::Client => Outcome::ClientGone,
-                    // To those who wait for an answer, a proxy that shuts down is the node's end.
-                    Closer::Upstream | Closer::Proxy => Outcome::UpstreamGone,
+                    Closer::Upstream => Outcome::UpstreamGone,
+                    // It closes what waits for an answer when it ends only.
+                    Closer::Proxy => Outcome::Stopped,
                 };
                 self.sockets.forget(&mut self.desk, id, at, outcome);
                 self.desk.people.closed(id);
