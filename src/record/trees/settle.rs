@@ -194,6 +194,7 @@ fn breakdown(ended: &Ended, parts: &Parts, has_ambiguous: bool) -> Breakdown {
         evm,
         rpc,
         proxy,
+        left_out: parts.left_out,
     }
 }
 
