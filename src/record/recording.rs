@@ -237,6 +237,8 @@ impl Recording {
             ChainEvent::WentBack { from, to } => {
                 desk.changed();
                 desk.ledger.went_back(to);
+                // Events overtake samples: those of what is gone now come first.
+                desk.outbox.hand_over();
                 let blocks = from.saturating_sub(to);
                 desk.outbox.event(&Event::WentBack { cause: desk.replaced.cause(), blocks });
             }
@@ -250,6 +252,7 @@ impl Recording {
             ChainEvent::NodeRestarted => {
                 desk.changed();
                 desk.ledger.restarted(&mut desk.outbox);
+                desk.outbox.hand_over();
                 if desk.replaced.cause() == replaced::RESET {
                     desk.outbox.event(&Event::WentBack { cause: replaced::RESET, blocks: 0 });
                 }
