@@ -12,6 +12,7 @@
 //!                     └─► its spans are to come ─► patient, 10 s ──┘
 //! ```
 
+mod burst;
 mod part;
 mod settle;
 

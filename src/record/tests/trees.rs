@@ -9,6 +9,7 @@ use crate::record::trees::{CallPart, MinedPart, Trees};
 use alloy::primitives::B256;
 
 mod bounds;
+mod bursts;
 
 /// The span of the proxy in every request of these tests.
 const PROXY: u64 = 100;
@@ -368,6 +369,7 @@ fn part_of(span_id: u64, sends: bool, started: Stamp) -> CallPart {
         overhead: Duration::ZERO,
         runs_code: sends,
         sends,
+        gathers: false,
         shape: None,
         question: None,
     }

@@ -33,6 +33,8 @@ pub(in crate::record) struct CallPart {
     pub(in crate::record) runs_code: bool,
     /// Whether it sends a transaction, which may be mined long after.
     pub(in crate::record) sends: bool,
+    /// Whether one multicall could ask it with others of its request.
+    pub(in crate::record) gathers: bool,
     /// What it asks; none of what is asked repeatedly for good reason.
     pub(in crate::record) shape: Option<Shape>,
     /// Its method and params: the same question again is no other one.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+use super::burst::{Burst, bursts};
 use super::part::{CallPart, MinedPart, Parts, Whose};
 use super::{Ended, MOST_SETTLED, MOST_TOLD, Odd, Settled, TOLD_AGAIN, Trees};
 use crate::model::{Breakdown, Event, FindingKind, Join, RequestRef, Route, Stamp, ToldBy};
@@ -113,7 +114,17 @@ impl Trees {
         let is_new = |call: &&CallPart| call.question.is_none_or(|it| asked.insert(it));
         let calls = parts.calls.iter().filter(is_new);
         let calls = calls.filter_map(|call| Some((call.shape?, call.upstream)));
-        for Similar { shape, count, took } in repeated(calls, total) {
+        let similar = repeated(calls, total);
+        // What is wasted is counted once: a multicall is the cure for similar ones as well.
+        let is_similar = |call: &&CallPart| similar.iter().any(|it| call.shape == Some(it.shape));
+        let bursts = bursts(parts.calls.iter().filter(|call| !is_similar(call)));
+        for Burst { count, span, shape } in bursts {
+            if self.is_news(ended.route, (FindingKind::MulticallBurst, shape)) {
+                let odd = odd(FindingKind::MulticallBurst, count, span);
+                self.out.odd.push(Odd { shape: Some(shape), ..odd });
+            }
+        }
+        for Similar { shape, count, took } in similar {
             if self.is_news(ended.route, shape) {
                 let odd = odd(FindingKind::RepeatedCallsInRequest, count, took);
                 self.out.odd.push(Odd { shape: Some(shape), ..odd });
