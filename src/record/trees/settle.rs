@@ -14,8 +14,7 @@ impl Trees {
     /// Says what a request came to.
     pub(super) fn settle(&mut self, ended: &Ended) {
         let parts = self.take_parts(ended);
-        let has_ambiguous =
-            self.ambiguous.iter().any(|made| ended.started <= *made && *made <= ended.ended);
+        let has_ambiguous = self.has_ambiguous(ended);
         let request =
             RequestRef { trace_id: ended.trace_id, method: ended.method, route: ended.route };
         let settled = Settled { request, status: ended.status, connection: ended.connection };
