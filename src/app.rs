@@ -37,8 +37,9 @@ use crate::wire::otlp;
 use crate::wire::relay::{self, Relay, RelaySettings};
 use crate::wire::reverse::{self, Drained, ReverseSettings};
 
-/// How long what is under way may take to finish.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long what is under way may take to finish. Who runs containers kills them ten seconds after they
+/// were asked to end, and what was cut is still to be recorded.
+const DRAIN: Duration = Duration::from_secs(8);
 /// How long an exporter may take to send one export.
 const SLOWEST_EXPORT: Duration = Duration::from_secs(10);
 /// How often the artifacts' directories are looked at for new contracts.

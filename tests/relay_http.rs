@@ -715,7 +715,7 @@ fn shutdown_is_bounded_by_the_drain_time() {
     read_exactly(&mut upstream, CALL.len());
     relay.signal_shutdown();
     relay.join();
-    assert_eq!(relay.exchanges(1)[0].end, End::UpstreamGone);
+    assert_eq!(relay.exchanges(1)[0].end, End::Stopped);
 }
 
 #[test]

@@ -93,7 +93,7 @@ const outcome = (call) => {
   return call.failed ? `✕ ${call.outcome}` : call.outcome === "success" ? "✓" : call.outcome;
 };
 // As in the routes' table: what the client got wrong is no failure of the API.
-const broken = (r) => r.status >= 500 || (r.status === 0 && r.end !== "client_gone") || ["upstream_gone", "unreachable", "timed_out"].includes(r.end);
+const broken = (r) => r.status >= 500 || (r.status === 0 && !["client_gone", "stopped"].includes(r.end)) || ["upstream_gone", "unreachable", "timed_out"].includes(r.end);
 const answered = (r) => {
   if (broken(r)) return cell(`✕ ${r.status || r.end}`, "bad");
   if (r.status === 0) return cell("○ client left");

@@ -23,6 +23,7 @@ const Trace = (() => {
 
   function notes(node) {
     const { call, transaction: t } = node;
+    if (node.left_out_below) return `${count(node.left_out_below)} more below it`;
     if (t) {
       const gas = t.gas_used === null ? "" : `${count(t.gas_used)} gas`;
       const slots = node.state ? `${node.state.created + node.state.updated + node.state.cleared} slots` : "";
@@ -55,13 +56,20 @@ const Trace = (() => {
   }
 
   function summary(trace) {
+    const more = Object.entries(trace.left_out).filter(([, n]) => n > 0).map(([kind, n]) => `${count(n)} ${kind}`);
+    const all = [inside(trace), more.length ? `Not shown, for there are too many: ${more.join(", ")}.` : ""];
+    return all.filter(Boolean).join(" ");
+  }
+
+  function inside(trace) {
     const b = trace.breakdown;
     if (!b) return trace.is_settled ? "Nothing is known of its inside: no call carried its trace, and nothing told of queries." : "Spans and calls may still come: it is asked for again every two seconds.";
     const parts = Object.entries(PARTS).map(([key, name]) => [name, b[`${key}_us`]]).filter(([, us]) => us > 0);
     parts.sort((x, y) => y[1] - x[1]);
     const counts = [`${b.queries === null ? "queries not told" : `${count(b.queries)} queries`}`, b.rpc_calls === null ? "RPC calls not known" : `${count(b.rpc_calls)} RPC calls`, trace.gas_used ? `${count(trace.gas_used)} gas` : ""];
     const unsure = trace.ambiguous.length ? ` ${count(trace.ambiguous.length)} calls may be its or another request’s: several were under way, or it was not known yet whose process made them.` : "";
-    return `${parts.map(([name, us]) => `${name} ${micros(us)}`).join(" · ")}. ${counts.filter(Boolean).join(" · ")}.${unsure}`;
+    const less = b.left_out ? ` ${count(b.left_out)} of its trace’s parts are in none of these numbers, for there was no room.` : "";
+    return `${parts.map(([name, us]) => `${name} ${micros(us)}`).join(" · ")}. ${counts.filter(Boolean).join(" · ")}.${less}${unsure}`;
   }
 
   function open(traceId, atMs) {

@@ -25,6 +25,8 @@ pub struct Entry<'a> {
     pub name: &'a str,
     /// `dur`, which is in milliseconds; none when it is absent or no such time.
     pub duration: Option<Duration>,
+    /// Whether there is a `dur`, be it such a time or not.
+    pub has_duration: bool,
     /// `desc`; empty when there is none.
     pub description: Cow<'a, str>,
 }
@@ -53,7 +55,9 @@ fn entry(text: &str) -> Option<Entry<'_>> {
         let end = description.floor_char_boundary(LONGEST_DESCRIPTION);
         description = Cow::Owned(description[..end].to_owned());
     }
-    Some(Entry { name, duration: duration.as_deref().and_then(milliseconds), description })
+    let has_duration = duration.is_some();
+    let duration = duration.as_deref().and_then(milliseconds);
+    Some(Entry { name, duration, has_duration, description })
 }
 
 fn milliseconds(text: &str) -> Option<Duration> {

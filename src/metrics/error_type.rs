@@ -35,6 +35,7 @@ pub enum Fixed {
     UpstreamGone,
     Unanswered,
     Uninspected,
+    Stopped,
     Other,
 }
 
@@ -48,6 +49,7 @@ impl Fixed {
             Self::UpstreamGone => "upstream_gone",
             Self::Unanswered => "unanswered",
             Self::Uninspected => "uninspected",
+            Self::Stopped => "stopped",
             Self::Other => OTHER,
         }
     }
@@ -64,6 +66,7 @@ impl ErrorTypes {
             Outcome::UpstreamGone => Fixed::UpstreamGone,
             Outcome::Unanswered => Fixed::Unanswered,
             Outcome::Uninspected => Fixed::Uninspected,
+            Outcome::Stopped => Fixed::Stopped,
             Outcome::Error(code) => {
                 return listed(&mut self.codes, &mut self.texts, code, || code.to_string());
             }

@@ -284,6 +284,7 @@ fn breakdown() -> Breakdown {
         evm: millis(8),
         rpc: millis(4),
         proxy: millis(1),
+        left_out: 0,
     }
 }
 

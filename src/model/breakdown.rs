@@ -81,6 +81,9 @@ pub struct Breakdown {
     pub evm: Duration,
     pub rpc: Duration,
     pub proxy: Duration,
+    /// Calls, operations and transactions of its trace for which there was no room: they are in none of
+    /// the numbers.
+    pub left_out: u32,
 }
 
 impl Breakdown {

@@ -56,6 +56,8 @@ pub enum Outcome {
     Uninspected,
     /// A notification (a request without id): no answer is due.
     Notification,
+    /// The relay was asked to end, and cut the call off when the time to finish was over.
+    Stopped,
 }
 
 impl Outcome {

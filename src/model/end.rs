@@ -13,4 +13,6 @@ pub enum End {
     Unreachable,
     /// The upstream did not answer within the configured time; the proxy answered 504 itself.
     TimedOut,
+    /// The proxy was asked to end, and cut it when the time to finish was over.
+    Stopped,
 }

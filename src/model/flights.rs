@@ -114,6 +114,14 @@ impl Flights {
         }
     }
 
+    /// Whether a request of this trace is under way, or was in the last seconds.
+    pub fn knows(&self, trace_id: u128) -> bool {
+        let board = self.board();
+        let ended = board.ended.iter().rev().map(|(entry, _)| entry);
+        let mut all = board.under_way.iter().flatten().chain(ended);
+        all.any(|entry| entry.trace.trace_id == trace_id)
+    }
+
     /// A call with a trace id was answered: counts it for the request under way of that trace.
     pub fn made(&self, trace_id: u128, took: Duration) {
         let mut board = self.board();
@@ -216,5 +224,8 @@ mod tests {
         flights.made(6, Duration::from_millis(9));
         let made = CallsMade { exchanges: 2, took: Duration::from_millis(5) };
         assert_eq!(flight.calls_made(), made);
+        assert!(flights.knows(5) && !flights.knows(6));
+        drop(flight);
+        assert!(flights.knows(5), "it ended a moment ago");
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use alloy::primitives::{B256, U64};
 
 use super::findings::{Ended, Findings, Subject};
-use super::join::Joiner;
+use super::join::{Group, Joiner};
 use super::ledger::Ledger;
 use super::methods::{Class, Methods};
 use super::outbox::Outbox;
@@ -151,10 +151,11 @@ impl Desk {
         let at = self.clock.wall(passage.started);
         let (trace, joined_by) =
             self.joiner.join(passage.trace, &passage.caller, passage.started, &mut self.people);
+        let group = self.find(&asked, passage, ending, (trace, joined_by));
         if let Some(join) = joined_by {
-            self.belongs(&asked, passage, trace, join);
+            let gathers = group == Some(Group::Request);
+            self.belongs(&asked, passage, (trace, join), gathers);
         }
-        self.find(&asked, passage, ending);
         if matches!(asked.class, Class::Send | Class::Mine | Class::Change | Class::Replace) {
             // With automine the block is there with the answer, long before it is told.
             self.changed();
@@ -210,8 +211,8 @@ impl Desk {
         &mut self,
         asked: &Asked,
         passage: &Passage,
-        trace: Option<TraceContext>,
-        join: Join,
+        (trace, join): (Option<TraceContext>, Join),
+        gathers: bool,
     ) {
         let is_first = asked.place.is_none_or(|place| place.index == 0);
         let similar = match asked.class {
@@ -237,6 +238,7 @@ impl Desk {
             overhead: if is_first { passage.overhead } else { Duration::ZERO },
             runs_code: matches!(asked.class, Class::Call | Class::Send),
             sends: matches!(asked.class, Class::Send),
+            gathers,
             shape: similar,
             question: asked.question,
         };
@@ -285,9 +287,15 @@ impl Desk {
         self.findings.changed();
     }
 
-    /// Tells the finders of a call.
-    fn find(&mut self, asked: &Asked, passage: &Passage, ending: &Ending<'_>) {
-        let Some(question) = asked.question else { return };
+    /// Tells the finders of a call. Of one that a multicall could gather, answers with which others.
+    fn find(
+        &mut self,
+        asked: &Asked,
+        passage: &Passage,
+        ending: &Ending<'_>,
+        (trace, joined_by): (Option<TraceContext>, Option<Join>),
+    ) -> Option<Group> {
+        let question = asked.question?;
         let call = Ended {
             method: asked.method,
             question,
@@ -295,22 +303,29 @@ impl Desk {
             started: passage.started,
             caller: &passage.caller,
         };
+        let mut is_repetition = false;
         if ending.outcome == Outcome::Success
             && let Some(first) = self.repeats.answered(question, passage.started)
         {
             self.outbox.event(&Event::Duplicate(asked.method));
             // A receipt that is not there yet is a question of its own.
             if asked.class != Class::Receipt {
-                self.findings.repeated(&call, first, &mut self.people);
+                is_repetition = self.findings.repeated(&call, first, &mut self.people);
             }
         }
         if let (Some(hash), Some(Answer::Result(result))) = (asked.receipt, ending.answer) {
             self.findings.polled(hash, result != b"null", &call, &mut self.people);
         }
         let is_single = matches!(asked.transport, Transport::Http | Transport::WebSocket);
-        if asked.method.as_str() == READ && is_single && ending.answer.is_some() {
+        let is_read = asked.method.as_str() == READ && is_single && ending.answer.is_some();
+        if !is_read || is_repetition {
+            return None;
+        }
+        let group = self.joiner.group(trace, joined_by, &passage.caller, &mut self.people);
+        if group == Group::Client {
             self.findings.called(&call, &mut self.people);
         }
+        Some(group)
     }
 
     /// Tells the finders of wallets that are ahead of the chain.

@@ -124,16 +124,17 @@ impl Custom {
 }
 
 /// What an entry tells, in the metric's unit: `dur`, which is in milliseconds, of one that is a time;
-/// the number that `desc` begins with otherwise.
+/// the number that `desc` begins with otherwise. No number where it tells something else; none where it
+/// tells nothing.
 fn number_of(entry: &Entry<'_>, metric: &CustomMetric) -> Option<f64> {
-    if metric.is_time()
-        && let Some(duration) = entry.duration
-    {
-        return Some(duration.as_secs_f64());
+    if metric.is_time() && entry.has_duration {
+        return Some(entry.duration.map_or(f64::NAN, |it| it.as_secs_f64()));
     }
-    let told = entry.description.split_whitespace().next()?;
-    // A description that is no number is one that nobody can count.
-    Some(told.parse().unwrap_or(f64::NAN))
+    match entry.description.split_whitespace().next() {
+        Some(told) => Some(told.parse().unwrap_or(f64::NAN)),
+        // A time, of what is none.
+        None => entry.has_duration.then_some(f64::NAN),
+    }
 }
 
 #[cfg(test)]

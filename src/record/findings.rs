@@ -5,7 +5,7 @@
 //! [`WINDOW`] at the latest; it then begins anew. What the calls touch is named by the ledger when
 //! the finding is told.
 
-mod bursts;
+pub(super) mod bursts;
 mod polls;
 mod repeats;
 
@@ -74,12 +74,14 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// A read was answered, which had been already since the last block, first at `first`.
-    pub(super) fn repeated(&mut self, call: &Ended<'_>, first: Stamp, people: &mut People) {
-        self.repeated.again(call, first, people);
+    /// A read was answered, which had been already since the last block, first at `first`. Answers
+    /// whether it is counted as the repetition of one a moment ago.
+    pub(super) fn repeated(&mut self, call: &Ended<'_>, first: Stamp, people: &mut People) -> bool {
+        self.repeated.again(call, first, people)
     }
 
-    /// A contract was called, by itself and not in a batch.
+    /// A contract was called, by itself and not in a batch, nor as a repetition. Not by a request to
+    /// the API: what one of them calls at once, its tree tells.
     pub(super) fn called(&mut self, call: &Ended<'_>, people: &mut People) {
         self.bursts.call(call, people);
     }

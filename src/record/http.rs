@@ -128,6 +128,7 @@ fn reply<'a>(desk: &mut Desk, exchange: &'a Exchange) -> Reply<'a> {
         End::UpstreamGone => return without(Outcome::UpstreamGone),
         End::Unreachable => return without(Outcome::Connect),
         End::TimedOut => return without(Outcome::Timeout),
+        End::Stopped => return without(Outcome::Stopped),
     }
     let Captured { bytes, total, inspection } = &exchange.response;
     let is_success = (200..300).contains(&exchange.status);

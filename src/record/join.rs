@@ -8,6 +8,17 @@ use crate::model::{Aloft, Flights, Join, Role, Stamp, TraceContext};
 /// What the API's processes are to the dapp.
 pub(super) const API: &str = "flask";
 
+/// The calls that a call is looked at together with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    /// Those of its client.
+    Client,
+    /// Those of its request to the API.
+    Request,
+    /// None: the API made it for one of several requests.
+    Nobodys,
+}
+
 /// Joins calls to requests.
 pub(super) struct Joiner {
     flights: Flights,
@@ -41,5 +52,25 @@ impl Joiner {
             _ if is_api || people.is_unmet(caller) => (None, Some(Join::Ambiguous)),
             _ => (None, None),
         }
+    }
+
+    /// Which calls a call that was joined like this goes with.
+    pub(super) fn group(
+        &self,
+        trace: Option<TraceContext>,
+        joined_by: Option<Join>,
+        caller: &Caller,
+        people: &mut People,
+    ) -> Group {
+        let of_request = match (joined_by, trace) {
+            (Some(Join::Alone), _) => true,
+            // A page may trace its own calls, which belong to no request.
+            (Some(Join::Trace), Some(trace)) => self.flights.knows(trace.trace_id),
+            (Some(Join::Ambiguous), _) if people.role(caller) == Some(Role::known(API)) => {
+                return Group::Nobodys;
+            }
+            _ => false,
+        };
+        if of_request { Group::Request } else { Group::Client }
     }
 }

@@ -199,8 +199,9 @@ impl Recording {
             ConnectionEvent::Closed { proxy, by, upgraded, .. } => {
                 let outcome = match by {
                     Closer::Client => Outcome::ClientGone,
-                    // To those who wait for an answer, a proxy that shuts down is the node's end.
-                    Closer::Upstream | Closer::Proxy => Outcome::UpstreamGone,
+                    Closer::Upstream => Outcome::UpstreamGone,
+                    // It closes what waits for an answer when it ends only.
+                    Closer::Proxy => Outcome::Stopped,
                 };
                 self.sockets.forget(&mut self.desk, id, at, outcome);
                 self.desk.people.closed(id);
@@ -236,6 +237,8 @@ impl Recording {
             ChainEvent::WentBack { from, to } => {
                 desk.changed();
                 desk.ledger.went_back(to);
+                // Events overtake samples: those of what is gone now come first.
+                desk.outbox.hand_over();
                 let blocks = from.saturating_sub(to);
                 desk.outbox.event(&Event::WentBack { cause: desk.replaced.cause(), blocks });
             }
@@ -249,6 +252,7 @@ impl Recording {
             ChainEvent::NodeRestarted => {
                 desk.changed();
                 desk.ledger.restarted(&mut desk.outbox);
+                desk.outbox.hand_over();
                 if desk.replaced.cause() == replaced::RESET {
                     desk.outbox.event(&Event::WentBack { cause: replaced::RESET, blocks: 0 });
                 }

@@ -12,6 +12,7 @@
 //!                     └─► its spans are to come ─► patient, 10 s ──┘
 //! ```
 
+mod burst;
 mod part;
 mod settle;
 
@@ -40,6 +41,8 @@ const ORPHANED: Duration = Duration::from_secs(60);
 const MOST_TREES: usize = 8_192;
 const MOST_PARTS: usize = 262_144;
 const MOST_WAITING: usize = 32_768;
+/// Requests of whose inside nothing is known that wait for an API's first export: its first ones.
+const MOST_UNTOLD: usize = 1_024;
 /// Settled requests that transactions may still be mined for.
 const MOST_SETTLED: usize = 16_384;
 /// Calls of the API that may be any request's, remembered for those that end next.
@@ -251,7 +254,18 @@ impl Trees {
         }
         // Who passes a trace on with calls has an SDK, which tells of them later.
         let passed_on = tree.is_some_and(|tree| tree.calls.iter().any(|c| c.carried_trace));
-        passed_on || self.told.is_some_and(|told| self.now.since(told) < TELLING)
+        if passed_on || self.told.is_some_and(|told| self.now.since(told) < TELLING) {
+            return true;
+        }
+        // An API's first export comes after its first requests. Of those of which nothing is known
+        // nothing is told late by waiting for it.
+        let is_known = ended.told.is_some() || tree.is_some() || self.has_ambiguous(ended);
+        !is_known && self.patient.len() < MOST_UNTOLD
+    }
+
+    /// Whether some calls may be its or another request's.
+    fn has_ambiguous(&self, ended: &Ended) -> bool {
+        self.ambiguous.iter().any(|made| ended.started <= *made && *made <= ended.ended)
     }
 
     fn put(&mut self, trace_id: u128, put: impl FnOnce(&mut Tree)) {

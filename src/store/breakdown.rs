@@ -18,6 +18,10 @@ pub(super) fn put_breakdown(out: &mut Vec<u8>, breakdown: &Breakdown) {
     for part in [total, database, evm, rpc, proxy] {
         put_varint(out, micros(*part));
     }
+    // Nearly none has any.
+    if breakdown.left_out > 0 {
+        put_varint(out, u64::from(breakdown.left_out));
+    }
 }
 
 pub(super) fn get_breakdown(
@@ -41,6 +45,7 @@ pub(super) fn get_breakdown(
         evm: get_duration(reader)?,
         rpc: get_duration(reader)?,
         proxy: get_duration(reader)?,
+        left_out: if reader.0.is_empty() { 0 } else { small(reader.varint()?)? },
     })
 }
 

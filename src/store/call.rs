@@ -208,6 +208,7 @@ fn put_outcome(out: &mut Vec<u8>, outcome: Outcome) {
         Outcome::Unanswered => (7, 0),
         Outcome::Uninspected => (8, 0),
         Outcome::Notification => (9, 0),
+        Outcome::Stopped => (10, 0),
     };
     out.push(tag);
     put_varint(out, detail);
@@ -226,6 +227,7 @@ fn get_outcome(reader: &mut Reader<'_>) -> Read<Outcome> {
         7 => Outcome::Unanswered,
         8 => Outcome::Uninspected,
         9 => Outcome::Notification,
+        10 => Outcome::Stopped,
         _ => return Err(Damage("an outcome")),
     })
 }

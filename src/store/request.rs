@@ -29,8 +29,14 @@ const CACHE: usize = 14;
 const FLOW: usize = 15;
 const APP: usize = 16;
 
-const ENDS: [End; 5] =
-    [End::Complete, End::ClientGone, End::UpstreamGone, End::Unreachable, End::TimedOut];
+const ENDS: [End; 6] = [
+    End::Complete,
+    End::ClientGone,
+    End::UpstreamGone,
+    End::Unreachable,
+    End::TimedOut,
+    End::Stopped,
+];
 
 /// Requests, column by column.
 #[derive(Default)]

@@ -112,10 +112,11 @@ impl Rollup {
     }
 }
 
-/// Whether a request counts as failed: answered 5xx, or not at all for the upstream's fault.
+/// Whether a request counts as failed: answered 5xx, or not at all for the upstream's fault. That one
+/// of the others left, the client or the monitor, is no failure of it.
 pub(super) fn request_failed(request: &HttpRequest) -> bool {
     let unanswered = matches!(request.end, End::UpstreamGone | End::Unreachable | End::TimedOut);
-    let left = request.end == End::ClientGone;
+    let left = matches!(request.end, End::ClientGone | End::Stopped);
     request.status >= 500 || (request.status == 0 && !left) || unanswered
 }
 

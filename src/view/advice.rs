@@ -14,6 +14,11 @@ pub fn text(finding: &Finding) -> String {
              came in between.",
             what(finding)
         ),
+        FindingKind::MulticallBurst if finding.request.is_some() => format!(
+            "{} made {count} reads ({}) one by one within {span}.",
+            request(finding),
+            what(finding)
+        ),
         FindingKind::MulticallBurst => {
             format!("{count} reads ({}) came one by one within {span}.", what(finding))
         }

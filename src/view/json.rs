@@ -182,6 +182,7 @@ const fn outcome(outcome: Outcome) -> &'static str {
         Outcome::Unanswered => "unanswered",
         Outcome::Uninspected => "uninspected",
         Outcome::Notification => "notification",
+        Outcome::Stopped => "stopped",
     }
 }
 
@@ -221,6 +222,7 @@ const fn end(end: End) -> &'static str {
         End::UpstreamGone => "upstream_gone",
         End::Unreachable => "unreachable",
         End::TimedOut => "timed_out",
+        End::Stopped => "stopped",
     }
 }
 

@@ -40,7 +40,7 @@ pub struct Node {
     pub since: Option<UnixMicros>,
     pub chain_id: Option<u64>,
     pub client: Box<str>,
-    /// Number of the newest block when the node was last met; none when it never was.
+    /// Number of the newest block that was heard of; none before the node was met.
     pub head: Option<u64>,
     pub restarts: u64,
 }
@@ -166,7 +166,12 @@ impl Sink for LiveSink {
         for sample in samples {
             heard.counts[sample.kind() as usize] += 1;
             match sample {
-                Sample::Block(block) => heard.now.block = Some(Block::clone(block)),
+                Sample::Block(block) => {
+                    if let Some(node) = &mut heard.now.node {
+                        node.head = Some(block.number);
+                    }
+                    heard.now.block = Some(Block::clone(block));
+                }
                 Sample::Host(reading) => {
                     heard.now.restarts.note(reading);
                     heard.now.reading = Some(HostReading::clone(reading));
@@ -197,6 +202,7 @@ impl Sink for LiveSink {
             Event::NodeUp { .. }
                 | Event::NodeDown
                 | Event::NodeRestarted
+                | Event::WentBack { .. }
                 | Event::Upstream { .. }
                 | Event::Pending { .. }
         ) {
@@ -224,6 +230,11 @@ impl Sink for LiveSink {
                 node.restarts += 1;
                 // What was known of the chain before is no longer true.
                 now.block = None;
+            }
+            Event::WentBack { blocks, .. } => {
+                if let Some(Node { head: Some(head), .. }) = &mut now.node {
+                    *head = head.saturating_sub(*blocks);
+                }
             }
             Event::Upstream { proxy: Proxy::Rpc, reachable } => {
                 Reach::told(&mut now.rpc, *reachable);

@@ -21,8 +21,9 @@ use crate::store::{
     StateFilter, Store, StoreError, TransactionFilter,
 };
 
-/// Parts of each sort that are told of a trace.
+/// Parts of each sort that are told of a trace, the newest; and how many more are counted.
 const MOST: usize = 2_000;
+const MOST_COUNTED: usize = 100_000;
 /// Rows of one page while a trace's few are looked for.
 const PAGE: usize = 1_000;
 /// How long before its request's first byte, and after its end, what belongs to it is looked for.
@@ -41,6 +42,23 @@ pub(super) struct Trace {
     breakdowns: Vec<Breakdown>,
     /// Calls that may belong to it.
     ambiguous: Vec<RpcCall>,
+    left_out: LeftOut,
+}
+
+/// How many parts are not told, for there are more than [`MOST`] of their sort.
+#[derive(Default)]
+struct LeftOut {
+    requests: usize,
+    operations: usize,
+    calls: usize,
+    transactions: usize,
+    ambiguous: usize,
+}
+
+/// What a list holds, as far as it is told.
+struct Listed<T> {
+    items: Vec<T>,
+    left_out: usize,
 }
 
 pub async fn trace(params: &Params<'_>, state: &State) -> Answer {
@@ -56,7 +74,7 @@ pub async fn trace(params: &Params<'_>, state: &State) -> Answer {
             (None, Some(hash)) => {
                 let filter = TransactionFilter { hash: Some(hash), ..TransactionFilter::default() };
                 let found = all(|paging| store.transactions(range, &filter, paging))?;
-                match found.first() {
+                match found.items.first() {
                     None => return Ok(Err(Missing::Transaction)),
                     Some(transaction) => match transaction.trace {
                         None => return Ok(Err(Missing::TraceOfTransaction)),
@@ -110,7 +128,9 @@ impl Trace {
     fn read(store: &Store, range: Range, trace_id: u128) -> Result<Self, StoreError> {
         let id = Some(trace_id);
         let filter = RequestFilter { trace_id: id, ..RequestFilter::default() };
-        let mut requests = all(|paging| store.requests(range, &filter, paging))?;
+        let mut left_out = LeftOut::default();
+        let mut requests =
+            all(|paging| store.requests(range, &filter, paging))?.count(&mut left_out.requests);
         requests.sort_by_key(|request| request.at);
         let window = match (requests.first(), requests.last()) {
             (Some(first), Some(last)) => Range {
@@ -120,35 +140,49 @@ impl Trace {
             _ => range,
         };
         let filter = CallFilter { trace_id: id, ..CallFilter::default() };
-        let calls = all(|paging| store.calls(window, &filter, paging))?;
+        let calls = all(|paging| store.calls(window, &filter, paging))?.count(&mut left_out.calls);
         let filter = OperationFilter { trace_id: id };
-        let operations = all(|paging| store.operations(window, &filter, paging))?;
+        let operations = all(|paging| store.operations(window, &filter, paging))?
+            .count(&mut left_out.operations);
         let filter = TransactionFilter { trace_id: id, ..TransactionFilter::default() };
-        let transactions = all(|paging| store.transactions(window, &filter, paging))?;
+        let transactions = all(|paging| store.transactions(window, &filter, paging))?
+            .count(&mut left_out.transactions);
         let mut states = Vec::new();
         for transaction in &transactions {
             // Traced when they are mined, which may be long after.
             let range = Range { from: transaction.at, until: UnixMicros(u64::MAX) };
             let filter = StateFilter { hash: Some(transaction.hash), ..StateFilter::default() };
-            states.extend(all(|paging| store.states(range, &filter, paging))?);
+            states.extend(all(|paging| store.states(range, &filter, paging))?.items);
         }
         let filter = BreakdownFilter { trace_id: id };
-        let breakdowns = all(|paging| store.breakdowns(window, &filter, paging))?;
+        let breakdowns = all(|paging| store.breakdowns(window, &filter, paging))?.items;
         let mut ambiguous = Vec::new();
         for during in together(&requests) {
             let read = |paging| store.calls(during, &CallFilter::default(), paging);
             let may = all_that(read, |call| call.joined_by == Some(Join::Ambiguous))?;
-            ambiguous.extend(may.into_iter().take(MOST - ambiguous.len()));
-            if ambiguous.len() >= MOST {
+            ambiguous.extend(may.count(&mut left_out.ambiguous));
+            if ambiguous.len() + left_out.ambiguous >= MOST_COUNTED {
                 break;
             }
         }
-        Ok(Self { requests, operations, calls, transactions, states, breakdowns, ambiguous })
+        left_out.ambiguous += ambiguous.len().saturating_sub(MOST);
+        ambiguous.truncate(MOST);
+        Ok(Self {
+            requests,
+            operations,
+            calls,
+            transactions,
+            states,
+            breakdowns,
+            ambiguous,
+            left_out,
+        })
     }
 
     fn tell(&self, trace_id: u128, now: UnixMicros, money: Option<&Money>) -> Value {
         let gas: u64 = self.transactions.iter().filter_map(|one| one.gas_used).sum();
         let latest = self.requests.last().map_or(UnixMicros(0), end);
+        let LeftOut { requests, operations, calls, transactions, ambiguous } = self.left_out;
         let is_settled = self.breakdowns.len() >= self.requests.len()
             || now.0.saturating_sub(latest.0) > SETTLED_BY_THEN;
         json!({
@@ -159,6 +193,13 @@ impl Trace {
             "gas_used": gas,
             "tree": tree::of(self, money),
             "ambiguous": self.ambiguous.iter().map(as_json::call).collect::<Vec<_>>(),
+            "left_out": {
+                "requests": requests,
+                "operations": operations,
+                "calls": calls,
+                "transactions": transactions,
+                "ambiguous": ambiguous,
+            },
         })
     }
 }
@@ -171,6 +212,7 @@ pub fn breakdown(breakdown: &Breakdown) -> Value {
         "queries": breakdown.queries,
         "rpc_calls": breakdown.rpc_calls,
         "total_us": as_json::micros(breakdown.total),
+        "left_out": breakdown.left_out,
     });
     // The last one takes what rounding leaves, so that the parts add up.
     let mut left = as_json::micros(breakdown.total);
@@ -209,8 +251,16 @@ fn together(requests: &[HttpRequest]) -> Vec<Range> {
     ranges
 }
 
+impl<T> Listed<T> {
+    /// What is told; the others are added to `left_out`.
+    fn count(self, left_out: &mut usize) -> Vec<T> {
+        *left_out += self.left_out;
+        self.items
+    }
+}
+
 /// All that a list holds, as far as it is told; pages of few finds may be short.
-fn all<T>(read: impl Fn(Paging) -> Result<Page<T>, StoreError>) -> Result<Vec<T>, StoreError> {
+fn all<T>(read: impl Fn(Paging) -> Result<Page<T>, StoreError>) -> Result<Listed<T>, StoreError> {
     all_that(read, |_| true)
 }
 
@@ -218,15 +268,16 @@ fn all<T>(read: impl Fn(Paging) -> Result<Page<T>, StoreError>) -> Result<Vec<T>
 fn all_that<T>(
     read: impl Fn(Paging) -> Result<Page<T>, StoreError>,
     wanted: impl Fn(&T) -> bool,
-) -> Result<Vec<T>, StoreError> {
-    let mut found = Vec::new();
+) -> Result<Listed<T>, StoreError> {
+    let mut found = Listed { items: Vec::new(), left_out: 0 };
     let mut before: Option<Cursor> = None;
     loop {
         let page = read(Paging { limit: PAGE, before })?;
-        found.extend(page.items.into_iter().filter(&wanted));
+        found.items.extend(page.items.into_iter().filter(&wanted));
+        found.left_out += found.items.len().saturating_sub(MOST);
+        found.items.truncate(MOST);
         before = page.next;
-        if before.is_none() || found.len() >= MOST {
-            found.truncate(MOST);
+        if before.is_none() || found.left_out >= MOST_COUNTED {
             return Ok(found);
         }
     }

@@ -18,6 +18,7 @@ mod marketplace;
 mod node_log;
 mod paths;
 mod repetitions;
+mod shutdown;
 mod told;
 mod trees;
 mod upstream;

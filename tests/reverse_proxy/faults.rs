@@ -273,7 +273,8 @@ fn stopping_does_not_wait_for_ever() {
     assert_eq!(proxy.stop().cut, 1);
     assert!(started.elapsed() < Duration::from_secs(5));
     let told = proxy.await_request();
-    assert_eq!(told.end, End::ClientGone);
+    assert_eq!(told.end, End::Stopped);
+    assert!(told.timing.total() >= Duration::from_millis(200), "it waited: {:?}", told.timing);
 }
 
 #[test]

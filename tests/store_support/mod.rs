@@ -300,6 +300,7 @@ fn breakdown(random: &mut Random, at: UnixMicros) -> Breakdown {
         evm: duration(random),
         rpc: duration(random),
         proxy: duration(random),
+        left_out: 0,
     }
 }
 

@@ -184,7 +184,8 @@ impl Outstanding {
     pub fn finish(&mut self, end: End, at: Stamp, done: &mut impl FnMut(Box<Exchange>)) {
         for mut pending in std::mem::take(&mut self.queue) {
             pending.exchange.end = if pending.written { End::Complete } else { end };
-            let is_cut_off = matches!(pending.exchange.end, End::ClientGone | End::UpstreamGone);
+            let end = pending.exchange.end;
+            let is_cut_off = matches!(end, End::ClientGone | End::UpstreamGone | End::Stopped);
             done(pending.told(is_cut_off.then_some(at)));
         }
         self.clamp();

@@ -69,7 +69,8 @@ impl Draft {
         }
     }
 
-    /// An attribute whose value is a number.
+    /// An attribute by its number; one whose value is none is NaN, which is refused where it is of a
+    /// listed metric.
     pub(super) fn number(&mut self, key: &str, value: f64, listed: &CustomMetrics) {
         if self.numbers.len() < Span::MOST_NUMBERS
             && let Some(id) = listed.find(key.strip_prefix(CUSTOM).unwrap_or(key))

@@ -179,9 +179,8 @@ fn read_span(
         let Some(value) = attribute.value else { continue };
         if let Some(text) = &value.string_value {
             draft.attribute(&attribute.key, text);
-        } else if let Some(number) = value.number() {
-            draft.number(&attribute.key, number, listed);
         }
+        draft.number(&attribute.key, value.number().unwrap_or(f64::NAN), listed);
     }
     Ok(draft)
 }

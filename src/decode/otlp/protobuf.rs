@@ -81,12 +81,13 @@ fn read_attribute(
     listed: &CustomMetrics,
     draft: &mut Draft,
 ) -> Result<(), OtlpError> {
-    let (mut key, mut text, mut number) = (&[][..], None, None);
+    let (mut key, mut text, mut number, mut has_value) = (&[][..], None, None, false);
     let mut attribute = Fields::of("KeyValue", bytes);
     while let Some((tag, value)) = attribute.next()? {
         match (tag, value) {
             (1, Value::Bytes(name)) => key = name,
             (2, Value::Bytes(value)) => {
+                has_value = true;
                 let mut value = Fields::of("AnyValue", value);
                 while let Some((tag, value)) = value.next()? {
                     match (tag, value) {
@@ -103,8 +104,9 @@ fn read_attribute(
     let Ok(key) = std::str::from_utf8(key) else { return Ok(()) };
     if let Some(text) = text {
         draft.attribute(key, &String::from_utf8_lossy(text));
-    } else if let Some(number) = number {
-        draft.number(key, number, listed);
+    }
+    if has_value {
+        draft.number(key, number.unwrap_or(f64::NAN), listed);
     }
     Ok(())
 }

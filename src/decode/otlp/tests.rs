@@ -159,25 +159,34 @@ fn numbers_of_listed_metrics_are_read_alike_in_both_encodings() {
         encoded.put_f64_le(value);
         encoded
     };
+    let truth = || {
+        let mut encoded = Vec::new();
+        encode_key(2, WireType::Varint, &mut encoded);
+        encode_varint(1, &mut encoded);
+        encoded
+    };
     let span = [
         ids(),
         number("coins", integer(-3)),
         number("app.custom.wait", double(0.25)),
         number("other", integer(9)),
         attribute("coins", "7"),
+        number("coins", truth()),
+        field(9, &field(1, b"coins")),
     ];
     let told = super::protobuf(&export(&[span.concat()]), &listed).unwrap();
-    let numbers = |told: &Spans| -> Vec<(String, f64)> {
+    let numbers = |told: &Spans| -> Vec<String> {
         let numbers = told.spans[0].numbers.iter();
-        numbers.map(|(id, value)| (listed.get(*id).name.to_string(), *value)).collect()
+        numbers.map(|(id, value)| format!("{} {value}", listed.get(*id).name)).collect()
     };
-    let expected = [("coins".to_owned(), -3.0), ("wait".to_owned(), 0.25)];
+    // What is no number is told as none, so that it is refused and counted.
+    let expected = ["coins -3", "wait 0.25", "coins NaN", "coins NaN"];
     assert_eq!(numbers(&told), expected);
     let text = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{
         "traceId":"07070707070707070707070707070707","spanId":"0909090909090909","attributes":[
         {"key":"coins","value":{"intValue":"-3"}},{"key":"wait","value":{"doubleValue":0.25}},
         {"key":"other","value":{"intValue":-9}},{"key":"coins","value":{"stringValue":"7"}},
-        {"key":"coins","value":{"doubleValue":{}}},{"key":"coins"}]}]}]}]}"#;
+        {"key":"coins","value":{"boolValue":true}},{"key":"coins"}]}]}]}]}"#;
     assert_eq!(numbers(&super::json(text.as_bytes(), &listed).unwrap()), expected);
     let many = [ids(), number("coins", integer(1)).repeat(100)].concat();
     let told = super::protobuf(&export(&[many]), &listed).unwrap();

@@ -109,6 +109,14 @@ fn what_a_metric_cannot_take_is_refused_and_counted() {
     bench.span(1, 1, "coins", f64::NAN);
     bench.span(1, 1, "render", -0.5);
     assert_eq!(bench.told(), [("", "", 0.0); 6]);
+    for no_time in ["-1", "NaN", "inf", "1e12", "soon", ""] {
+        bench.request(1, CART, &format!("render;dur={no_time}, render;dur={no_time};desc=1"));
+        assert_eq!(bench.told(), [("", "", 0.0); 2], "{no_time}");
+    }
+    bench.request(1, CART, "cart_items;dur=7");
+    assert_eq!(bench.told(), [("", "", 0.0)], "a time, of what is none");
+    bench.request(1, CART, "cart_items, render, db;dur=-1");
+    assert_eq!(bench.told(), [], "nothing was told of them");
     bench.request(1, CART, "cart_items;desc=-3");
     assert_eq!(bench.told(), [("cart_items", CART.as_str(), -3.0)], "a gauge may fall below zero");
 }

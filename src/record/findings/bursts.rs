@@ -1,4 +1,7 @@
-//! Calls of contracts by one client, each by itself, with no pause between them.
+//! Different calls of contracts by one client, each by itself, with no pause between them.
+//!
+//! What repeats another call of the burst is not of it: that is a finding of its own, and what it
+//! wastes is counted there.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -9,11 +12,11 @@ use super::{Ended, Found, Identity, People, Question, Span, Subject, WINDOW};
 use crate::model::{FindingKind, Method, Stamp};
 
 /// A longer pause ends a burst.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(in crate::record) const PAUSE: Duration = Duration::from_millis(100);
 /// After how long without a call it is taken for over: calls are told when they have ended.
 const SILENCE: Duration = Duration::from_millis(500);
 /// How many different calls are worth a word.
-const ENOUGH: usize = 8;
+pub(in crate::record) const ENOUGH: usize = 8;
 /// Different calls of a burst that are told apart.
 const MOST_DIFFERENT: usize = 512;
 /// Clients that are followed at a time.
@@ -47,6 +50,9 @@ impl Bursts {
             self.ended.extend(over.and_then(Burst::found));
         }
         if let Some(burst) = self.open.get_mut(&client) {
+            if burst.different.contains(&call.question) {
+                return;
+            }
             burst.span.add(call.started);
             burst.subject = burst.subject.filter(|subject| Some(*subject) == call.subject);
             if burst.different.len() < MOST_DIFFERENT {

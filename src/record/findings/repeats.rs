@@ -26,10 +26,11 @@ struct Open {
 }
 
 impl Repeated {
-    /// The call was made again; `first` is when it was made first.
-    pub(super) fn again(&mut self, call: &Ended<'_>, first: Stamp, people: &mut People) {
+    /// The call was made again; `first` is when it was made first. Answers whether another one comes
+    /// before it in what is being counted.
+    pub(super) fn again(&mut self, call: &Ended<'_>, first: Stamp, people: &mut People) -> bool {
         if self.open.len() >= MOST && !self.open.contains_key(&call.question) {
-            return;
+            return false;
         }
         // What was asked first belongs to the first span only.
         let is_first = call.started.since(first) < WINDOW;
@@ -43,6 +44,7 @@ impl Repeated {
         if open.span.count >= ENOUGH {
             people.attend(&mut open.who, call.caller);
         }
+        open.span.count > 1
     }
 
     /// A block came.

@@ -49,6 +49,7 @@ fn an_exchange_that_failed_says_how() {
         (End::TimedOut, Outcome::Timeout),
         (End::ClientGone, Outcome::ClientGone),
         (End::UpstreamGone, Outcome::UpstreamGone),
+        (End::Stopped, Outcome::Stopped),
     ] {
         let failed = Exchange { end, ..exchange(CALL, "") };
         assert_eq!(outcome(failed), [("eth_chainId", expected)]);

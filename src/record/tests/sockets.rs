@@ -87,6 +87,9 @@ fn a_closed_connection_ends_what_waits_on_it() {
     assert_eq!(bench.received.calls()[0].total, Duration::from_micros(1_000));
     bench.take(closed(2, 2_000, Closer::Upstream));
     assert_eq!(bench.received.outcomes()[1], ("eth_mining", Outcome::UpstreamGone));
+    bench.take(asked(3, 2, r#"{"id":1,"method":"eth_syncing"}"#));
+    bench.take(closed(3, 2_000, Closer::Proxy));
+    assert_eq!(bench.received.outcomes()[2], ("eth_syncing", Outcome::Stopped));
     let closed = Event::ConnectionClosed { proxy: Proxy::Rpc, upgraded: true };
     assert_eq!(bench.received.events().last(), Some(&closed));
 }

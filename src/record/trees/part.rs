@@ -33,6 +33,8 @@ pub(in crate::record) struct CallPart {
     pub(in crate::record) runs_code: bool,
     /// Whether it sends a transaction, which may be mined long after.
     pub(in crate::record) sends: bool,
+    /// Whether one multicall could ask it with others of its request.
+    pub(in crate::record) gathers: bool,
     /// What it asks; none of what is asked repeatedly for good reason.
     pub(in crate::record) shape: Option<Shape>,
     /// Its method and params: the same question again is no other one.
@@ -78,6 +80,8 @@ pub(super) struct Tree {
     pub(super) calls: Vec<CallPart>,
     operations: Vec<OperationPart>,
     mined: Vec<MinedPart>,
+    /// Parts for which there was no room.
+    left_out: u32,
 }
 
 /// The request that parts are looked for.
@@ -97,6 +101,8 @@ pub(super) struct Parts {
     pub(super) queries: Vec<(UnixMicros, Duration, Arc<str>)>,
     /// Whether operations were told at all.
     pub(super) has_operations: bool,
+    /// Parts of its trace for which there was no room. Whose they were is not known.
+    pub(super) left_out: u32,
 }
 
 /// What the operations say.
@@ -129,15 +135,15 @@ impl Tree {
     }
 
     pub(super) fn call(&mut self, call: CallPart) {
-        put(&mut self.calls, call);
+        self.left_out += put(&mut self.calls, call);
     }
 
     pub(super) fn operation(&mut self, operation: OperationPart) {
-        put(&mut self.operations, operation);
+        self.left_out += put(&mut self.operations, operation);
     }
 
     pub(super) fn mined(&mut self, mined: MinedPart) {
-        put(&mut self.mined, mined);
+        self.left_out += put(&mut self.mined, mined);
     }
 
     /// Its parts.
@@ -174,7 +180,7 @@ impl Tree {
             .into_iter()
             .filter_map(|one| Some((one.at, one.duration, one.query?)))
             .collect();
-        Parts { calls, mined, queries, has_operations }
+        Parts { calls, mined, queries, has_operations, left_out: self.left_out }
     }
 }
 
@@ -229,8 +235,11 @@ impl Ways {
     }
 }
 
-fn put<T>(parts: &mut Vec<T>, part: T) {
-    if parts.len() < MOST {
+/// Puts a part to the others, or answers that one was left out.
+fn put<T>(parts: &mut Vec<T>, part: T) -> u32 {
+    let has_room = parts.len() < MOST;
+    if has_room {
         parts.push(part);
     }
+    u32::from(!has_room)
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+use super::burst::{Burst, bursts};
 use super::part::{CallPart, MinedPart, Parts, Whose};
 use super::{Ended, MOST_SETTLED, MOST_TOLD, Odd, Settled, TOLD_AGAIN, Trees};
 use crate::model::{Breakdown, Event, FindingKind, Join, RequestRef, Route, Stamp, ToldBy};
@@ -13,8 +14,7 @@ impl Trees {
     /// Says what a request came to.
     pub(super) fn settle(&mut self, ended: &Ended) {
         let parts = self.take_parts(ended);
-        let has_ambiguous =
-            self.ambiguous.iter().any(|made| ended.started <= *made && *made <= ended.ended);
+        let has_ambiguous = self.has_ambiguous(ended);
         let request =
             RequestRef { trace_id: ended.trace_id, method: ended.method, route: ended.route };
         let settled = Settled { request, status: ended.status, connection: ended.connection };
@@ -113,7 +113,17 @@ impl Trees {
         let is_new = |call: &&CallPart| call.question.is_none_or(|it| asked.insert(it));
         let calls = parts.calls.iter().filter(is_new);
         let calls = calls.filter_map(|call| Some((call.shape?, call.upstream)));
-        for Similar { shape, count, took } in repeated(calls, total) {
+        let similar = repeated(calls, total);
+        // What is wasted is counted once: a multicall is the cure for similar ones as well.
+        let is_similar = |call: &&CallPart| similar.iter().any(|it| call.shape == Some(it.shape));
+        let bursts = bursts(parts.calls.iter().filter(|call| !is_similar(call)));
+        for Burst { count, span, shape } in bursts {
+            if self.is_news(ended.route, (FindingKind::MulticallBurst, shape)) {
+                let odd = odd(FindingKind::MulticallBurst, count, span);
+                self.out.odd.push(Odd { shape: Some(shape), ..odd });
+            }
+        }
+        for Similar { shape, count, took } in similar {
             if self.is_news(ended.route, shape) {
                 let odd = odd(FindingKind::RepeatedCallsInRequest, count, took);
                 self.out.odd.push(Odd { shape: Some(shape), ..odd });
@@ -194,6 +204,7 @@ fn breakdown(ended: &Ended, parts: &Parts, has_ambiguous: bool) -> Breakdown {
         evm,
         rpc,
         proxy,
+        left_out: parts.left_out,
     }
 }
 

@@ -43,6 +43,33 @@ async fn the_overview_tells_what_was_recorded_and_judges_it() {
     assert_eq!(told["endpoints"]["rpc"], "http://127.0.0.1:8546");
 }
 
+#[tokio::test]
+async fn the_node_s_head_is_the_newest_block_that_was_heard_of() {
+    let mut view = Served::start(None).await;
+    let met = |number| Event::NodeUp {
+        at: UnixMicros(1),
+        chain_id: 31_337,
+        client: "Hardhat".into(),
+        head: Head { number, ..Head::default() },
+    };
+    let mut heads = Vec::new();
+    for step in 0..5 {
+        match step {
+            0 => view.event(&met(21)),
+            1 => view.feed(&[block(22), block(23)]),
+            2 => view.event(&Event::WentBack { cause: "evm_revert", blocks: 3 }),
+            3 => view.feed(&[block(21)]),
+            _ => {
+                view.event(&Event::NodeRestarted);
+                view.event(&met(0));
+            }
+        }
+        let told = view.ask("dappscope_overview", json!({})).await.unwrap();
+        heads.push(told["node"]["head"].as_u64().unwrap());
+    }
+    assert_eq!(heads, [21, 23, 20, 21, 0]);
+}
+
 /// The seconds that a rate was divided by, recounted from the answer.
 fn divided_by(load: &Value) -> f64 {
     load["count"].as_f64().unwrap() / load["per_second"].as_f64().unwrap()

@@ -61,6 +61,7 @@ fn broken_down() -> Sample {
         evm: micros(1_000),
         rpc: micros(800),
         proxy: micros(60),
+        left_out: 0,
     }))
 }
 
@@ -157,6 +158,48 @@ async fn a_deep_or_circular_tree_is_told_and_ends() {
     let told = view.ask("dappscope_trace", params()).await.unwrap();
     let lines = outlined(&told);
     assert!(lines.len() > 40 && lines.iter().all(|(depth, _)| *depth <= 48), "{}", lines.len());
+}
+
+#[tokio::test]
+async fn operations_in_a_circle_are_told_below_the_request_during_which_they_began() {
+    let mut view = Served::start(None).await;
+    view.feed(&[
+        request("/api/nfts/7", 200),
+        operation(2, PROXY, "GET /api/nfts/<id>", Work::Server),
+        operation(5_002, 5_000, "second", Work::Other),
+        operation(5_000, 5_001, "first", Work::Other),
+        operation(5_001, 5_002, "third", Work::Other),
+        operation(5_003, 5_001, "below", Work::Other),
+        operation(6_000, 6_000, "itself", Work::Other),
+    ]);
+    let told = view.ask("dappscope_trace", params()).await.unwrap();
+    let expected = [
+        (0, "request GET /api/nfts/{id}"),
+        (1, "server GET /api/nfts/<id>"),
+        (1, "span first"),
+        (2, "span second"),
+        (3, "span third"),
+        (4, "span below"),
+        (1, "span itself"),
+    ];
+    assert_eq!(outlined(&told), expected.map(|(depth, name)| (depth, name.to_owned())));
+}
+
+#[tokio::test]
+async fn what_a_tree_has_no_room_for_is_counted() {
+    let mut view = Served::start(None).await;
+    let Sample::Breakdown(breakdown) = broken_down() else { unreachable!() };
+    let breakdown = Sample::Breakdown(Box::new(Breakdown { left_out: 70, ..*breakdown }));
+    view.feed(&[request("/api/nfts/7", 200), breakdown]);
+    let join = Some(Join::Trace);
+    view.feed(&(0..2_003).map(|_| made("eth_chainId", PROXY, join, None)).collect::<Vec<_>>());
+    view.feed(&(2..2_012).map(|id| query(id, PROXY)).collect::<Vec<_>>());
+    let told = view.ask("dappscope_trace", params()).await.unwrap();
+    assert_eq!(told["tree"]["children"].as_array().unwrap().len(), 4_000);
+    let left_out = json!({
+        "requests": 0, "operations": 10, "calls": 3, "transactions": 0, "ambiguous": 0,
+    });
+    assert_eq!((&told["left_out"], &told["breakdown"]["left_out"]), (&left_out, &json!(70)));
 }
 
 #[tokio::test]

@@ -39,8 +39,10 @@ pub(super) fn of(trace: &Trace, money: Option<&Money>) -> Value {
     let origin = trace.requests.first().map_or_else(|| first(trace), |request| request.at);
     let mut below = Below { nodes: HashMap::new(), trace, money, origin };
     let is_known = |span: u64| spans.contains(&span) || told.contains(&span);
+    let cut = circles(&trace.operations, &spans);
     for operation in &trace.operations {
-        let parent = operation.parent.filter(|parent| is_known(*parent));
+        let is_below = |parent: &u64| is_known(*parent) && !cut.contains(&operation.span_id);
+        let parent = operation.parent.filter(is_below);
         below.put(parent, operation.at, Node::Operation(operation));
     }
     for call in &trace.calls {
@@ -65,6 +67,34 @@ pub(super) fn of(trace: &Trace, money: Option<&Money>) -> Value {
             node("trace", &name, Some(0), Duration::from_micros(until), false, &children)
         }
     }
+}
+
+/// Of each circle of operations, that are each below the next, the span at which it is cut open: below
+/// itself nobody would come to it. That is the first one to begin, or the one that this is below.
+fn circles(operations: &[Operation], requests: &HashSet<u64>) -> HashSet<u64> {
+    let parents: HashMap<u64, Option<u64>> =
+        operations.iter().map(|it| (it.span_id, it.parent)).collect();
+    let mut by_time: Vec<&Operation> = operations.iter().collect();
+    by_time.sort_by_key(|it| it.at);
+    // By which way up each was passed. Each is passed once, however many are below it.
+    let mut passed: HashMap<u64, usize> = HashMap::new();
+    let mut cut = HashSet::new();
+    for (way, operation) in by_time.into_iter().enumerate() {
+        let mut at = operation.span_id;
+        while !requests.contains(&at)
+            && let Some(parent) = parents.get(&at)
+        {
+            if let Some(before) = passed.insert(at, way) {
+                if before == way {
+                    cut.insert(at);
+                }
+                break;
+            }
+            let Some(parent) = parent else { break };
+            at = *parent;
+        }
+    }
+    cut
 }
 
 /// Below no request that is known.

@@ -447,8 +447,9 @@ impl Drop for Connection {
         let (by, at) = self.first_gone.unwrap_or((Closer::Proxy, now));
         let end = match by {
             Closer::Client => End::ClientGone,
-            // Cut off at shutdown, neither side left: to the client that is a server gone away.
-            Closer::Upstream | Closer::Proxy => End::UpstreamGone,
+            Closer::Upstream => End::UpstreamGone,
+            // Whatever is under way is cut off by nothing but the shutdown.
+            Closer::Proxy => End::Stopped,
         };
         let upgraded = self.follower.was_upgraded();
         self.follower.finish(end, at, &mut |told| observer.tell(told));

@@ -20,7 +20,7 @@ use super::framing::{Followed, Follower};
 use super::shared::Shared;
 use super::tunnel::Tunnel;
 use super::waking::Waking;
-use crate::model::{Closer, ConnectionEvent, ConnectionId, Proxy, Stamp};
+use crate::model::{Closer, ConnectionEvent, ConnectionId, End, Proxy, Stamp};
 use crate::wire::meter::Meter;
 
 /// What is known of a client connection.
@@ -119,6 +119,12 @@ impl Client {
         !self.ended.get()
     }
 
+    /// How an exchange ends that is given up on now: the client left, or the proxy ends.
+    pub(super) fn end_of_unfinished(&self) -> End {
+        let is_cut = self.shared.drain.is_over() && self.is_connected();
+        if is_cut { End::Stopped } else { End::ClientGone }
+    }
+
     /// An exchange has begun; [`finish`](Self::finish) or [`break_off`](Self::break_off) ends it.
     pub(super) fn begin(&self) {
         self.busy.set(true);
@@ -202,7 +208,8 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         if let Some(finished) = self.finished.take() {
-            finished.tell_unwritten(self.written(), &self.shared.observer);
+            let end = self.end_of_unfinished();
+            finished.tell_unwritten(end, self.written(), &self.shared.observer);
         }
         if let Some(passed) = self.meter.get().rest(self.sent.get(), self.received.get()) {
             self.shared.tell(self.id, passed);

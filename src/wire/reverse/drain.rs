@@ -10,6 +10,7 @@ use std::task::Waker;
 #[derive(Default)]
 pub(super) struct Drain {
     begun: Cell<bool>,
+    over: Cell<bool>,
     wakers: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<usize>>,
     live: Cell<usize>,
@@ -25,6 +26,16 @@ impl Drain {
     /// Whether the proxy is going down.
     pub(super) fn has_begun(&self) -> bool {
         self.begun.get()
+    }
+
+    /// The time to finish is over: what is still under way is about to be cut.
+    pub(super) fn end(&self) {
+        self.over.set(true);
+    }
+
+    /// Whether what ends now is cut by the proxy.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.get()
     }
 
     /// Connections that have a seat.

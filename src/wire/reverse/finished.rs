@@ -15,8 +15,13 @@ impl Finished {
     }
 
     /// The connection ended before the response's last byte could be written.
-    pub(super) fn tell_unwritten(mut self, written: Option<(Stamp, Stamp)>, observer: &Observer) {
-        self.exchange.end = End::ClientGone;
+    pub(super) fn tell_unwritten(
+        mut self,
+        end: End,
+        written: Option<(Stamp, Stamp)>,
+        observer: &Observer,
+    ) {
+        self.exchange.end = end;
         self.tell(written, observer);
     }
 
@@ -28,8 +33,8 @@ impl Finished {
             timing.response_forwarded = first;
             timing.response_written = last;
         }
-        if exchange.end == End::ClientGone {
-            // What the client waited for until it left, it waited for.
+        if matches!(exchange.end, End::ClientGone | End::Stopped) {
+            // What the client waited for until then, it waited for.
             let now = Stamp::now();
             for moment in
                 [&mut timing.request_read, &mut timing.response_read, &mut timing.response_written]

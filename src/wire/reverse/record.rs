@@ -1,7 +1,7 @@
 //! The observation of one exchange, from the request's first byte to the response's last.
 //!
 //! A [`Record`] travels with the exchange. It is told exactly once: when the response was written,
-//! or, if it is dropped before, as one whose client went away.
+//! or, if it is dropped before, as one whose client went away or that the proxy's end cut.
 
 use std::rc::Rc;
 
@@ -148,7 +148,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.tell(End::ClientGone);
+        self.tell(self.client.end_of_unfinished());
     }
 }
 

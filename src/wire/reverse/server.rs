@@ -143,6 +143,7 @@ async fn run(
     };
     let _ = tokio::time::timeout(shared.settings.drain, idle).await;
     shared.pool.clear();
+    shared.drain.end();
     Drained { cut: shared.drain.live() }
 }
 
