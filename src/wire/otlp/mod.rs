@@ -20,4 +20,13 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+use bytes::Bytes;
+use http::HeaderValue;
+
 pub use server::{OtlpServerError, Settings, bind, serve};
+
+/// What a body that comes with this `Content-Encoding` holds; none of one that is refused. For
+/// [`wire::hostile`](crate::wire::hostile).
+pub(super) fn inflated(body: &[u8], encoding: &HeaderValue) -> Option<Bytes> {
+    body::decoded(Bytes::copy_from_slice(body), Some(encoding)).ok()
+}
