@@ -41,6 +41,8 @@ use crate::wire::reverse::{self, Drained, ReverseSettings};
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long an exporter may take to send one export.
 const SLOWEST_EXPORT: Duration = Duration::from_secs(10);
+/// How long nothing may come of an export that was begun.
+const STALLED_EXPORT: Duration = Duration::from_secs(2);
 /// How often the artifacts' directories are looked at for new contracts.
 const ARTIFACTS_EVERY: Duration = Duration::from_secs(2);
 
@@ -287,7 +289,12 @@ impl App {
         let (stop_otlp, stopping) = watch::channel(false);
         let otlp = otlp_socket
             .map(|socket| {
-                let settings = otlp::Settings { drain: DRAIN, slowest: SLOWEST_EXPORT, custom };
+                let settings = otlp::Settings {
+                    drain: DRAIN,
+                    slowest: SLOWEST_EXPORT,
+                    stalled: STALLED_EXPORT,
+                    custom,
+                };
                 otlp::serve(socket, settings, Guard::default(), observer.clone(), stopping)
             })
             .transpose()?;
