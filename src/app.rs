@@ -6,6 +6,7 @@
 
 mod custom;
 mod ending;
+mod fit;
 mod narrator;
 mod routes;
 
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task;
 
 use ending::losses;
+pub use fit::Unfit;
 use narrator::Narrator;
 
 use crate::chain::{self, WatchSettings, artifacts::follow_artifacts};
@@ -134,12 +136,12 @@ pub fn doubts(config: &Config) -> Vec<String> {
         .collect()
 }
 
-/// Reads the files that the settings name and that a start needs.
+/// Judges what the settings name as a start does, and reads the files that it needs.
 ///
 /// # Errors
-/// One of them cannot be read, or is not what it should be.
-pub fn check(config: &Config) -> anyhow::Result<()> {
-    routes::routes(&config.api).map(drop)
+/// Everything that is not what it should be.
+pub fn check(config: &Config) -> Result<(), Unfit> {
+    fit::judge(config).map(drop)
 }
 
 /// Who holds a port, in words; empty where the system does not tell.
@@ -187,6 +189,7 @@ impl App {
     /// A port is taken, the data directory cannot be used or is in use: says which, and what to do.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         survive_file_limits();
+        let routes = fit::judge(&config)?;
         for doubt in doubts(&config) {
             tracing::warn!("{doubt}");
         }
@@ -224,7 +227,6 @@ impl App {
         );
         let observer = Observer::new(&queue);
         let (store, writer) = open_store(&config, &tally)?;
-        let routes = routes::routes(&config.api)?;
         let learned = routes::learned(&store);
         let custom = custom::custom(&config.api.custom);
         let calls = Underway::default();
