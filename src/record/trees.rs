@@ -22,18 +22,13 @@ use alloy::primitives::B256;
 
 use crate::model::{
     ApiExchange, Breakdown, Clock, ConnectionId, DatabaseTiming, Event, FindingKind, Flow,
-    HttpMethod, Join, Operation, RequestRef, Route, Stamp, UnixMicros, Work,
+    HttpMethod, Join, Operation, PATIENCE, RequestRef, Route, SETTLE, Stamp, UnixMicros, Work,
+    expects_spans,
 };
 
 pub(super) use part::{CallPart, MinedPart, Shape};
 use part::{OperationPart, Tree};
 
-/// Calls and transactions are told within milliseconds of the answer they led to.
-const SETTLE: Duration = Duration::from_millis(300);
-/// Spans come when their exporter finds it time: every five seconds by default.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// For how long after an export others are expected.
-const TELLING: Duration = Duration::from_secs(60);
 /// For how long parts are kept for whose trace no request ends.
 const ORPHANED: Duration = Duration::from_secs(60);
 /// Traces whose parts are kept, parts of all of them, and requests that wait.
@@ -249,9 +244,8 @@ impl Trees {
         if tree.is_some_and(|tree| tree.has_server(ended.span_id)) {
             return false;
         }
-        // Who passes a trace on with calls has an SDK, which tells of them later.
         let passed_on = tree.is_some_and(|tree| tree.calls.iter().any(|c| c.carried_trace));
-        passed_on || self.told.is_some_and(|told| self.now.since(told) < TELLING)
+        expects_spans(passed_on, self.told.map(|told| self.now.since(told)))
     }
 
     fn put(&mut self, trace_id: u128, put: impl FnOnce(&mut Tree)) {
