@@ -48,24 +48,9 @@ pub(super) fn judge(config: &Config) -> Result<Routes, Unfit> {
 /// Routes with everything that is known at the start.
 fn routes(api: &Api, wrong: &mut Vec<String>) -> Routes {
     let mut routes = Routes::default();
-    let listings: [(&str, &str, fn(&[u8]) -> Result<Vec<String>, ListError>); 2] = [
-        ("api.openapi", &api.openapi, route_lists::openapi),
-        ("api.flask_routes", &api.flask_routes, |listing| {
-            route_lists::flask_routes(&String::from_utf8_lossy(listing))
-        }),
-    ];
-    for (key, file, read) in listings.into_iter().filter(|(_, file, _)| !file.is_empty()) {
-        match std::fs::read(file) {
-            Err(error) => wrong.push(format!(
-                "{key}: expected a file, found none that can be read at {file:?} ({error}); correct \
-                 the path, or leave it empty"
-            )),
-            Ok(bytes) => match read(&bytes) {
-                Err(error) => wrong.push(format!("{key}: {file}: {error}")),
-                Ok(listed) => add(&mut routes, key, file, &listed),
-            },
-        }
-    }
+    let flask = |listing: &[u8]| route_lists::flask_routes(&String::from_utf8_lossy(listing));
+    list(&mut routes, wrong, ("api.openapi", &api.openapi), route_lists::openapi);
+    list(&mut routes, wrong, ("api.flask_routes", &api.flask_routes), flask);
     for (at, pattern) in api.routes.iter().enumerate() {
         match routes::flaw(pattern) {
             Some(why) => wrong.push(format!(
@@ -81,14 +66,35 @@ fn routes(api: &Api, wrong: &mut Vec<String>) -> Routes {
     routes
 }
 
-fn add(routes: &mut Routes, key: &str, file: &str, listed: &[String]) {
-    let left_out = listed.iter().filter(|pattern| !routes.add(pattern)).count();
-    if left_out > 0 {
-        tracing::warn!(
-            left_out,
-            "{key}: {file} holds routes beyond the 500 that are matched, or with characters that no \
-             label may have"
-        );
+/// Adds the routes of the file that a key names, if it names one.
+fn list(
+    routes: &mut Routes,
+    wrong: &mut Vec<String>,
+    (key, file): (&str, &str),
+    read: impl Fn(&[u8]) -> Result<Vec<String>, ListError>,
+) {
+    if file.is_empty() {
+        return;
+    }
+    let listed = match std::fs::read(file) {
+        Ok(bytes) => read(&bytes).map_err(|error| format!("{key}: {file}: {error}")),
+        Err(error) => Err(format!(
+            "{key}: expected a file, found none that can be read at {file:?} ({error}); correct the \
+             path, or leave it empty"
+        )),
+    };
+    match listed {
+        Err(told) => wrong.push(told),
+        Ok(listed) => {
+            let left_out = listed.iter().filter(|pattern| !routes.add(pattern)).count();
+            if left_out > 0 {
+                tracing::warn!(
+                    left_out,
+                    "{key}: {file} holds routes beyond the 500 that are matched, or with characters \
+                     that no label may have"
+                );
+            }
+        }
     }
 }
 

@@ -258,14 +258,31 @@ pub fn routes(bytes: &[u8]) {
 mod tests {
     use super::*;
 
+    const TARGETS: [fn(&[u8]); 10] =
+        [artifact, revert, multicall, otlp, sql, relay, websocket, jsonrpc, headers, routes];
+
     proptest::proptest! {
         #[test]
         fn nothing_panics(bytes: Vec<u8>, words in proptest::collection::vec(0u8..=64, 0..16)) {
             let words: Vec<u8> = words.iter().flat_map(|low| [&[0; 31][..], &[*low]].concat()).collect();
             for bytes in [bytes, words] {
-                let all = [artifact, revert, multicall, otlp, sql, relay, websocket, jsonrpc, headers, routes];
-                all.iter().for_each(|target| target(&bytes));
+                TARGETS.iter().for_each(|target| target(&bytes));
             }
+        }
+    }
+
+    /// What fuzzing begins with, and what it found once; each has its own target's folder, and no
+    /// target may mind another's.
+    #[test]
+    fn every_seed_of_the_fuzzing_is_borne() {
+        let folders =
+            std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds")).unwrap();
+        let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
+        let seeds: Vec<_> =
+            files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
+        assert!(seeds.len() > 30, "{}", seeds.len());
+        for seed in seeds {
+            TARGETS.iter().for_each(|target| target(&seed));
         }
     }
 

@@ -22,6 +22,17 @@ pub fn export(bytes: &[u8]) {
 mod tests {
     use super::*;
 
+    #[test]
+    fn sound_exports_are_inflated() {
+        let gzip = HeaderValue::from_static("gzip");
+        let seed = include_bytes!("../../fuzz/seeds/export/flask.pb.gz");
+        let export = otlp::inflated(seed, &gzip).unwrap();
+        assert_eq!(&export[..], include_bytes!("../../tests/fixtures/otlp/flask.pb"));
+        super::export(seed);
+        framing(include_bytes!("../../fuzz/seeds/framing/sound"));
+        framing(include_bytes!("../../fuzz/seeds/framing/flawed"));
+    }
+
     proptest::proptest! {
         #[test]
         fn nothing_panics(bytes: Vec<u8>) {
