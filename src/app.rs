@@ -123,17 +123,20 @@ pub fn log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
 pub fn doubts(config: &Config) -> Vec<String> {
     // Of the usual folders a project has one, and before it is compiled none.
     let usual = Config::default().chain.artifacts;
-    let named = config.chain.artifacts.iter().filter(|dir| !usual.contains(dir));
-    named
-        .filter(|dir| !Path::new(dir).is_dir())
-        .map(|dir| {
-            format!(
-                "chain.artifacts: expected a directory with compiled contracts, found none at \
-                 {dir:?}; it is looked for while dappscope runs, and until then contracts and \
-                 functions have no names"
-            )
-        })
-        .collect()
+    let dirs = config.chain.artifacts.iter().filter(|dir| !usual.contains(dir));
+    let dirs = dirs.filter(|dir| !Path::new(dir).is_dir()).map(|dir| {
+        format!(
+            "chain.artifacts: expected a directory with compiled contracts, found none at {dir:?}; it \
+             is looked for while dappscope runs, and until then contracts and functions have no names"
+        )
+    });
+    let files = config.host.databases.iter().filter(|file| !Path::new(file).exists()).map(|file| {
+        format!(
+            "host.databases: expected a file, found none at {file:?}; it is looked for while dappscope \
+             runs, and until then its size is not told"
+        )
+    });
+    dirs.chain(files).collect()
 }
 
 /// Judges what the settings name as a start does, and reads the files that it needs.

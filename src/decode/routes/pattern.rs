@@ -117,13 +117,18 @@ pub fn flaw(pattern: &str) -> Option<&'static str> {
     if pattern_text(pattern).len() > LONGEST_TEXT {
         return Some("it is longer than the 128 characters that a name may have");
     }
-    segments(pattern).find_map(flaw_of_segment)
-}
-
-fn flaw_of_segment(segment: &str) -> Option<&'static str> {
-    if segment.starts_with(':') && segment.len() > 1 {
+    if segments(pattern).any(|segment| segment.starts_with(':') && segment.len() > 1) {
         return Some("it has a parameter as :name, which is written {name}");
     }
+    unbalanced(pattern)
+}
+
+/// What is wrong with the brackets of a pattern.
+pub fn unbalanced(pattern: &str) -> Option<&'static str> {
+    segments(pattern).find_map(unbalanced_segment)
+}
+
+fn unbalanced_segment(segment: &str) -> Option<&'static str> {
     let mut rest = segment;
     while let Some(begin) = rest.find(['{', '<', '}', '>']) {
         let (open, inside) = rest[begin..].split_at(1);
