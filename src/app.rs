@@ -6,6 +6,7 @@
 
 mod custom;
 mod ending;
+mod fit;
 mod narrator;
 mod routes;
 
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task;
 
 use ending::losses;
+pub use fit::Unfit;
 use narrator::Narrator;
 
 use crate::chain::{self, WatchSettings, artifacts::follow_artifacts};
@@ -42,6 +44,8 @@ use crate::wire::reverse::{self, Drained, ReverseSettings};
 const DRAIN: Duration = Duration::from_secs(8);
 /// How long an exporter may take to send one export.
 const SLOWEST_EXPORT: Duration = Duration::from_secs(10);
+/// How long nothing may come of an export that was begun.
+const STALLED_EXPORT: Duration = Duration::from_secs(2);
 /// How often the artifacts' directories are looked at for new contracts.
 const ARTIFACTS_EVERY: Duration = Duration::from_secs(2);
 
@@ -120,25 +124,28 @@ pub fn log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
 pub fn doubts(config: &Config) -> Vec<String> {
     // Of the usual folders a project has one, and before it is compiled none.
     let usual = Config::default().chain.artifacts;
-    let named = config.chain.artifacts.iter().filter(|dir| !usual.contains(dir));
-    named
-        .filter(|dir| !Path::new(dir).is_dir())
-        .map(|dir| {
-            format!(
-                "chain.artifacts: expected a directory with compiled contracts, found none at \
-                 {dir:?}; it is looked for while dappscope runs, and until then contracts and \
-                 functions have no names"
-            )
-        })
-        .collect()
+    let dirs = config.chain.artifacts.iter().filter(|dir| !usual.contains(dir));
+    let dirs = dirs.filter(|dir| !Path::new(dir).is_dir()).map(|dir| {
+        format!(
+            "chain.artifacts: expected a directory with compiled contracts, found none at {dir:?}; it \
+             is looked for while dappscope runs, and until then contracts and functions have no names"
+        )
+    });
+    let files = config.host.databases.iter().filter(|file| !Path::new(file).exists()).map(|file| {
+        format!(
+            "host.databases: expected a file, found none at {file:?}; it is looked for while dappscope \
+             runs, and until then its size is not told"
+        )
+    });
+    dirs.chain(files).collect()
 }
 
-/// Reads the files that the settings name and that a start needs.
+/// Judges what the settings name as a start does, and reads the files that it needs.
 ///
 /// # Errors
-/// One of them cannot be read, or is not what it should be.
-pub fn check(config: &Config) -> anyhow::Result<()> {
-    routes::routes(&config.api).map(drop)
+/// Everything that is not what it should be.
+pub fn check(config: &Config) -> Result<(), Unfit> {
+    fit::judge(config).map(drop)
 }
 
 /// Who holds a port, in words; empty where the system does not tell.
@@ -186,6 +193,7 @@ impl App {
     /// A port is taken, the data directory cannot be used or is in use: says which, and what to do.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         survive_file_limits();
+        let routes = fit::judge(&config)?;
         for doubt in doubts(&config) {
             tracing::warn!("{doubt}");
         }
@@ -223,7 +231,6 @@ impl App {
         );
         let observer = Observer::new(&queue);
         let (store, writer) = open_store(&config, &tally)?;
-        let routes = routes::routes(&config.api)?;
         let learned = routes::learned(&store);
         let custom = custom::custom(&config.api.custom);
         let calls = Underway::default();
@@ -288,7 +295,12 @@ impl App {
         let (stop_otlp, stopping) = watch::channel(false);
         let otlp = otlp_socket
             .map(|socket| {
-                let settings = otlp::Settings { drain: DRAIN, slowest: SLOWEST_EXPORT, custom };
+                let settings = otlp::Settings {
+                    drain: DRAIN,
+                    slowest: SLOWEST_EXPORT,
+                    stalled: STALLED_EXPORT,
+                    custom,
+                };
                 otlp::serve(socket, settings, Guard::default(), observer.clone(), stopping)
             })
             .transpose()?;

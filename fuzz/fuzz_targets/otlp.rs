@@ -1,4 +1,4 @@
-//! Exports of spans, and the queries in them.
+//! Exports of spans.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| dappscope::decode::hostile::otlp(bytes));

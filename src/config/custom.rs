@@ -6,6 +6,10 @@ use toml::Value;
 
 use super::Setting;
 
+/// As mistakes name it, and what is accepted.
+const KEY: &str = "api.custom";
+const FORM: &str = "Write each as \"name:type\" or \"name:type:unit\", as \"cart_items:gauge\" or \
+                    \"render:histogram:seconds\".";
 /// The most that may be listed: each has a series for each route.
 const MOST: usize = 64;
 /// In bytes.
@@ -67,7 +71,16 @@ impl Custom {
             Some("counter") => CustomKind::Counter,
             Some("gauge") => CustomKind::Gauge,
             Some("histogram") => CustomKind::Histogram,
-            _ => return Err("its type is counter, gauge or histogram".to_owned()),
+            Some(other) => {
+                return Err(format!(
+                    "its type is counter, gauge or histogram, and not {other:?}: \"{name}:gauge\""
+                ));
+            }
+            None => {
+                return Err(format!(
+                    "its type is missing, counter, gauge or histogram: \"{name}:gauge\""
+                ));
+            }
         };
         if parts.next().is_some() {
             return Err("nothing follows the unit".to_owned());
@@ -75,7 +88,7 @@ impl Custom {
         if let Some(unit) = unit
             && !UNITS.contains(&unit)
         {
-            return Err(format!("its unit is one of {}, or none", UNITS.join(", ")));
+            return Err(format!("its unit is one of {}, or none, not {unit:?}", UNITS.join(", ")));
         }
         check_name(name, unit)?;
         Ok(Self { name: name.to_owned(), kind, unit: unit.map(str::to_owned) })
@@ -116,29 +129,35 @@ fn check_name(name: &str, unit: Option<&str>) -> Result<(), String> {
 
 impl Setting for Vec<Custom> {
     fn read(&mut self, value: &Value) -> Result<(), String> {
-        const FORM: &str = "a list of name:type or name:type:unit, [\"cart_items:gauge\", \
-                            \"render:histogram:seconds\"]";
-        let items = value.as_array().ok_or_else(|| format!("expected {FORM}, found {value}"))?;
+        let Some(items) = value.as_array() else {
+            return Err(format!("expected a list, found {value}. {FORM}"));
+        };
         let mut read: Self = Vec::new();
         let mut wrong = Vec::new();
-        for item in items {
-            match item.as_str().map(Custom::parse) {
+        for (at, item) in items.iter().enumerate() {
+            let why = match item.as_str().map(Custom::parse) {
                 Some(Ok(custom)) if read.iter().any(|known| known.is_like(&custom)) => {
-                    wrong.push(format!("{item}: {} is listed already", custom.name));
+                    format!("{} is listed already", custom.name)
                 }
-                Some(Ok(custom)) => read.push(custom),
-                Some(Err(why)) => wrong.push(format!("{item}: {why}")),
-                None => wrong.push(format!("{item}: no text in quotes")),
+                Some(Ok(custom)) => {
+                    read.push(custom);
+                    continue;
+                }
+                Some(Err(why)) => why,
+                None => "it is no text in quotes".to_owned(),
+            };
+            wrong.push(format!("\n    {KEY}[{at}] = {item}: {why}."));
+        }
+        let counted = match wrong.len() {
+            0 if items.len() <= MOST => {
+                *self = read;
+                return Ok(());
             }
-        }
-        if items.len() > MOST {
-            wrong.push(format!("{} of them, where {MOST} are taken", items.len()));
-        }
-        if !wrong.is_empty() {
-            return Err(format!("expected {FORM}, found {}", wrong.join("; ")));
-        }
-        *self = read;
-        Ok(())
+            0 => format!("found {} entries, where at most {MOST} are taken", items.len()),
+            1 => "1 entry is wrong".to_owned(),
+            several => format!("{several} entries are wrong"),
+        };
+        Err(format!("{counted}. {FORM}{}", wrong.concat()))
     }
 
     fn show(&self) -> Value {
@@ -197,24 +216,33 @@ mod tests {
             "wait_bytes:gauge",
         ]);
         let told = told.unwrap_err();
+        let lines: Vec<&str> = told.lines().map(str::trim).collect();
+        assert!(
+            lines[0].starts_with("12 entries are wrong. Write each as \"name:type\""),
+            "{told}"
+        );
+        assert_eq!(lines.len(), 13, "a line for each\n{told}");
+        assert!(lines.iter().all(|line| line.len() <= 160), "short ones\n{told}");
         for expected in [
-            "\"good:counter\": good is listed already",
-            "\"wait_bytes:gauge\": wait_bytes is listed already",
-            "\"x\": its type is counter, gauge or histogram",
-            "\"x:timer\": its type",
-            "\"x:gauge:minutes\": its unit is one of seconds, bytes",
-            "\"x:gauge:seconds:more\": nothing follows the unit",
-            "\"Cart-Items:gauge\": its name is words of lower-case letters",
-            "\"minted_total:counter\": the word total has a meaning of its own",
-            "\"wait_ms:histogram\": its name ends in ms, which is read as a unit",
-            "\"wait_seconds:histogram:seconds\": the unit comes behind the name by itself",
-            "\"_x:gauge\": its name is words",
-            "\":gauge\": its name is words",
+            "api.custom[1] = \"good:counter\": good is listed already.",
+            "api.custom[2] = \"x\": its type is missing, counter, gauge or histogram: \"x:gauge\".",
+            "api.custom[3] = \"x:timer\": its type is counter, gauge or histogram, and not \"timer\"",
+            "api.custom[4] = \"x:gauge:minutes\": its unit is one of seconds, bytes",
+            "api.custom[5] = \"x:gauge:seconds:more\": nothing follows the unit.",
+            "api.custom[6] = \"Cart-Items:gauge\": its name is words of lower-case letters",
+            "api.custom[7] = \"minted_total:counter\": the word total has a meaning of its own",
+            "api.custom[8] = \"wait_ms:histogram\": its name ends in ms, which is read as a unit",
+            "api.custom[9] = \"wait_seconds:histogram:seconds\": the unit comes behind the name",
+            "api.custom[10] = \"_x:gauge\": its name is words",
+            "api.custom[11] = \":gauge\": its name is words",
+            "api.custom[13] = \"wait_bytes:gauge\": wait_bytes is listed already",
         ] {
-            assert!(told.contains(expected), "{expected} in {told}");
+            assert!(lines.iter().any(|line| line.starts_with(expected)), "{expected} in\n{told}");
         }
+        let told = Vec::<Custom>::new().read(&Value::String("x:gauge".into())).unwrap_err();
+        assert!(told.starts_with("expected a list, found \"x:gauge\". Write each"), "{told}");
         let many: Vec<String> = (0..65).map(|i| format!("x{i}:gauge")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert!(read(&many).unwrap_err().contains("65 of them, where 64 are taken"));
+        assert!(read(&many).unwrap_err().contains("found 65 entries, where at most 64 are taken"));
     }
 }

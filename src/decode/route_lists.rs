@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::routes::unbalanced;
+
 /// Why a listing tells no routes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -15,6 +17,11 @@ pub enum ListError {
     NotOpenApi(#[from] serde_json::Error),
     #[error("expected `paths` in the OpenAPI document, found none")]
     NoPaths,
+    #[error(
+        "expected `paths` such as \"/nfts/{{id}}\" in the OpenAPI document, found {path:?}: {why}. \
+         Correct it there"
+    )]
+    Malformed { path: String, why: &'static str },
     #[error(
         "expected what `flask routes` prints, a table whose column Rule holds paths, found no path. \
          Write it with `flask --app yours routes > routes.txt`"
@@ -41,7 +48,7 @@ struct Server {
 /// The paths of an OpenAPI document, each below each path that its servers have.
 ///
 /// # Errors
-/// It is no JSON object, or has no paths.
+/// It is no JSON object, has no paths, or one whose brackets do not fit.
 pub fn openapi(document: &[u8]) -> Result<Vec<String>, ListError> {
     let document: Document = serde_json::from_slice(document)?;
     let mut bases: Vec<&str> = document.servers.iter().map(|s| path_of(&s.url)).collect();
@@ -55,6 +62,11 @@ pub fn openapi(document: &[u8]) -> Result<Vec<String>, ListError> {
     let paths: Vec<_> = document.paths.keys().filter(|path| path.starts_with('/')).collect();
     if paths.is_empty() {
         return Err(ListError::NoPaths);
+    }
+    for path in &paths {
+        if let Some(why) = unbalanced(path) {
+            return Err(ListError::Malformed { path: (*path).clone(), why });
+        }
     }
     let below = |base: &&str| {
         let base = base.trim_end_matches('/').to_owned();
@@ -126,6 +138,11 @@ static       GET        /static/<path:filename>
         let told = |result: Result<Vec<String>, ListError>| result.unwrap_err().to_string();
         assert!(told(openapi(b"openapi: 3.1.0")).contains("in JSON"));
         assert!(told(openapi(b"{}")).contains("`paths`"));
+        let half = told(openapi(br#"{"paths":{"/nfts":{},"/nfts/{id":{}}}"#));
+        assert!(
+            half.contains("\"/nfts/{id}\"") && half.contains("found \"/nfts/{id\": a bracket"),
+            "{half}"
+        );
         assert!(told(flask_routes("Usage: flask [OPTIONS]")).contains("flask routes"));
     }
 

@@ -18,6 +18,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use pattern::Pattern;
+pub use pattern::{flaw, unbalanced};
 use shape::name_of;
 pub use shape::without_secrets;
 

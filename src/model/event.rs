@@ -143,8 +143,15 @@ impl Event {
     pub const SETBACKS: [&'static str; 3] = ["evm_revert", "reset", "reorganisation"];
 
     /// Every value of [`Event::ExportRefused`].
-    pub const EXPORT_REFUSALS: [&'static str; 6] =
-        ["content_type", "encoding", "host_or_origin", "malformed", "too_large", "too_slow"];
+    pub const EXPORT_REFUSALS: [&'static str; 7] = [
+        "content_type",
+        "encoding",
+        "host_or_origin",
+        "malformed",
+        "no_room",
+        "too_large",
+        "too_slow",
+    ];
 
     /// Every value of [`Event::ParseFailure`].
     /// `batch_item` is an item that is no request, of a batch that holds some; `custom_value` is what

@@ -117,9 +117,9 @@ impl Flights {
     /// Whether a request of this trace is under way, or was in the last seconds.
     pub fn knows(&self, trace_id: u128) -> bool {
         let board = self.board();
-        let ended = board.ended.iter().rev().map(|(entry, _)| entry);
-        let mut all = board.under_way.iter().flatten().chain(ended);
-        all.any(|entry| entry.trace.trace_id == trace_id)
+        let ended = board.ended.iter().rev().map(|it| it.trace);
+        let mut all = board.under_way.iter().flatten().map(|entry| entry.trace).chain(ended);
+        all.any(|trace| trace.trace_id == trace_id)
     }
 
     /// A call with a trace id was answered: counts it for the request under way of that trace.

@@ -17,7 +17,7 @@ use crate::decode::routes::Routes;
 use crate::model::kind::RouteKind;
 use crate::model::{
     ApiExchange, Event, LabelKind, LearnedRoute, Route, Sample, Span, SpanKind, Spans, Stamp,
-    UnixMicros,
+    TELLING, UnixMicros,
 };
 
 /// Requests that are remembered for their spans: those of some seconds.
@@ -26,8 +26,6 @@ const MOST_REQUESTS: usize = 16_384;
 const MOST_WAITING: usize = 1_024;
 /// A longer path is not remembered, in bytes: the next one on its route is shorter.
 const LONGEST_PATH: usize = 256;
-/// For how long after an export others are expected.
-const TELLING: Duration = Duration::from_secs(60);
 /// Requests that are remembered between two ticks while no spans are expected: enough to learn from
 /// the first export.
 const UNTOLD: u32 = 16;

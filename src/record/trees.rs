@@ -23,18 +23,13 @@ use alloy::primitives::B256;
 
 use crate::model::{
     ApiExchange, Breakdown, Clock, ConnectionId, DatabaseTiming, Event, FindingKind, Flow,
-    HttpMethod, Join, Operation, RequestRef, Route, Stamp, UnixMicros, Work,
+    HttpMethod, Join, Known, Operation, PATIENCE, RequestRef, Route, SETTLE, Stamp, UnixMicros,
+    Work, expects_spans,
 };
 
 pub(super) use part::{CallPart, MinedPart, Shape};
 use part::{OperationPart, Tree};
 
-/// Calls and transactions are told within milliseconds of the answer they led to.
-const SETTLE: Duration = Duration::from_millis(300);
-/// Spans come when their exporter finds it time: every five seconds by default.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// For how long after an export others are expected.
-const TELLING: Duration = Duration::from_secs(60);
 /// For how long parts are kept for whose trace no request ends.
 const ORPHANED: Duration = Duration::from_secs(60);
 /// Traces whose parts are kept, parts of all of them, and requests that wait.
@@ -252,15 +247,18 @@ impl Trees {
         if tree.is_some_and(|tree| tree.has_server(ended.span_id)) {
             return false;
         }
-        // Who passes a trace on with calls has an SDK, which tells of them later.
-        let passed_on = tree.is_some_and(|tree| tree.calls.iter().any(|c| c.carried_trace));
-        if passed_on || self.told.is_some_and(|told| self.now.since(told) < TELLING) {
-            return true;
-        }
-        // An API's first export comes after its first requests. Of those of which nothing is known
-        // nothing is told late by waiting for it.
-        let is_known = ended.told.is_some() || tree.is_some() || self.has_ambiguous(ended);
-        !is_known && self.patient.len() < MOST_UNTOLD
+        let known = if tree.is_some_and(|tree| tree.calls.iter().any(|c| c.carried_trace)) {
+            Known::PassedOn
+        } else if ended.told.is_some()
+            || tree.is_some()
+            || self.has_ambiguous(ended)
+            || self.patient.len() >= MOST_UNTOLD
+        {
+            Known::Something
+        } else {
+            Known::Nothing
+        };
+        expects_spans(known, self.told.map(|told| self.now.since(told)))
     }
 
     /// Whether some calls may be its or another request's.

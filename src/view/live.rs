@@ -57,6 +57,8 @@ pub struct Now {
     pub block: Option<Block>,
     pub reading: Option<HostReading>,
     pub restarts: Restarts,
+    /// When spans came last; none before any did.
+    pub spans_at: Option<UnixMicros>,
     /// Transactions submitted and not mined, and how long the oldest has waited.
     pub pending: u64,
     pub oldest_pending: Option<Duration>,
@@ -205,6 +207,7 @@ impl Sink for LiveSink {
                 | Event::WentBack { .. }
                 | Event::Upstream { .. }
                 | Event::Pending { .. }
+                | Event::Spans { .. }
         ) {
             return;
         }
@@ -242,6 +245,7 @@ impl Sink for LiveSink {
             Event::Upstream { proxy: Proxy::Api, reachable } => {
                 Reach::told(&mut now.api, *reachable);
             }
+            Event::Spans { .. } => now.spans_at = Some(UnixMicros::now()),
             Event::Pending { transactions, oldest } => {
                 now.pending = *transactions;
                 now.oldest_pending = *oldest;

@@ -14,7 +14,8 @@ use super::params::{Fields, invalid};
 use super::rpc::Answer;
 use super::{Money, State, json as as_json};
 use crate::model::{
-    Breakdown, HttpRequest, Join, Operation, Part, RpcCall, StateChange, Transaction, UnixMicros,
+    Breakdown, HttpRequest, Join, Known, Operation, Part, RpcCall, StateChange, Transaction,
+    UnixMicros, settles_after,
 };
 use crate::store::{
     BreakdownFilter, CallFilter, Cursor, OperationFilter, Page, Paging, Range, RequestFilter,
@@ -29,8 +30,8 @@ const PAGE: usize = 1_000;
 /// How long before its request's first byte, and after its end, what belongs to it is looked for.
 const BEFORE: u64 = 1_000_000;
 const AFTER: u64 = 60_000_000;
-/// After so long nothing is expected any more, whatever was told.
-const SETTLED_BY_THEN: u64 = 15_000_000;
+/// How long the recorder and the store may take to have what was settled where it is read.
+const WRITTEN: Duration = Duration::from_secs(2);
 
 /// Everything of a trace.
 pub(super) struct Trace {
@@ -89,7 +90,8 @@ pub async fn trace(params: &Params<'_>, state: &State) -> Answer {
         Ok(if is_empty { Err(Missing::Request) } else { Ok((trace_id, trace)) })
     };
     let (trace_id, trace) = state.archive.read(read).await?.map_err(ErrorObjectOwned::from)?;
-    Ok(trace.tell(trace_id, now, state.money.as_ref()))
+    let is_settled = trace.is_settled(now, state.live.now().spans_at);
+    Ok(trace.tell(trace_id, is_settled, state.money.as_ref()))
 }
 
 /// Why there is no tree.
@@ -179,12 +181,34 @@ impl Trace {
         })
     }
 
-    fn tell(&self, trace_id: u128, now: UnixMicros, money: Option<&Money>) -> Value {
+    /// Whether nothing more is expected. `spans_at` is when spans came last, of any request.
+    fn is_settled(&self, now: UnixMicros, spans_at: Option<UnixMicros>) -> bool {
+        if self.breakdowns.len() >= self.requests.len() {
+            return true;
+        }
+        let between =
+            |from: UnixMicros, to: UnixMicros| Duration::from_micros(to.0.saturating_sub(from.0));
+        let ended = self.requests.iter().map(end).max().unwrap_or_default();
+        let has_told =
+            |request: &HttpRequest| request.app.as_ref().is_some_and(|app| app.database.is_some());
+        let known = if self.calls.iter().any(|call| call.joined_by == Some(Join::Trace)) {
+            Known::PassedOn
+        } else if !self.calls.is_empty()
+            || !self.operations.is_empty()
+            || !self.ambiguous.is_empty()
+            || self.requests.iter().any(has_told)
+        {
+            Known::Something
+        } else {
+            Known::Nothing
+        };
+        let expected = settles_after(known, spans_at.map(|at| between(at, ended)));
+        between(ended, now) > expected + WRITTEN
+    }
+
+    fn tell(&self, trace_id: u128, is_settled: bool, money: Option<&Money>) -> Value {
         let gas: u64 = self.transactions.iter().filter_map(|one| one.gas_used).sum();
-        let latest = self.requests.last().map_or(UnixMicros(0), end);
         let LeftOut { requests, operations, calls, transactions, ambiguous } = self.left_out;
-        let is_settled = self.breakdowns.len() >= self.requests.len()
-            || now.0.saturating_sub(latest.0) > SETTLED_BY_THEN;
         json!({
             "trace_id": format!("{trace_id:032x}"),
             "is_settled": is_settled,

@@ -4,6 +4,7 @@
 //! Emits observations; does not decode, store or count them.
 
 pub mod guard;
+pub mod hostile;
 mod meter;
 pub mod otlp;
 pub mod relay;

@@ -199,6 +199,41 @@ fn bad_settings_are_all_told_and_nothing_starts() {
 }
 
 #[test]
+fn what_the_settings_name_is_judged_alike_by_run_and_check() {
+    let own = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(own.path().join(name), text).unwrap();
+    write("openapi.json", "[]");
+    write("routes.txt", "Usage: flask [OPTIONS]\n");
+    write(
+        "bad.toml",
+        "[api]\nroutes = [\"/a/{id}\", \"api/nfts\"]\nopenapi = \"openapi.json\"\n\
+         flask_routes = \"routes.txt\"\n[host]\ndatabases = [\"\", \".\"]\n",
+    );
+    let [run, check] = ["run", "check"].map(|command| {
+        let output = Command::new(env!("CARGO_BIN_EXE_dappscope"))
+            .args([command, "--config", "bad.toml"])
+            .current_dir(own.path())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    });
+    // A run says first where its settings are from.
+    assert!(run.ends_with(&check), "run: {run}\ncheck: {check}");
+    for part in [
+        "5 mistakes in the configuration",
+        "api.routes[1]: expected a path",
+        "api.openapi: openapi.json: expected an OpenAPI document",
+        "api.flask_routes: routes.txt: expected what `flask routes` prints",
+        "host.databases[0]: expected a database's file, found an empty text",
+        "host.databases[1]: expected a database's file, found the directory \".\"",
+    ] {
+        assert!(check.contains(part), "{part:?} in {check}");
+    }
+    assert!(!own.path().join(".dappscope").exists());
+}
+
+#[test]
 fn a_second_dappscope_on_the_same_data_is_refused_in_words() {
     let upstream = Upstream::start();
     let own = tempfile::tempdir().unwrap();

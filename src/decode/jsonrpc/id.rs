@@ -17,7 +17,7 @@ use std::hash::{DefaultHasher, Hasher};
 use super::text;
 
 /// 2⁵³: up to here every whole number is a double of its own.
-const EXACT_DOUBLES: i64 = 1 << 53;
+const EXACT_DOUBLES: u64 = 1 << 53;
 
 /// A request's or response's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Id {
         #[expect(clippy::cast_possible_truncation, reason = "a float cast saturates")]
         let truncated = double as i64;
         #[expect(clippy::cast_precision_loss, reason = "compared within 2^53 only")]
-        let is_whole = truncated.abs() < EXACT_DOUBLES && truncated as f64 == double;
+        let is_whole = truncated.unsigned_abs() < EXACT_DOUBLES && truncated as f64 == double;
         if is_whole {
             whole(truncated)
         } else {
@@ -136,6 +136,10 @@ mod tests {
         assert_ne!(asked.exact, echoed.exact);
         assert_eq!(asked, Id::of(b"9007199254740993"));
         assert_eq!(Id::of(b"1e999").key, Id::of(b"1e999").key);
+        // The least of 64 bits has no positive counterpart; what is less saturates to it.
+        for least in ["-9223372036854775808", "-444444444444444444444444432000", "-1e999"] {
+            assert!(matches!(Id::of(least.as_bytes()).key, IdKey::Rounded(_)), "{least}");
+        }
     }
 
     #[test]

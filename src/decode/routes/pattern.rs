@@ -103,6 +103,54 @@ impl Pattern {
     }
 }
 
+/// What is wrong with a pattern that a person wrote; what frameworks list is taken as it is.
+pub fn flaw(pattern: &str) -> Option<&'static str> {
+    if !pattern.starts_with('/') {
+        return Some("it does not begin with /");
+    }
+    if !pattern.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Some("it holds spaces or letters that a path has only as %20 and the like");
+    }
+    if pattern.contains(['?', '#']) {
+        return Some("it goes on behind the path, with ? or #");
+    }
+    if pattern_text(pattern).len() > LONGEST_TEXT {
+        return Some("it is longer than the 128 characters that a name may have");
+    }
+    if segments(pattern).any(|segment| segment.starts_with(':') && segment.len() > 1) {
+        return Some("it has a parameter as :name, which is written {name}");
+    }
+    unbalanced(pattern)
+}
+
+/// What is wrong with the brackets of a pattern.
+pub fn unbalanced(pattern: &str) -> Option<&'static str> {
+    segments(pattern).find_map(unbalanced_segment)
+}
+
+fn unbalanced_segment(segment: &str) -> Option<&'static str> {
+    let mut rest = segment;
+    while let Some(begin) = rest.find(['{', '<', '}', '>']) {
+        let (open, inside) = rest[begin..].split_at(1);
+        let close = match open {
+            "{" => '}',
+            "<" => '>',
+            _ => return Some("a bracket is closed that was not opened"),
+        };
+        let Some((name, after)) = inside.split_once(close) else {
+            return Some("a bracket is opened that is not closed before the next /");
+        };
+        if name.is_empty() {
+            return Some("a parameter has no name");
+        }
+        if open == "{" && name.contains('{') {
+            return Some("a bracket is opened within another");
+        }
+        rest = after;
+    }
+    None
+}
+
 fn parse_part(segment: &str) -> Part {
     let (Some(begin), Some(end)) = (segment.find(['<', '{']), segment.rfind(['>', '}'])) else {
         return Part::Literal(segment.into());

@@ -185,6 +185,44 @@ fn ids_keys_and_prose_are_no_part_of_a_route_that_is_told() {
     assert_eq!(routes.route("/api/v1/a.json", 200).as_str(), "/api/v1/{kind}.json");
 }
 
+#[test]
+fn a_pattern_that_a_person_wrote_says_what_is_wrong_with_it() {
+    for sound in [
+        "/",
+        "/api/nfts/{id}",
+        "/api/nfts/<int:id>/",
+        "/files/{name...}",
+        "/files/<path:name>",
+        "/report.{format}",
+        "/{a}-{b}",
+        "/{*}",
+        "/v1/nfts:mint",
+        "/<regex(\"[a-z]{3}\"):x>",
+    ] {
+        assert_eq!(flaw(sound), None, "{sound}");
+    }
+    for (wrong, words) in [
+        ("", "begin with /"),
+        ("api/nfts", "begin with /"),
+        ("http://a/b", "begin with /"),
+        ("/a b", "spaces"),
+        ("/caf\u{e9}", "spaces or letters"),
+        ("/a?x={x}", "behind the path"),
+        ("/a#b", "behind the path"),
+        ("/api/:id", "{name}"),
+        ("/api/{id", "not closed"),
+        ("/api/<int:id", "not closed"),
+        ("/api/{id/x}", "not closed"),
+        ("/api/id}", "not opened"),
+        ("/api/{}", "no name"),
+        ("/api/<>", "no name"),
+        ("/api/{{id}}", "within another"),
+    ] {
+        assert!(flaw(wrong).is_some_and(|told| told.contains(words)), "{wrong}: {:?}", flaw(wrong));
+    }
+    assert!(flaw(&"/abc".repeat(40)).is_some_and(|told| told.contains("128")));
+}
+
 proptest! {
     #[test]
     fn a_route_is_always_short_and_printable(

@@ -133,6 +133,33 @@ async fn operations_calls_and_transactions_stand_below_what_made_them() {
 }
 
 #[tokio::test]
+async fn where_spans_are_not_expected_a_request_settles_soon_and_where_they_are_when_they_are_late()
+{
+    let ended = |ago: u64| {
+        let Sample::Request(request) = request("/api/nfts/7", 200) else { unreachable!() };
+        Sample::Request(HttpRequest { at: UnixMicros(request.at.0 - ago * 1_000_000), ..request })
+    };
+    for (ago, spans_come, carried, expected) in [
+        (1, false, false, false),
+        (4, false, false, true),
+        (4, true, false, false),
+        (4, false, true, false),
+        (14, true, true, true),
+    ] {
+        let mut view = Served::start(None).await;
+        view.feed(&[ended(ago)]);
+        if spans_come {
+            view.event(&Event::Spans { taken: 1, left_out: 0 });
+        }
+        if carried {
+            view.feed(&[made("eth_chainId", PROXY, Some(Join::Trace), None)]);
+        }
+        let told = view.ask("dappscope_trace", params()).await.unwrap();
+        assert_eq!(told["is_settled"], expected, "{ago} s, {spans_come}, {carried}");
+    }
+}
+
+#[tokio::test]
 async fn queries_are_told_by_their_shape() {
     let mut view = Served::start(None).await;
     view.feed(&[query(4, 2), query(5, 2), query(6, 2), operation(7, 2, "x", Work::Server)]);

@@ -1,31 +1,72 @@
-//! An export's body: read whole, inflated, and no larger than it may be, before and after.
+//! An export's body: read whole, inflated, and no larger than it may be, before and after; and all
+//! that are being read no larger than they may be together.
 
 use std::io::Read as _;
+use std::pin::pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use http::{HeaderValue, StatusCode, header};
 use http_body::Body;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
 use super::answer::Refused;
 
 /// The largest export, in bytes, also once it is inflated.
 pub(super) const LARGEST: usize = 8 << 20;
+/// Bytes of all bodies under way. Who sends slowly holds what has come of its body, and no turn that
+/// others wait for.
+pub(super) const LARGEST_TOGETHER: usize = 4 * LARGEST;
 
-/// Reads the body.
-pub(super) async fn read<B>(body: B) -> Result<Bytes, Refused>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    if body.size_hint().lower() > LARGEST as u64 {
-        return Err(too_large());
+/// Room for what has come of bodies.
+pub(super) struct Room(Semaphore);
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self(Semaphore::new(LARGEST_TOGETHER))
     }
-    let read = Limited::new(body, LARGEST).collect().await;
-    read.map(http_body_util::Collected::to_bytes).map_err(|error| {
-        if error.is::<LengthLimitError>() { too_large() } else { malformed(&error.to_string()) }
-    })
+
+    /// Reads a body, of which something has to come within each `stalled`. What it takes is free again
+    /// when the permit is dropped.
+    pub(super) async fn read<B>(
+        &self,
+        body: B,
+        stalled: Duration,
+    ) -> Result<(Bytes, Option<SemaphorePermit<'_>>), Refused>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        if body.size_hint().lower() > LARGEST as u64 {
+            return Err(too_large());
+        }
+        let mut body = pin!(body);
+        let mut read = Vec::new();
+        let mut held: Option<SemaphorePermit<'_>> = None;
+        loop {
+            let next = timeout(stalled, body.frame()).await;
+            let Some(frame) = next.map_err(|_| too_slow("something of it", stalled))? else {
+                return Ok((read.into(), held));
+            };
+            let frame = frame.map_err(|error| malformed(&error.into().to_string()))?;
+            // Of trailers nothing is wanted.
+            let Ok(piece) = frame.into_data() else { continue };
+            if piece.len() > LARGEST - read.len() {
+                return Err(too_large());
+            }
+            let bytes = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+            let room = timeout(stalled, self.0.acquire_many(bytes)).await;
+            let Ok(Ok(more)) = room else { return Err(no_room()) };
+            match &mut held {
+                Some(held) => held.merge(more),
+                None => held = Some(more),
+            }
+            read.extend_from_slice(&piece);
+        }
+    }
 }
 
 /// The body as it was before `Content-Encoding`.
@@ -63,6 +104,26 @@ pub(super) fn malformed(found: &str) -> Refused {
         status: StatusCode::BAD_REQUEST,
         reason: Some("malformed"),
         message: format!("expected an export of spans, found: {found}"),
+    }
+}
+
+/// `what` of an export did not come `within` this time.
+pub(super) fn too_slow(what: &str, within: Duration) -> Refused {
+    Refused {
+        status: StatusCode::REQUEST_TIMEOUT,
+        reason: Some("too_slow"),
+        message: format!("expected {what} within {within:?}"),
+    }
+}
+
+fn no_room() -> Refused {
+    Refused {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        reason: Some("no_room"),
+        message: format!(
+            "expected room for the export, found {LARGEST_TOGETHER} bytes of others that have not \
+             come whole; send it again"
+        ),
     }
 }
 

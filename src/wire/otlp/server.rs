@@ -15,19 +15,17 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::answer::{Encoding, Refused};
-use super::body;
+use super::body::{self, Room};
 use crate::decode::otlp;
 use crate::model::{CustomMetrics, Observation, Observer};
 use crate::wire::guard::Guard;
 
 /// How long a connection may be idle, or take for a request's head.
 const IDLE: Duration = Duration::from_secs(60);
-/// Bodies held at a time; others wait, and with them what they would take.
-const AT_A_TIME: usize = 8;
 /// How long accepting rests when it fails.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
@@ -45,6 +43,8 @@ pub struct Settings {
     pub custom: CustomMetrics,
     /// How long a body may take.
     pub slowest: Duration,
+    /// How long nothing may come of it.
+    pub stalled: Duration,
 }
 
 /// What the connections share.
@@ -52,8 +52,9 @@ struct Shared {
     guard: Guard,
     observer: Observer,
     custom: CustomMetrics,
-    bodies: Semaphore,
+    room: Room,
     slowest: Duration,
+    stalled: Duration,
 }
 
 /// Listens on `address`; port 0 takes a free one.
@@ -77,9 +78,9 @@ pub fn serve(
         let _inside = runtime.enter();
         tokio::net::TcpListener::from_std(listener)?
     };
-    let Settings { drain, custom, slowest } = settings;
-    let bodies = Semaphore::new(AT_A_TIME);
-    let shared = Arc::new(Shared { guard, observer, custom, bodies, slowest });
+    let Settings { drain, custom, slowest, stalled } = settings;
+    let room = Room::new();
+    let shared = Arc::new(Shared { guard, observer, custom, room, slowest, stalled });
     let run = move || runtime.block_on(run(listener, drain, shared, shutdown));
     Ok(std::thread::Builder::new().name("otlp".to_owned()).spawn(run)?)
 }
@@ -197,14 +198,12 @@ impl Shared {
                     .to_owned(),
             });
         };
-        // Held until the export is read: what is in memory at a time is bounded.
-        let _one_of_few = self.bodies.acquire().await.ok();
-        let read = tokio::time::timeout(self.slowest, body::read(content)).await;
-        let whole = read.map_err(|_| Refused {
-            status: StatusCode::REQUEST_TIMEOUT,
-            reason: Some("too_slow"),
-            message: format!("expected the whole export within {:?}", self.slowest),
-        })??;
+        let read = self.room.read(content, self.stalled);
+        let read = tokio::time::timeout(self.slowest, read).await;
+        let too_slow = |_| body::too_slow("the whole export", self.slowest);
+        // The room is held until the export is decoded, which is done for one at a time: nothing
+        // below waits, and there is one thread.
+        let (whole, _room) = read.map_err(too_slow)??;
         if is_ignored {
             return Ok(encoding.taken(0));
         }

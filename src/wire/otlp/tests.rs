@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use http_body_util::Full;
 
-use super::body::LARGEST;
+use super::body::{LARGEST, LARGEST_TOGETHER, Room};
 use super::*;
 use crate::model::{CustomMetrics, Observation, Observer, Queue, Tally};
 use crate::wire::guard::Guard;
@@ -27,17 +28,17 @@ struct Receiver {
 
 impl Receiver {
     fn start() -> Self {
-        Self::with(Duration::from_secs(10))
+        Self::with(Duration::from_secs(60), Duration::from_secs(60))
     }
 
-    /// One whose bodies may take so long.
-    fn with(slowest: Duration) -> Self {
+    /// One whose bodies may take so long, and stall for so long.
+    fn with(slowest: Duration, stalled: Duration) -> Self {
         let queue = Queue::new(100, 1 << 24, Arc::new(Tally::default()));
         let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let custom = CustomMetrics::default();
-        let settings = Settings { drain: Duration::from_secs(10), slowest, custom };
+        let settings = Settings { drain: Duration::from_secs(10), slowest, stalled, custom };
         let observer = Observer::new(&queue);
         let thread = serve(listener, settings, Guard::default(), observer, stopping).unwrap();
         Self { address, queue, stop, thread }
@@ -154,14 +155,78 @@ fn what_is_no_export_is_refused_with_its_status_and_words() {
 
 #[test]
 fn a_body_that_does_not_come_in_time_is_refused_and_may_be_sent_again() {
-    let receiver = Receiver::with(Duration::from_millis(50));
-    let announced = format!("{PROTOBUF}Content-Length: {}\r\n", FLASK.len());
-    let (status, head, answer) = receiver.post(&announced, &FLASK[..100]);
-    assert_eq!((status, receiver.told()), (408, Err("too_slow")));
-    assert!(String::from_utf8_lossy(&answer).contains("within 50ms"), "{answer:?}");
-    assert!(head.contains("connection: close"), "{head}");
-    // One that has taken so long already stands in nobody's way.
+    let (short, long) = (Duration::from_millis(50), Duration::from_secs(60));
+    for (slowest, stalled, words) in [
+        (short, long, "the whole export within 50ms"),
+        (long, short, "something of it within 50ms"),
+    ] {
+        let receiver = Receiver::with(slowest, stalled);
+        let announced = format!("{PROTOBUF}Content-Length: {}\r\n", FLASK.len());
+        let (status, head, answer) = receiver.post(&announced, &FLASK[..100]);
+        assert_eq!((status, receiver.told()), (408, Err("too_slow")));
+        assert!(String::from_utf8_lossy(&answer).contains(words), "{answer:?}");
+        assert!(head.contains("connection: close"), "{head}");
+        // One that has taken so long already stands in nobody's way.
+        assert_eq!(receiver.post(PROTOBUF, FLASK).0, 200);
+    }
+}
+
+/// Begins an export of `announced` bytes, of which these are all that will come for now.
+fn begin(receiver: &Receiver, announced: usize, body: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(receiver.address).unwrap();
+    let head = format!(
+        "POST /v1/traces HTTP/1.1\r\nHost: localhost\r\n{PROTOBUF}Content-Length: {announced}\r\n\r\n"
+    );
+    stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+    stream
+}
+
+#[test]
+fn bodies_that_stall_hold_up_nobody_and_may_still_come() {
+    let receiver = Receiver::start();
+    let mut stalled: Vec<TcpStream> =
+        (0..100).map(|_| begin(&receiver, FLASK.len(), &FLASK[..100])).collect();
+    for _ in 0..10 {
+        // Were it held up by them, it would be for a minute.
+        assert_eq!((receiver.post(PROTOBUF, FLASK).0, receiver.told()), (200, Ok(13)));
+    }
+    for stream in &mut stalled {
+        stream.write_all(&FLASK[100..]).unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!((&answer[..], receiver.told()), (&b"HTTP/1.1 200"[..], Ok(13)));
+    }
+}
+
+#[tokio::test]
+async fn what_finds_no_room_beside_others_is_to_be_sent_again() {
+    let room = Room::new();
+    let body = |bytes: usize| Full::new(Bytes::from(vec![7; bytes]));
+    let quickly = Duration::from_millis(20);
+    let mut held = Vec::new();
+    for _ in 0..LARGEST_TOGETHER / LARGEST {
+        let (whole, permit) = room.read(body(LARGEST), quickly).await.unwrap();
+        assert_eq!(whole.len(), LARGEST);
+        held.push(permit);
+    }
+    let refused = room.read(body(1), quickly).await.unwrap_err();
+    assert_eq!((refused.status.as_u16(), refused.reason), (503, Some("no_room")));
+    held.pop();
+    assert!(room.read(body(1), quickly).await.is_ok(), "there is room again");
+}
+
+#[test]
+fn bodies_that_stall_with_all_the_room_are_refused_soon_and_the_next_export_is_taken() {
+    let receiver = Receiver::with(Duration::from_secs(60), Duration::from_secs(1));
+    let part = vec![0; LARGEST - 1];
+    let stalled: Vec<TcpStream> =
+        (0..LARGEST_TOGETHER / LARGEST).map(|_| begin(&receiver, LARGEST, &part)).collect();
     assert_eq!(receiver.post(PROTOBUF, FLASK).0, 200);
+    for mut stream in stalled {
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer[..], b"HTTP/1.1 408");
+    }
 }
 
 #[test]

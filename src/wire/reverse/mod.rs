@@ -46,5 +46,6 @@ mod upload;
 mod upstream;
 mod waking;
 
+pub(super) use framing::follow_twice;
 pub use server::{Drained, ReverseError, bind, serve};
 pub use settings::ReverseSettings;
