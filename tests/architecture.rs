@@ -1,9 +1,10 @@
-//! Imports run downwards only: each folder of `src/` may use the folders named here and no others.
+//! Imports run downwards only: each folder of `src/` may use the folders named here and no others, and
+//! within a folder no files import each other in a circle.
 //!
 //! Scans the sources for `crate::` and `super::` paths. A new folder needs a line in
 //! [`LAYERS`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -132,6 +133,87 @@ fn imports_run_downwards_only() {
     let (files, wrong) = violations();
     assert!(files > 20, "only {files} files were found");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A file's code as others depend on it: without comments and its inline tests.
+fn code_of(path: &Path) -> String {
+    let text = fs::read_to_string(path).expect("readable");
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    without_comments(code)
+}
+
+/// What each neighbour in `folder` uses of the others there, by name; a file and the folder of its
+/// name are one.
+fn neighbours(
+    folder: &[String],
+    files: &[(Vec<String>, String)],
+) -> BTreeMap<String, BTreeSet<String>> {
+    let inside: Vec<_> = files
+        .iter()
+        .filter(|(module, _)| module.len() > folder.len() && module.starts_with(folder))
+        .collect();
+    let mut uses: BTreeMap<String, BTreeSet<String>> =
+        inside.iter().map(|(module, _)| (module[folder.len()].clone(), BTreeSet::new())).collect();
+    let names: BTreeSet<String> = uses.keys().cloned().collect();
+    for (module, code) in inside {
+        let own = &module[folder.len()];
+        let mut used = heads(code, &format!("crate::{}::", folder.join("::")));
+        used.extend(heads(code, &"super::".repeat(module.len() - folder.len())));
+        let others = used.into_iter().filter(|name| names.contains(name) && name != own);
+        uses.get_mut(own).expect("named above").extend(others);
+    }
+    uses
+}
+
+/// Takes away, again and again, what uses nothing that is left: what then is left uses each other.
+fn circle(mut uses: BTreeMap<String, BTreeSet<String>>) -> BTreeMap<String, BTreeSet<String>> {
+    while let Some(done) =
+        uses.iter().find(|(_, used)| used.is_empty()).map(|(name, _)| name.clone())
+    {
+        uses.remove(&done);
+        for used in uses.values_mut() {
+            used.remove(&done);
+        }
+    }
+    uses
+}
+
+#[test]
+fn no_neighbours_import_each_other_in_a_circle() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    sources(&root, &mut paths);
+    let files: Vec<(Vec<String>, String)> = paths
+        .iter()
+        .map(|path| (module_of(path.strip_prefix(&root).expect("below src")), code_of(path)))
+        .filter(|(module, _)| !module.contains(&"tests".to_owned()))
+        .collect();
+    let folders: BTreeSet<&[String]> =
+        files.iter().flat_map(|(module, _)| (1..module.len()).map(|end| &module[..end])).collect();
+    assert!(folders.len() > 10, "only {} folders were found", folders.len());
+    for folder in folders {
+        let left = circle(neighbours(folder, &files));
+        assert!(left.is_empty(), "in {}: {left:#?}", folder.join("/"));
+    }
+}
+
+#[test]
+fn the_scan_finds_a_circle() {
+    let file = |path: &str, code: &str| {
+        (path.split('/').map(str::to_owned).collect::<Vec<_>>(), code.to_owned())
+    };
+    let folder = ["store".to_owned()];
+    let mut files = vec![
+        file("store/a", "use super::b::{B, C};"),
+        file("store/b", "fn f() {}"),
+        file("store/b/deep", "use super::super::c::C;"),
+        file("store/c", "use super::bytes::Read; use crate::model::a;"),
+        file("store/bytes", ""),
+    ];
+    assert!(circle(neighbours(&folder, &files)).is_empty());
+    files[4].1 = "use crate::store::a::A;".to_owned();
+    let left = circle(neighbours(&folder, &files));
+    assert_eq!(left.keys().collect::<Vec<_>>(), ["a", "b", "bytes", "c"]);
 }
 
 #[test]

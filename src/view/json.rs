@@ -14,8 +14,8 @@ use super::{Money, advice};
 
 use crate::model::{
     Access, Block, Breakdown, End, Finding, HostReading, HttpRequest, InnerCall, Join, Operation,
-    Outcome, RpcCall, Sample, SlotFate, StateChange, TraceContext, Transaction, TransactionKind,
-    UnixMicros, Volume, Work,
+    Outcome, Part, RpcCall, Sample, SlotFate, StateChange, TraceContext, Transaction,
+    TransactionKind, UnixMicros, Volume, Work,
 };
 use crate::store::{Series, Summary};
 
@@ -161,7 +161,7 @@ fn operation(operation: &Operation) -> Value {
 }
 
 fn broken_down(breakdown: &Breakdown) -> Value {
-    let mut value = super::trace::breakdown(breakdown);
+    let mut value = self::breakdown(breakdown);
     value["at_ms"] = millis(breakdown.at).into();
     value["trace_id"] = trace_text(breakdown.trace_id).into();
     value["method"] = breakdown.method.as_str().into();
@@ -406,4 +406,41 @@ fn trace_id(trace: Option<TraceContext>) -> Option<String> {
 
 fn trace_text(trace_id: u128) -> String {
     format!("{trace_id:032x}")
+}
+
+/// Where a request's time went.
+pub fn breakdown(breakdown: &Breakdown) -> Value {
+    let mut value = json!({
+        "told_by": breakdown.told_by.as_str(),
+        "joined_by": breakdown.joined_by.map_or("nothing", Join::as_str),
+        "queries": breakdown.queries,
+        "rpc_calls": breakdown.rpc_calls,
+        "total_us": micros(breakdown.total),
+        "left_out": breakdown.left_out,
+    });
+    // The last one takes what rounding leaves, so that the parts add up.
+    let mut left = micros(breakdown.total);
+    for part in Part::ALL {
+        let micros = match part {
+            Part::App => left,
+            _ => micros(breakdown.part(part)).min(left),
+        };
+        left -= micros;
+        value[format!("{}_us", part.as_str())] = micros.into();
+    }
+    if !breakdown.are_calls_known() {
+        // Some of the ambiguous calls may be its: what was counted so far would be a guess.
+        for unknown in ["rpc_calls", "evm_us", "rpc_us", "app_us"] {
+            value[unknown] = Value::Null;
+        }
+    }
+    value
+}
+
+/// A share in words: `0.4 %`. A few among very many are not none.
+pub fn percent(part: u64, whole: u64) -> String {
+    match 100.0 * ratio(part, whole).unwrap_or(0.0) {
+        share if part > 0 && share < 0.05 => "less than 0.1 %".to_owned(),
+        share => format!("{share:.1} %"),
+    }
 }

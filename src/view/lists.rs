@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 
 use super::State;
 use super::json as as_json;
-use super::params::{Fields, write_cursor};
-use super::rpc::Answer;
+use super::params::{Answer, Fields, write_cursor};
 use crate::model::{CacheOutcome, FindingKind, TransactionKind, TransactionStatus, UnixMicros};
 use crate::store::{
     BlockFilter, CallFilter, FindingFilter, Page, RequestFilter, StateFilter, Store,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::archive::Health;
 use super::fates::Fates;
-use super::json::{self, ratio};
+use super::json;
 use super::live::Now;
 use super::verdict::{Facts, verdict};
 use super::watched::watched;
@@ -249,12 +249,4 @@ fn percentiles(sorted: &[Duration]) -> Value {
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
 const fn count(count: u64) -> f64 {
     count as f64
-}
-
-/// A share in words: `0.4 %`. A few among very many are not none.
-pub fn percent(part: u64, whole: u64) -> String {
-    match 100.0 * ratio(part, whole).unwrap_or(0.0) {
-        share if part > 0 && share < 0.05 => "less than 0.1 %".to_owned(),
-        share => format!("{share:.1} %"),
-    }
 }

@@ -11,6 +11,9 @@ use serde_json::{Map, Value};
 use crate::model::UnixMicros;
 use crate::store::{Cursor, Paging, Range};
 
+/// What a method answers.
+pub type Answer = Result<Value, ErrorObjectOwned>;
+
 /// Items of a list when no limit is given, and at most.
 const USUAL_LIMIT: usize = 100;
 const HIGHEST_LIMIT: usize = 1_000;

@@ -10,12 +10,12 @@ use jsonrpsee::server::{
 };
 use jsonrpsee::types::error::METHOD_NOT_FOUND_CODE;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::State;
 use super::json as as_json;
 use super::live::Follower;
-use super::params::{Fields, invalid};
+use super::params::{Answer, Fields, invalid};
 use super::unknown::UNKNOWN;
 use super::{contracts, lists, overview, queries, routes, trace};
 use crate::model::{SampleKind, UnixMicros};
@@ -34,8 +34,6 @@ const UNSUBSCRIBE: &str = "dappscope_unsubscribe";
 /// Points of a series when no number is given, and at most.
 const USUAL_POINTS: u64 = 240;
 const HIGHEST_POINTS: u64 = 4_000;
-
-pub type Answer = Result<Value, ErrorObjectOwned>;
 
 /// How a method is called.
 #[derive(Clone, Copy)]

@@ -10,12 +10,11 @@ use std::time::Duration;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use serde_json::{Value, json};
 
-use super::params::{Fields, invalid};
-use super::rpc::Answer;
+use super::params::{Answer, Fields, invalid};
 use super::{Money, State, json as as_json};
 use crate::model::{
-    Breakdown, HttpRequest, Join, Known, Operation, Part, RpcCall, StateChange, Transaction,
-    UnixMicros, settles_after,
+    Breakdown, HttpRequest, Join, Known, Operation, RpcCall, StateChange, Transaction, UnixMicros,
+    settles_after,
 };
 use crate::store::{
     BreakdownFilter, CallFilter, Cursor, OperationFilter, Page, Paging, Range, RequestFilter,
@@ -213,7 +212,7 @@ impl Trace {
             "trace_id": format!("{trace_id:032x}"),
             "is_settled": is_settled,
             "request": self.requests.first().map(as_json::request),
-            "breakdown": self.breakdowns.last().map(breakdown),
+            "breakdown": self.breakdowns.last().map(as_json::breakdown),
             "gas_used": gas,
             "tree": tree::of(self, money),
             "ambiguous": self.ambiguous.iter().map(as_json::call).collect::<Vec<_>>(),
@@ -226,35 +225,6 @@ impl Trace {
             },
         })
     }
-}
-
-/// Where a request's time went.
-pub fn breakdown(breakdown: &Breakdown) -> Value {
-    let mut value = json!({
-        "told_by": breakdown.told_by.as_str(),
-        "joined_by": breakdown.joined_by.map_or("nothing", Join::as_str),
-        "queries": breakdown.queries,
-        "rpc_calls": breakdown.rpc_calls,
-        "total_us": as_json::micros(breakdown.total),
-        "left_out": breakdown.left_out,
-    });
-    // The last one takes what rounding leaves, so that the parts add up.
-    let mut left = as_json::micros(breakdown.total);
-    for part in Part::ALL {
-        let micros = match part {
-            Part::App => left,
-            _ => as_json::micros(breakdown.part(part)).min(left),
-        };
-        left -= micros;
-        value[format!("{}_us", part.as_str())] = micros.into();
-    }
-    if !breakdown.are_calls_known() {
-        // Some of the ambiguous calls may be its: what was counted so far would be a guess.
-        for unknown in ["rpc_calls", "evm_us", "rpc_us", "app_us"] {
-            value[unknown] = Value::Null;
-        }
-    }
-    value
 }
 
 fn end(request: &HttpRequest) -> UnixMicros {

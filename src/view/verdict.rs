@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use super::archive::Health;
+use super::json::percent;
 use super::live::Now;
-use super::overview::percent;
 use crate::store::Summary;
 
 /// Fewer than these are too few to call a share of them high.
