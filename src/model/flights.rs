@@ -114,12 +114,12 @@ impl Flights {
         }
     }
 
-    /// Whether a request of this trace is under way, or was in the last seconds.
-    pub fn knows(&self, trace_id: u128) -> bool {
+    /// Whether a request of this trace may have been under way at a moment of the last seconds.
+    pub fn may_know(&self, trace_id: u128, moment: Stamp) -> bool {
         let board = self.board();
-        let ended = board.ended.iter().rev().map(|it| it.trace);
-        let mut all = board.under_way.iter().flatten().map(|entry| entry.trace).chain(ended);
-        all.any(|trace| trace.trace_id == trace_id)
+        let now = board.under_way.iter().flatten().map(|entry| entry.trace);
+        let mut all = now.chain(board.ended.iter().rev().map(|it| it.trace));
+        moment <= board.forgotten || all.any(|trace| trace.trace_id == trace_id)
     }
 
     /// A call with a trace id was answered: counts it for the request under way of that trace.
@@ -211,6 +211,7 @@ mod tests {
             drop(flights.begin(trace(id), Stamp::now()));
         }
         assert_eq!(flights.at(moment), Aloft::Several);
+        assert!(flights.may_know(u128::MAX, moment));
         assert_eq!(flights.board().ended.len(), MOST_ENDED);
         assert_eq!(flights.board().under_way.len(), 1, "places are used again");
     }
@@ -224,8 +225,9 @@ mod tests {
         flights.made(6, Duration::from_millis(9));
         let made = CallsMade { exchanges: 2, took: Duration::from_millis(5) };
         assert_eq!(flight.calls_made(), made);
-        assert!(flights.knows(5) && !flights.knows(6));
+        let now = Stamp::now();
+        assert!(flights.may_know(5, now) && !flights.may_know(6, now));
         drop(flight);
-        assert!(flights.knows(5), "it ended a moment ago");
+        assert!(flights.may_know(5, now), "it ended a moment ago");
     }
 }

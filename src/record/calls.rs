@@ -321,7 +321,8 @@ impl Desk {
         if !is_read || is_repetition {
             return None;
         }
-        let group = self.joiner.group(trace, joined_by, &passage.caller, &mut self.people);
+        let made = (&passage.caller, passage.started);
+        let group = self.joiner.group(trace, joined_by, made, &mut self.people);
         if group == Group::Client {
             self.findings.called(&call, &mut self.people);
         }

@@ -59,13 +59,13 @@ impl Joiner {
         &self,
         trace: Option<TraceContext>,
         joined_by: Option<Join>,
-        caller: &Caller,
+        (caller, started): (&Caller, Stamp),
         people: &mut People,
     ) -> Group {
         let of_request = match (joined_by, trace) {
             (Some(Join::Alone), _) => true,
             // A page may trace its own calls, which belong to no request.
-            (Some(Join::Trace), Some(trace)) => self.flights.knows(trace.trace_id),
+            (Some(Join::Trace), Some(trace)) => self.flights.may_know(trace.trace_id, started),
             (Some(Join::Ambiguous), _) if people.role(caller) == Some(Role::known(API)) => {
                 return Group::Nobodys;
             }
