@@ -33,9 +33,9 @@ fn with_requests() -> (Bench, [Flight; 2]) {
 fn reads_of_two_requests_make_no_burst_though_one_connection_carries_them() {
     let (mut bench, _under_way) = with_requests();
     for function in 0..7 {
-        for trace_id in [1, 2] {
+        for item in [1, 2] {
             let from = 200 + 10 * function;
-            bench.take(read(function, 0, from, Some(context(trace_id, PROXY))));
+            bench.take(read(function, item, from, Some(context(item.into(), PROXY))));
         }
     }
     bench.request(request(1, 100, 1_100));
