@@ -18,7 +18,7 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub(super) fn new(sinks: Vec<Box<dyn Sink>>, tally: Arc<Tally>) -> Self {
-        Self { samples: Vec::new(), has_told: false, sinks, tally }
+        Self { samples: Vec::with_capacity(BATCH), has_told: false, sinks, tally }
     }
 
     pub(super) fn sample(&mut self, sample: Sample) {
@@ -56,9 +56,8 @@ impl Outbox {
                 self.tally.count_seen(kind, made[kind as usize]);
             }
         }
-        // The next batch is about as long as this one.
-        let next = Vec::with_capacity(self.samples.len());
-        let batch = Arc::new(std::mem::replace(&mut self.samples, next));
+        // Moved to a place of just their size: what is written to again and again stays in the cache.
+        let batch = Arc::new(self.samples.drain(..).collect::<Vec<_>>());
         for sink in &mut self.sinks {
             sink.accept_shared(&batch);
         }

@@ -28,9 +28,6 @@ use crate::model::{
 
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 const IDLE_PAUSE: Duration = Duration::from_millis(20);
-/// After so many observations whoever else wants this core gets it: the proxies, where there is no
-/// other one.
-const STRETCH: usize = 64;
 /// How many artifacts are taken in between two looks at the queue.
 const ARTIFACTS: usize = 64;
 /// How often a flush makes sure that there is still somebody to wait for.
@@ -174,9 +171,6 @@ fn run(queue: &Queue, shared: &Shared, artifacts: &Receiver<Artifact>, mut recor
                 recording.panicked();
             }
             taken += 1;
-            if taken.is_multiple_of(STRETCH) {
-                thread::yield_now();
-            }
         }
         if asked.is_stopping {
             recording.finish(Stamp::now());

@@ -103,8 +103,6 @@ impl Encoder {
             self.plane(out, &plane);
         }
         self.plane = plane;
-        // A long column is work enough for once; whoever else wants this core gets it.
-        std::thread::yield_now();
     }
 
     /// A dictionary and each row's index into it.

@@ -28,10 +28,6 @@ const BLOCK_FULL: usize = BLOCK_BYTES / 100 * 96;
 /// After this many commits the tail's chunks are rewritten as one: a reader decodes them all.
 const MOST_CHUNKS: usize = 64;
 
-/// After so many samples whoever else wants this core gets it. Where there is one core only, the
-/// proxies would otherwise stand still for as long as a scheduler lets a thread run.
-const STRETCH: usize = 256;
-
 /// What the writer remembers of a file between commits.
 pub(super) struct DayState {
     kinds: [KindState; SampleKind::ALL.len()],
@@ -113,7 +109,7 @@ impl DayState {
     /// Commits samples, in order of time, durably. After an error the file is to be opened anew.
     pub fn commit(&mut self, file: &DayFile, samples: &[&Sample]) -> Result<(), Fault> {
         let before = self.kinds.each_ref().map(|kind| kind.pending.at().len());
-        for sample in leisurely(samples) {
+        for sample in samples {
             self.kinds[sample.kind() as usize].pending.push(sample);
         }
         let write = file.write()?;
@@ -125,7 +121,7 @@ impl DayState {
         }
         let rolled = {
             let mut keys = file.keys();
-            let rolled = roll(leisurely(samples), &mut keys);
+            let rolled = roll(samples.iter().copied(), &mut keys);
             let unwritten = keys.take_unwritten();
             if !unwritten.is_empty() {
                 let mut table = write.open_table(KEYS)?;
@@ -412,14 +408,6 @@ impl KindState {
         }
         Some((rows.start + count, bytes))
     }
-}
-
-/// The samples, with a rest after each stretch.
-fn leisurely<'a>(samples: &[&'a Sample]) -> impl Iterator<Item = &'a Sample> {
-    samples.chunks(STRETCH).flat_map(|stretch| {
-        std::thread::yield_now();
-        stretch.iter().copied()
-    })
 }
 
 fn clear_tail(tail: &mut Table<'_, u64, &'static [u8]>, kind: SampleKind) -> Result<(), Fault> {
