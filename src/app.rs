@@ -374,7 +374,9 @@ impl App {
     /// Ends everything, losing nothing: takes up to the time that what is under way may need.
     pub async fn stop(self) {
         let parts = self.parts;
-        tracing::info!("finishing what is under way");
+        tracing::info!(
+            "finishing what is under way, {DRAIN:?} at most; asked again, it ends at once"
+        );
         parts.stop_proxies.send_replace(true);
         let (relay, reverse) = (parts.relay, parts.reverse);
         blocking("the proxies", move || {
@@ -383,7 +385,10 @@ impl App {
             }
             match reverse.map(JoinHandle::join) {
                 Some(Ok(drained)) if drained.cut > 0 => {
-                    tracing::warn!("{} API connections were cut after {DRAIN:?}", drained.cut);
+                    tracing::warn!(
+                        connections = drained.cut,
+                        "cut what the API's clients had under way after {DRAIN:?}"
+                    );
                 }
                 Some(Err(_)) => tracing::error!("the reverse proxy's thread had panicked"),
                 Some(Ok(_)) | None => {}

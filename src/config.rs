@@ -369,9 +369,13 @@ impl Config {
                 place: given.place(key).to_owned(),
                 key: key.to_owned(),
                 message: format!(
-                    "\"{}\" can be reached from other machines: set page.token to at least 16 \
-                     characters, or listen on 127.0.0.1",
-                    self.page.listen
+                    "page.listen = \"{}\" can be reached from other machines: expected a page.token of \
+                     at least 16 characters, found {}; set one, or listen on 127.0.0.1",
+                    self.page.listen,
+                    match self.page.token.len() {
+                        0 => "none".to_owned(),
+                        length => format!("one of {length}"),
+                    }
                 ),
             });
         }

@@ -96,14 +96,15 @@ const outcome = (call) => {
 const broken = (r) => r.status >= 500 || (r.status === 0 && !["client_gone", "stopped"].includes(r.end)) || ["upstream_gone", "unreachable", "timed_out"].includes(r.end);
 const answered = (r) => {
   if (broken(r)) return cell(`✕ ${r.status || r.end}`, "bad");
-  if (r.status === 0) return cell("○ client left");
+  if (r.status === 0) return cell(r.end === "stopped" ? "○ stopped" : "○ client left");
   return r.status < 400 ? cell(`✓ ${r.status}`, "good") : cell(`○ ${r.status}`);
 };
 const tree = (r) => {
-  const td = cell("");
+  const td = cell("", "tree");
+  if (!r.trace_id) return td;
   const button = document.createElement("button");
   button.textContent = "Tree";
-  button.setAttribute("aria-label", `Tree of ${r.method} ${r.path}`);
+  button.setAttribute("aria-label", `Tree of ${r.method ?? "the request"} ${r.path ?? r.route}`);
   button.addEventListener("click", () => Trace.open(r.trace_id, r.at_ms));
   td.append(button);
   return td;
@@ -122,7 +123,8 @@ const rows = {
     cell(count(t.block), "n"), cell(short(t.hash), "", t.hash),
   ],
   findings: (f) => [
-    cell(time(f.at_ms)), cell(f.text, "wrap"), cell(f.advice, "wrap"), cell(f.who, "wrap"),
+    cell(time(f.at_ms)), cell(f.alike ? `${f.text} And ${count(f.alike)} more like it.` : f.text, "wrap"),
+    cell(f.advice, "wrap"), cell(f.who, "wrap"), tree({ trace_id: f.trace_id, at_ms: f.at_ms, route: f.route }),
   ],
   blocks: (b) => [
     cell(time(b.at_ms)), cell(count(b.number), "n"), cell(count(b.transactions), "n"),
@@ -137,8 +139,22 @@ const rows = {
   ],
 };
 
+// Findings that differ only in what their sentence does not say, as the parameters, are one row.
+function alike(findings) {
+  const rows = new Map();
+  for (const finding of findings) {
+    const key = [finding.text, finding.who, finding.trace_id].join("\n");
+    const first = rows.get(key);
+    if (first) first.alike += 1;
+    else rows.set(key, { ...finding, alike: 0 });
+  }
+  return [...rows.values()];
+}
+
 function showLists() {
-  for (const [name, items] of Object.entries(state.lists)) fill(name, items, rows[name]);
+  const { findings, ...lists } = state.lists;
+  fill("findings", alike(findings), rows.findings);
+  for (const [name, items] of Object.entries(lists)) fill(name, items, rows[name]);
 }
 
 function showOverview(o) {
@@ -176,13 +192,12 @@ function showOverview(o) {
 }
 
 function showRoutes({ routes }) {
-  const known = routes.filter((r) => r.share).slice(0, ROWS);
   const mean = (n) => (n === null ? NONE : n < 100 ? n.toFixed(1) : count(Math.round(n)));
-  fill("inside", known, ({ share, per_request: per, ...r }) => [
-    cell(`${r.method} ${r.route}`, "long"), cell(mean(per.queries), "n"), cell(mean(per.rpc_calls), "n"),
-    cell(per.gas ? mean(per.gas) : NONE, "n"), cell(percent(share.database), "n"), cell(percent(share.evm), "n"),
-    cell(percent(share.rpc), "n", "the node, with calls that run no contract"), cell(percent(share.proxy), "n"),
-    cell(percent(share.app), "n", `of ${count(r.settled)} requests`),
+  const part = (share, name, title) => cell(percent(share?.[name]), "n", title);
+  fill("inside", routes.slice(0, ROWS), ({ share, per_request: per, ...r }) => [
+    cell(`${r.method} ${r.route}`, "long"), cell(`${count(r.settled)} of ${count(r.requests?.count ?? 0)}`, "n"), cell(mean(per.queries), "n"), cell(mean(per.rpc_calls), "n"),
+    cell(per.gas ? mean(per.gas) : NONE, "n"), part(share, "database"), part(share, "evm"),
+    part(share, "rpc", "the node, with calls that run no contract"), part(share, "proxy"), part(share, "app"),
   ]);
 }
 
@@ -246,8 +261,9 @@ async function ask(method, params) {
 }
 
 let asking = false;
-async function refresh({ lists }) {
-  if (asking || state.paused) return;
+// While it is paused only a range that was chosen is looked at.
+async function refresh({ lists, chosen = false }) {
+  if (asking || (state.paused && !chosen)) return;
   asking = true;
   const last = state.range;
   try {
@@ -272,7 +288,7 @@ async function refresh({ lists }) {
   } finally {
     asking = false;
     showLink();
-    if (last !== state.range) refresh({ lists: true });
+    if (last !== state.range) refresh({ lists: true, chosen: true });
   }
 }
 
@@ -325,7 +341,7 @@ function rangeFromUrl() {
   const select = byId("range");
   if ([...select.options].some((option) => option.value === wanted)) select.value = wanted;
   state.range = select.value;
-  refresh({ lists: true });
+  refresh({ lists: true, chosen: true });
 }
 
 byId("range").addEventListener("change", (event) => { location.hash = `last=${event.target.value}`; });

@@ -36,8 +36,10 @@ const Trace = (() => {
   function lines(node, depth, total, into) {
     const row = document.createElement("tr");
     const name = element("td", "wrap");
-    name.append(element("span", "kind", node.kind), says(node));
-    name.style.paddingLeft = `${Math.min(depth, 12) * 0.9}rem`;
+    const what = element("div", "what");
+    what.append(element("span", "kind", node.kind), element("span", "", says(node)));
+    what.style.paddingLeft = `${Math.min(depth, 12) * 0.9}rem`;
+    name.append(what);
     const bar = element("td", "bar");
     if (node.start_us !== null) {
       const mark = element("span", `mark ${node.kind}${node.failed ? " failed" : ""}`);

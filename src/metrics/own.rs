@@ -101,7 +101,8 @@ impl Own {
             parse_failures: family::counters(
                 registry,
                 "dappscope_parse_failures_total",
-                "Messages that should have been JSON-RPC and are not, by where they were found.",
+                "What could not be read: messages that should have been JSON-RPC, and numbers of \
+                 api.custom that are none; by what it was.",
                 &["kind"],
             )?,
             opaque: family::counters(
@@ -134,7 +135,8 @@ impl Own {
                 registry,
                 "dapp_wasted_calls_total",
                 "JSON-RPC calls that the dapp could have saved, by finding: all calls of a \
-                 finding but one. A call may be in findings of several kinds.",
+                 finding but one, and of what is found again within ten seconds, \
+                 of which no further finding is told. A call may be in findings of several kinds.",
                 &["finding"],
             )?,
             node_calls,
@@ -155,6 +157,11 @@ impl Own {
         if let Some(wasted) = finding.wasted().filter(|_| finding.query.is_none()) {
             self.wasted_calls.with_label_values(&[kind]).inc_by(u64::from(wasted));
         }
+    }
+
+    /// As [`found`](Self::found) counts them, of what is found again a moment later.
+    pub fn wasted(&self, finding: FindingKind, calls: u32) {
+        self.wasted_calls.with_label_values(&[finding.as_str()]).inc_by(u64::from(calls));
     }
 
     pub fn asked(&self, purpose: &str, calls: u32, took: Duration) {

@@ -169,6 +169,7 @@ impl Sink for MetricsSink {
                 self.inside.mined(*route, *gas, *reverted_after_success);
             }
             Event::Custom { metric, route, value } => self.numbers.tell(*metric, *route, *value),
+            Event::Wasted { finding, calls } => self.own.wasted(*finding, *calls),
             Event::RepeatedQueries { route } => self.inside.repeated_queries(*route),
             Event::NothingTold { route } => self.breakdowns.nothing_told(*route),
             Event::NodeDown => self.chain.node_down(),

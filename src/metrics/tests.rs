@@ -443,6 +443,7 @@ fn feed(metrics: &Metrics) {
         Event::NodeRestarted,
         Event::Spans { taken: 5, left_out: 2 },
         Event::ExportRefused("malformed"),
+        Event::Wasted { finding: FindingKind::ReceiptPolling, calls: 5 },
         Event::NothingTold { route: Route::known("/api/nfts/{id}") },
         Event::RequestMined {
             route: Route::known("/api/nfts/{id}"),
@@ -535,7 +536,7 @@ fn a_scrape_tells_what_was_fed() {
         "evm_chain_setbacks_total{cause=\"reset\"} 0",
         "dappscope_findings_total{finding=\"receipt_polling\"} 1",
         "dappscope_findings_total{finding=\"repeated_calls\"} 0",
-        "dapp_wasted_calls_total{finding=\"receipt_polling\"} 11",
+        "dapp_wasted_calls_total{finding=\"receipt_polling\"} 16",
         "dappscope_node_calls_total{purpose=\"blocks\"} 3",
         "dappscope_node_calls_total{purpose=\"traces\"} 0",
         "dappscope_node_call_seconds_total{purpose=\"blocks\"} 0.25",

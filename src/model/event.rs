@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::chain::Head;
 use super::connection::{Opaque, Proxy};
 use super::custom::CustomId;
+use super::finding::FindingKind;
 use super::label::{Method, Route};
 use super::time::UnixMicros;
 
@@ -98,6 +99,11 @@ pub enum Event {
     /// A request to the API made similar queries again and again.
     RepeatedQueries {
         route: Route,
+    },
+    /// Calls could have been saved as in a finding that was told a moment ago: none of its own is made.
+    Wasted {
+        finding: FindingKind,
+        calls: u32,
     },
     /// The chain is another one than before.
     NodeRestarted,

@@ -95,17 +95,24 @@ pub struct Finding {
     pub query: Option<Box<str>>,
 }
 
+impl FindingKind {
+    /// How many of `count` calls could have been saved, as [`Finding::wasted`] tells.
+    pub const fn wasted(self, count: u32) -> Option<u32> {
+        match self {
+            Self::RepeatedCalls
+            | Self::MulticallBurst
+            | Self::ReceiptPolling
+            | Self::RepeatedQueries
+            | Self::RepeatedCallsInRequest => Some(count.saturating_sub(1)),
+            Self::NonceAhead | Self::RevertedAfterSuccess => None,
+        }
+    }
+}
+
 impl Finding {
     /// How many of its calls could have been saved: all but the one that a cache, a batch or a
     /// subscription still needs. None where the calls are not what is wrong.
     pub const fn wasted(&self) -> Option<u32> {
-        match self.kind {
-            FindingKind::RepeatedCalls
-            | FindingKind::MulticallBurst
-            | FindingKind::ReceiptPolling
-            | FindingKind::RepeatedQueries
-            | FindingKind::RepeatedCallsInRequest => Some(self.count.saturating_sub(1)),
-            FindingKind::NonceAhead | FindingKind::RevertedAfterSuccess => None,
-        }
+        self.kind.wasted(self.count)
     }
 }

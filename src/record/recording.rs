@@ -145,10 +145,9 @@ impl Recording {
         let told = exchange.server_timing.as_deref();
         let app = told.and_then(|told| self.functions.timing(told, &mut self.desk.outbox));
         let at = self.desk.clock.wall(timing.request_started);
-        let database = app.as_ref().and_then(|app| app.database);
         let route = self.naming.request(&exchange, at, &mut self.desk.outbox);
         self.custom.request(&exchange, route, &mut self.desk.outbox);
-        self.desk.trees.request(&exchange, route, at, database);
+        self.desk.trees.request(&exchange, route, at, app.as_deref());
         self.desk.outbox.sample(Sample::Request(HttpRequest {
             at,
             method: exchange.http_method,

@@ -22,9 +22,9 @@ use std::time::Duration;
 use alloy::primitives::B256;
 
 use crate::model::{
-    ApiExchange, Breakdown, Clock, ConnectionId, DatabaseTiming, Event, FindingKind, Flow,
-    HttpMethod, Join, Known, Operation, PATIENCE, RequestRef, Route, SETTLE, Stamp, UnixMicros,
-    Work, expects_spans,
+    ApiExchange, AppTiming, Breakdown, Clock, ConnectionId, DatabaseTiming, Event, FindingKind,
+    Flow, HttpMethod, Join, Known, Operation, PATIENCE, RequestRef, Route, SETTLE, Stamp,
+    UnixMicros, Work, expects_spans,
 };
 
 pub(super) use part::{CallPart, MinedPart, Shape};
@@ -62,6 +62,8 @@ struct Ended {
     overhead: Duration,
     /// What `Server-Timing` says of the database.
     told: Option<DatabaseTiming>,
+    /// Whether it says anything of the request's inside.
+    has_told: bool,
 }
 
 /// A request as its transactions find it.
@@ -120,13 +122,13 @@ pub(super) struct Trees {
 }
 
 impl Trees {
-    /// A request to the API has ended; `told` is what its `Server-Timing` says of the database.
+    /// A request to the API has ended; `app` is what its `Server-Timing` says of its inside.
     pub(super) fn request(
         &mut self,
         exchange: &ApiExchange,
         route: Route,
         at: UnixMicros,
-        told: Option<DatabaseTiming>,
+        app: Option<&AppTiming>,
     ) {
         if exchange.flow != Flow::Response {
             // Its time is nobody's wait.
@@ -144,7 +146,8 @@ impl Trees {
             started: timing.request_started,
             ended: timing.request_started.after(timing.total()),
             overhead: timing.overhead(),
-            told,
+            told: app.and_then(|app| app.database),
+            has_told: app.is_some(),
         };
         self.wait(ended);
     }
@@ -249,7 +252,7 @@ impl Trees {
         }
         let known = if tree.is_some_and(|tree| tree.calls.iter().any(|c| c.carried_trace)) {
             Known::PassedOn
-        } else if ended.told.is_some()
+        } else if ended.has_told
             || tree.is_some()
             || self.has_ambiguous(ended)
             || self.patient.len() >= MOST_UNTOLD

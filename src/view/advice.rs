@@ -111,7 +111,9 @@ fn what(finding: &Finding) -> String {
 }
 
 fn in_words(span: Duration) -> String {
-    if span < Duration::from_secs(1) {
+    if span < Duration::from_millis(1) {
+        format!("{} µs", span.as_micros())
+    } else if span < Duration::from_secs(1) {
         format!("{} ms", span.as_millis())
     } else {
         format!("{:.1} s", span.as_secs_f64())

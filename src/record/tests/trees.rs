@@ -251,6 +251,17 @@ fn what_server_timing_tells_stands_in_for_spans() {
 }
 
 #[test]
+fn a_request_that_tells_of_its_functions_alone_is_known_to_be_the_api_s_own_code() {
+    let mut bench = Bench::new();
+    let told = Some("fn.resize;dur=0.7".into());
+    bench.request(ApiExchange { server_timing: told, ..request(1, 100, 1_100) });
+    bench.pass(500);
+    let [told] = &bench.breakdowns()[..] else { panic!("one") };
+    assert_eq!((told.told_by, told.queries), (ToldBy::ServerTiming, None));
+    assert_eq!(micros(told), [0, 0, 0, 20, 980]);
+}
+
+#[test]
 fn similar_queries_of_one_request_are_found_and_told_once_in_a_while() {
     let mut bench = Bench::new();
     let mut spans: Vec<Span> = (0..25)
@@ -288,6 +299,24 @@ fn similar_calls_of_one_request_are_found_but_not_the_asking_for_a_receipt() {
         .map(|it| (it.method.unwrap().as_str(), it.count))
         .collect();
     assert_eq!(repeated, [("eth_getBlockByNumber", 30)]);
+}
+
+#[test]
+fn what_is_repeated_again_within_moments_is_told_once_and_counted_each_time() {
+    let mut bench = Bench::new();
+    for trace_id in [1, 2, 3] {
+        for i in 0..12 {
+            let from = 1_000 * u64::try_from(trace_id).unwrap() + i;
+            bench.take(http(call("eth_getBlockByNumber", from, Some(context(trace_id, PROXY)))));
+        }
+        bench.request(request(trace_id, 100, 90_000));
+    }
+    bench.pass(20_000);
+    let found = bench.findings();
+    let kind = FindingKind::RepeatedCallsInRequest;
+    assert_eq!(found.iter().filter(|it| it.kind == kind).count(), 1);
+    let again = Event::Wasted { finding: kind, calls: 11 };
+    assert_eq!(bench.received.events().iter().filter(|event| **event == again).count(), 2);
 }
 
 #[test]

@@ -21,7 +21,7 @@ impl Trees {
         for mined in &parts.mined {
             self.tell_mined(&settled, mined);
         }
-        let is_known = parts.has_operations || !parts.calls.is_empty() || ended.told.is_some();
+        let is_known = parts.has_operations || !parts.calls.is_empty() || ended.has_told;
         if !is_known && !has_ambiguous {
             self.out.events.push(Event::NothingTold { route: ended.route });
             return;
@@ -118,16 +118,21 @@ impl Trees {
         let is_similar = |call: &&CallPart| similar.iter().any(|it| call.shape == Some(it.shape));
         let bursts = bursts(parts.calls.iter().filter(|call| !is_similar(call)));
         for Burst { count, span, shape } in bursts {
-            if self.is_news(ended.route, (FindingKind::MulticallBurst, shape)) {
-                let odd = odd(FindingKind::MulticallBurst, count, span);
-                self.out.odd.push(Odd { shape: Some(shape), ..odd });
-            }
+            let odd = odd(FindingKind::MulticallBurst, count, span);
+            self.tell_calls(Odd { shape: Some(shape), ..odd });
         }
         for Similar { shape, count, took } in similar {
-            if self.is_news(ended.route, shape) {
-                let odd = odd(FindingKind::RepeatedCallsInRequest, count, took);
-                self.out.odd.push(Odd { shape: Some(shape), ..odd });
-            }
+            let odd = odd(FindingKind::RepeatedCallsInRequest, count, took);
+            self.tell_calls(Odd { shape: Some(shape), ..odd });
+        }
+    }
+
+    /// Tells of calls that could have been saved, or counts them when that was told a moment ago.
+    fn tell_calls(&mut self, odd: Odd) {
+        if self.is_news(odd.request.route, (odd.kind, odd.shape)) {
+            self.out.odd.push(odd);
+        } else if let Some(calls) = odd.kind.wasted(odd.count) {
+            self.out.events.push(Event::Wasted { finding: odd.kind, calls });
         }
     }
 
@@ -180,6 +185,8 @@ fn breakdown(ended: &Ended, parts: &Parts, has_ambiguous: bool) -> Breakdown {
     } else if let Some(told) = ended.told {
         let queries = told.queries.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
         (ToldBy::ServerTiming, queries, told.took)
+    } else if ended.has_told {
+        (ToldBy::ServerTiming, None, Duration::ZERO)
     } else {
         (ToldBy::Nobody, None, Duration::ZERO)
     };
