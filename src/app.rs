@@ -41,7 +41,9 @@ use crate::wire::reverse::{self, Drained, ReverseSettings};
 
 /// How long what is under way may take to finish. Who runs containers kills them ten seconds after they
 /// were asked to end, and what was cut is still to be recorded.
-const DRAIN: Duration = Duration::from_secs(8);
+const DRAIN: Duration = Duration::from_secs(7);
+/// How long an export that is under way then may take: exporters send within milliseconds.
+const DRAIN_EXPORTS: Duration = Duration::from_millis(500);
 /// How long an exporter may take to send one export.
 const SLOWEST_EXPORT: Duration = Duration::from_secs(10);
 /// How long nothing may come of an export that was begun.
@@ -296,7 +298,7 @@ impl App {
         let otlp = otlp_socket
             .map(|socket| {
                 let settings = otlp::Settings {
-                    drain: DRAIN,
+                    drain: DRAIN_EXPORTS,
                     slowest: SLOWEST_EXPORT,
                     stalled: STALLED_EXPORT,
                     custom,

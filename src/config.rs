@@ -271,8 +271,19 @@ impl Config {
                 return;
             }
         };
-        let table: toml::Table =
-            toml::from_str(text).expect("DeTable::parse accepted the same text; qed");
+        // The same text again: what is too large for a value is found out here only.
+        let table: toml::Table = match toml::from_str(text) {
+            Ok(table) => table,
+            Err(error) => {
+                let line = error.span().map_or(1, |span| line_of(text, span.start));
+                mistakes.push(Mistake {
+                    place: format!("{path}:{line}"),
+                    key: String::new(),
+                    message: format!("not valid TOML: {}", error.message()),
+                });
+                return;
+            }
+        };
         for (section, spanned) in spans.get_ref() {
             let place = |offset: usize| format!("{path}:{}", line_of(text, offset));
             let section_name = section.get_ref().as_ref();
@@ -369,7 +380,7 @@ impl Config {
                 place: given.place(key).to_owned(),
                 key: key.to_owned(),
                 message: format!(
-                    "page.listen = \"{}\" can be reached from other machines: expected a page.token of \
+                    "\"{}\" can be reached from other machines: expected a page.token of \
                      at least 16 characters, found {}; set one, or listen on 127.0.0.1",
                     self.page.listen,
                     match self.page.token.len() {
@@ -522,6 +533,14 @@ mod tests {
         let error = error.unwrap_err().to_string();
         assert!(error.contains("expected a price, 0 or more: 2500 or 2500.5, found -1"), "{error}");
         assert!(error.contains("\"off\", \"sampled\" or \"all\", found \"on\""), "{error}");
+    }
+
+    #[test]
+    fn a_number_that_no_value_holds_is_told_with_its_line() {
+        for number in ["18446744073709551615", "0x7fffffffffffffffffff", "1e400"] {
+            let told = load(&format!("[rpc]\ncapture_bytes = {number}\n")).unwrap_err();
+            assert!(told.to_string().contains(":2"), "{number}: {told}");
+        }
     }
 
     #[test]

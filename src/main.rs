@@ -1,6 +1,7 @@
 //! The program: read the command line, do what it says, exit with a code that means something
 //! (0 fine, 2 could not run).
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -54,20 +55,27 @@ fn demonstrate(args: DemoArgs) -> anyhow::Result<()> {
 
 fn check(args: &CheckArgs) -> anyhow::Result<()> {
     if args.defaults {
-        print!("{}", Config::default().to_toml());
-        return Ok(());
+        return print(&Config::default().to_toml());
     }
     let (config, file) = args.run.settings()?;
     app::check(&config)?;
-    match file {
-        Some(file) => println!("# {}: no mistakes. In effect:\n", file.display()),
-        None => println!("# No settings file: defaults and flags. In effect:\n"),
-    }
-    print!("{}", config.to_toml());
+    let head = match file {
+        Some(file) => format!("# {}: no mistakes. In effect:", file.display()),
+        None => "# No settings file: defaults and flags. In effect:".to_owned(),
+    };
+    print(&format!("{head}\n\n{}", config.to_toml()))?;
     for doubt in app::doubts(&config) {
         eprintln!("dappscope: warning: {doubt}");
     }
     Ok(())
+}
+
+/// Prints a text; nobody has to read it to its end.
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot print"),
+    }
 }
 
 /// The runtime of page and chain watcher; the proxies have their own.

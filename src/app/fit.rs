@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::config::{Api, Config};
 use crate::decode::route_lists::{self, ListError};
 use crate::decode::routes::{self, Routes};
+use crate::view;
 
 /// Everything that is wrong, told at once: each with its key, what was expected and found, what to do.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,23 @@ pub(super) fn judge(config: &Config) -> Result<Routes, Unfit> {
             _ => continue,
         };
         wrong.push(format!("host.databases[{at}]: expected a database's file, found {found}"));
+    }
+    let token = &config.page.token;
+    if !token.is_empty() && !view::is_token(token) {
+        let length = token.chars().count();
+        wrong.push(format!(
+            "page.token: expected at least 16 letters, digits, '-', '_' and '.', found {length} \
+             characters of these or others; choose another, or leave it empty"
+        ));
+    }
+    // What is not there yet is made.
+    let there = Path::new(&config.store.dir).ancestors().find(|path| path.exists());
+    if let Some(file) = there.filter(|path| !path.is_dir()) {
+        wrong.push(format!(
+            "store.dir: expected a directory or a place for one, found the file {file:?} at {:?}; \
+             name another, or move the file away",
+            config.store.dir
+        ));
     }
     if wrong.is_empty() { Ok(routes) } else { Err(Unfit(wrong)) }
 }
@@ -145,6 +163,19 @@ mod tests {
         assert!(none.contains(key), "{none}");
         let other = told(|config| config.api.openapi = "Cargo.toml".into());
         assert!(other.contains("api.openapi: Cargo.toml: expected an OpenAPI document"), "{other}");
+    }
+
+    #[test]
+    fn a_weak_token_and_a_file_where_samples_are_to_be_kept_are_told() {
+        let told = told(|config| {
+            config.page.token = "short".into();
+            config.store.dir = "Cargo.toml/samples".into();
+        });
+        assert!(told.starts_with("2 mistakes in the configuration:\n"), "{told}");
+        assert!(told.contains("page.token: expected at least 16 letters"), "{told}");
+        assert!(told.contains("found the file \"Cargo.toml\" at \"Cargo.toml/samples\""), "{told}");
+        let sound = judged(|config| config.page.token = "0123456789abcde-".into());
+        assert!(sound.is_ok());
     }
 
     #[test]

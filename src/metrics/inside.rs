@@ -112,10 +112,10 @@ impl Breakdowns {
         let time = self.family.time.clone();
         let route = self.fitting(breakdown.route);
         let series = self.route(route);
-        if let Some(queries) = breakdown.queries {
+        if let Some(queries) = breakdown.queries.filter(|_| breakdown.left_out == 0) {
             series.queries.observe(f64::from(queries));
         }
-        if !breakdown.are_calls_known() {
+        if !breakdown.is_whole() {
             return;
         }
         series.calls.observe(f64::from(breakdown.rpc_calls));

@@ -93,6 +93,11 @@ impl Breakdown {
         self.joined_by != Some(Join::Ambiguous)
     }
 
+    /// Whether it may count among others: its calls are known, and none of its parts was left out.
+    pub fn is_whole(&self) -> bool {
+        self.left_out == 0 && self.are_calls_known()
+    }
+
     /// How long a part took. The parts add up to the total: what is told of one never overlaps
     /// another.
     pub const fn part(&self, part: Part) -> Duration {

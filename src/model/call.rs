@@ -61,9 +61,10 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether the caller got what it asked for, as far as can be told.
+    /// Whether the caller did not get what it asked for, as far as can be told. What our own end cut
+    /// failed for no fault of anybody's.
     pub const fn is_failure(self) -> bool {
-        !matches!(self, Self::Success | Self::Uninspected | Self::Notification)
+        !matches!(self, Self::Success | Self::Uninspected | Self::Notification | Self::Stopped)
     }
 }
 

@@ -33,9 +33,11 @@ use part::{OperationPart, Tree};
 /// For how long parts are kept for whose trace no request ends.
 const ORPHANED: Duration = Duration::from_secs(60);
 /// Traces whose parts are kept, parts of all of them, and requests that wait.
-const MOST_TREES: usize = 8_192;
+const MOST_TREES: usize = 32_768;
 const MOST_PARTS: usize = 262_144;
 const MOST_WAITING: usize = 32_768;
+/// Traces of which only how many parts were left out is kept, so that nobody takes the rest for all.
+const MOST_EMPTIED: usize = 65_536;
 /// Requests of whose inside nothing is known that wait for an API's first export: its first ones.
 const MOST_UNTOLD: usize = 1_024;
 /// Settled requests that transactions may still be mined for.
@@ -101,8 +103,12 @@ pub(super) struct Trees {
     trees: HashMap<u128, Tree>,
     /// Parts in them.
     held: usize,
+    /// Those of them that are not emptied.
+    whole: usize,
     /// Traces in the order in which they were first heard of.
     heard: VecDeque<(Stamp, u128)>,
+    /// Emptied ones, and when they were.
+    emptied: VecDeque<(Stamp, u128)>,
     /// Requests in the order in which they ended, nearly.
     waiting: VecDeque<(Stamp, Ended)>,
     /// Requests whose spans are to come, by trace and span, and when they are given up on.
@@ -225,6 +231,9 @@ impl Trees {
         while self.heard.front().is_some_and(|(heard, _)| now.since(*heard) >= ORPHANED) {
             self.forget_oldest();
         }
+        while self.emptied.front().is_some_and(|(when, _)| now.since(*when) >= ORPHANED) {
+            self.forget_oldest_emptied();
+        }
         while self.ambiguous.front().is_some_and(|made| now.since(*made) > ORPHANED) {
             self.ambiguous.pop_front();
         }
@@ -272,26 +281,59 @@ impl Trees {
     fn put(&mut self, trace_id: u128, put: impl FnOnce(&mut Tree)) {
         let tree = self.trees.entry(trace_id).or_insert_with(|| {
             self.heard.push_back((self.now, trace_id));
+            self.whole += 1;
             Tree::new(self.now)
         });
         let before = tree.len();
         put(tree);
         self.held += tree.len() - before;
         while self.is_full() && !self.heard.is_empty() {
-            self.forget_oldest();
+            self.empty_oldest();
         }
     }
 
     fn is_full(&self) -> bool {
-        self.trees.len() > MOST_TREES || self.held > MOST_PARTS
+        self.whole > MOST_TREES || self.held > MOST_PARTS
+    }
+
+    /// Makes room. Its request is told with how much of it is missing.
+    fn empty_oldest(&mut self) {
+        if let Some((heard, trace_id)) = self.heard.pop_front()
+            && let Some(tree) = self.trees.get_mut(&trace_id)
+            && tree.heard == heard
+            && !tree.is_emptied
+        {
+            self.held -= tree.len();
+            self.whole -= 1;
+            tree.empty();
+            self.emptied.push_back((self.now, trace_id));
+            if self.emptied.len() > MOST_EMPTIED {
+                self.forget_oldest_emptied();
+            }
+        }
+    }
+
+    fn forget_oldest_emptied(&mut self) {
+        if let Some((_, trace_id)) = self.emptied.pop_front()
+            && self.trees.get(&trace_id).is_some_and(|tree| tree.is_emptied)
+        {
+            self.trees.remove(&trace_id);
+        }
+    }
+
+    fn forget(&mut self, trace_id: u128) {
+        if let Some(tree) = self.trees.remove(&trace_id) {
+            self.held -= tree.len();
+            self.whole -= usize::from(!tree.is_emptied);
+        }
     }
 
     fn forget_oldest(&mut self) {
         // A trace that was heard of again, after its parts were taken, is not as old as this.
         if let Some((heard, trace_id)) = self.heard.pop_front()
-            && self.trees.get(&trace_id).is_some_and(|tree| tree.heard == heard)
+            && self.trees.get(&trace_id).is_some_and(|tree| tree.heard == heard && !tree.is_emptied)
         {
-            self.held -= self.trees.remove(&trace_id).map_or(0, |tree| tree.len());
+            self.forget(trace_id);
         }
     }
 }

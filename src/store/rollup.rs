@@ -200,14 +200,14 @@ pub(super) fn values_of(sample: &Sample, mut tell: impl FnMut(Value)) {
         }
         Sample::Breakdown(breakdown) => {
             let (method, route) = (breakdown.method.as_str(), breakdown.route.as_str());
-            let calls = breakdown.are_calls_known().then_some(breakdown.rpc_calls);
+            let calls = breakdown.is_whole().then_some(breakdown.rpc_calls);
+            let queries = breakdown.queries.filter(|_| breakdown.left_out == 0);
             for part in Part::ALL.into_iter().filter(|_| calls.is_some()) {
                 let parts = [method, route, part.as_str()];
                 let value = micros(breakdown.part(part));
                 tell(Value { measure: Measure::RequestPart, parts, value, error: false });
             }
-            let counts =
-                [(Measure::RequestCalls, calls), (Measure::RequestQueries, breakdown.queries)];
+            let counts = [(Measure::RequestCalls, calls), (Measure::RequestQueries, queries)];
             for (measure, count) in counts {
                 if let Some(value) = count.map(u64::from) {
                     tell(Value { measure, parts: [method, route, ""], value, error: false });

@@ -99,6 +99,11 @@ pub enum ViewError {
     Methods(jsonrpsee::core::RegisterMethodError),
 }
 
+/// Whether a text may be the page's token; if not, it is [`ViewError::WeakToken`].
+pub fn is_token(text: &str) -> bool {
+    access::Token::new(text).is_some()
+}
+
 /// The page and its API, ready to be served.
 pub struct View {
     state: Arc<State>,

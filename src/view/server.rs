@@ -34,7 +34,7 @@ const CONNECTIONS: usize = 128;
 /// A request's head must arrive within this time.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// Connections get this long to end when the program does.
-const FAREWELL: Duration = Duration::from_secs(5);
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Pause after a failed accept: out of file descriptors is not mended by trying again at once.
 const BACK_OFF: Duration = Duration::from_millis(100);
 

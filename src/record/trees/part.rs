@@ -82,6 +82,8 @@ pub(super) struct Tree {
     mined: Vec<MinedPart>,
     /// Parts for which there was no room.
     left_out: u32,
+    /// There was no room for any of its parts, and none is taken any more.
+    pub(super) is_emptied: bool,
 }
 
 /// The request that parts are looked for.
@@ -135,15 +137,22 @@ impl Tree {
     }
 
     pub(super) fn call(&mut self, call: CallPart) {
-        self.left_out += put(&mut self.calls, call);
+        self.left_out += put(&mut self.calls, call, self.is_emptied);
     }
 
     pub(super) fn operation(&mut self, operation: OperationPart) {
-        self.left_out += put(&mut self.operations, operation);
+        self.left_out += put(&mut self.operations, operation, self.is_emptied);
     }
 
     pub(super) fn mined(&mut self, mined: MinedPart) {
-        self.left_out += put(&mut self.mined, mined);
+        self.left_out += put(&mut self.mined, mined, self.is_emptied);
+    }
+
+    /// Leaves out all that it holds and all that is still to come, so that others have room.
+    pub(super) fn empty(&mut self) {
+        let parts = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        let left_out = self.left_out.saturating_add(parts);
+        *self = Self { left_out, is_emptied: true, ..Self::new(self.heard) };
     }
 
     /// Its parts.
@@ -158,6 +167,11 @@ impl Tree {
 
     /// Takes out what belongs to a request.
     pub(super) fn take(&mut self, whose: &Whose) -> Parts {
+        // Thousands of requests may share a trace of thousands of operations, none of them theirs.
+        let is_above = |one: &OperationPart| one.parent == Some(whose.span_id);
+        if self.calls.is_empty() && self.mined.is_empty() && !self.operations.iter().any(is_above) {
+            return Parts { left_out: self.left_out, ..Parts::default() };
+        }
         let parents: HashMap<u64, Option<u64>> =
             self.operations.iter().map(|one| (one.span_id, one.parent)).collect();
         let mut ways = Ways { parents, wanted: whose.span_id, known: HashMap::new() };
@@ -236,8 +250,8 @@ impl Ways {
 }
 
 /// Puts a part to the others, or answers that one was left out.
-fn put<T>(parts: &mut Vec<T>, part: T) -> u32 {
-    let has_room = parts.len() < MOST;
+fn put<T>(parts: &mut Vec<T>, part: T, is_emptied: bool) -> u32 {
+    let has_room = !is_emptied && parts.len() < MOST;
     if has_room {
         parts.push(part);
     }

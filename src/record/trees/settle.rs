@@ -21,7 +21,8 @@ impl Trees {
         for mined in &parts.mined {
             self.tell_mined(&settled, mined);
         }
-        let is_known = parts.has_operations || !parts.calls.is_empty() || ended.has_told;
+        let is_known =
+            parts.has_operations || !parts.calls.is_empty() || ended.has_told || parts.left_out > 0;
         if !is_known && !has_ambiguous {
             self.out.events.push(Event::NothingTold { route: ended.route });
             return;
@@ -38,8 +39,8 @@ impl Trees {
         let parts = tree.take(&Whose { span_id, at, started, ended: end });
         let left = tree.len();
         self.held -= before - left;
-        if left == 0 {
-            self.trees.remove(&ended.trace_id);
+        if left == 0 && !tree.is_emptied {
+            self.forget(ended.trace_id);
         }
         parts
     }

@@ -37,6 +37,21 @@ fn a_circle_of_thousands_costs_each_request_of_its_trace_little() {
 }
 
 #[test]
+fn operations_that_lead_elsewhere_cost_each_request_of_their_trace_little() {
+    let mut bench = Bench::new();
+    let chain = (0..4_000).map(|i| span(2_000 + i, 1_999 + i, SpanKind::Internal, "f"));
+    bench.spans(chain.collect());
+    let begun = worked();
+    for i in 0..10_000 {
+        bench.request(ApiExchange { trace: context(1, 10_000 + i), ..request(1, 100, 1_100) });
+    }
+    bench.pass(20_000);
+    let took = worked().saturating_sub(begun);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(bench.breakdowns().is_empty(), "it is nobody's");
+}
+
+#[test]
 fn calls_of_a_trace_that_there_is_no_room_for_are_counted() {
     let mut bench = Bench::new();
     for i in 0..5_000 {
@@ -48,6 +63,28 @@ fn calls_of_a_trace_that_there_is_no_room_for_are_counted() {
     bench.pass(20_000);
     let told: Vec<_> = bench.breakdowns().iter().map(|it| (it.rpc_calls, it.left_out)).collect();
     assert_eq!(told, [(4_096, 5_000 - 4_096), (1, 0)]);
+}
+
+#[test]
+fn beyond_the_bound_of_traces_a_request_is_told_as_one_whose_parts_are_missing() {
+    let mut bench = Bench::new();
+    let first = context(1, PROXY);
+    bench.take(http(call("eth_chainId", 200, Some(first))));
+    for trace_id in 2..40_000 {
+        bench.take(http(call("eth_chainId", 200, Some(context(trace_id, PROXY)))));
+    }
+    // What comes now finds no room, and takes none from others.
+    bench.take(http(call("eth_chainId", 300, Some(first))));
+    bench.request(request(1, 100, 1_100));
+    bench.request(request(39_999, 100, 1_100));
+    bench.pass(20_000);
+    let told: Vec<_> =
+        bench.breakdowns().iter().map(|it| (it.rpc_calls, it.left_out, it.is_whole())).collect();
+    assert_eq!(told, [(0, 2, false), (1, 0, true)]);
+    bench.pass(100_000);
+    bench.request(request(2, 100_000_000, 100_001_000));
+    bench.pass(120_000);
+    assert_eq!(bench.breakdowns().len(), 2, "and forgotten after a minute");
 }
 
 #[test]
