@@ -20,22 +20,38 @@ pub(super) const LARGEST: usize = 8 << 20;
 /// Bytes of all bodies under way. Who sends slowly holds what has come of its body, and no turn that
 /// others wait for.
 pub(super) const LARGEST_TOGETHER: usize = 4 * LARGEST;
+/// What of a body counts as its beginning: nearly all exports are no longer.
+const BEGINNING: usize = 256 << 10;
+/// How much of the room is kept for beginnings, so that long bodies leave some for short ones.
+const BEGINNINGS: usize = LARGEST;
 
 /// Room for what has come of bodies.
-pub(super) struct Room(Semaphore);
+pub(super) struct Room {
+    beginnings: Semaphore,
+    rest: Semaphore,
+}
+
+/// The room that a body takes, free again when this is dropped.
+#[derive(Default)]
+pub(super) struct Taken<'a> {
+    beginning: Option<SemaphorePermit<'a>>,
+    rest: Option<SemaphorePermit<'a>>,
+}
 
 impl Room {
     pub(super) fn new() -> Self {
-        Self(Semaphore::new(LARGEST_TOGETHER))
+        Self {
+            beginnings: Semaphore::new(BEGINNINGS),
+            rest: Semaphore::new(LARGEST_TOGETHER - BEGINNINGS),
+        }
     }
 
-    /// Reads a body, of which something has to come within each `stalled`. What it takes is free again
-    /// when the permit is dropped.
+    /// Reads a body, of which something has to come within each `stalled`.
     pub(super) async fn read<B>(
         &self,
         body: B,
         stalled: Duration,
-    ) -> Result<(Bytes, Option<SemaphorePermit<'_>>), Refused>
+    ) -> Result<(Bytes, Taken<'_>), Refused>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -45,11 +61,11 @@ impl Room {
         }
         let mut body = pin!(body);
         let mut read = Vec::new();
-        let mut held: Option<SemaphorePermit<'_>> = None;
+        let mut taken = Taken::default();
         loop {
             let next = timeout(stalled, body.frame()).await;
             let Some(frame) = next.map_err(|_| too_slow("something of it", stalled))? else {
-                return Ok((read.into(), held));
+                return Ok((read.into(), taken));
             };
             let frame = frame.map_err(|error| malformed(&error.into().to_string()))?;
             // Of trailers nothing is wanted.
@@ -57,16 +73,33 @@ impl Room {
             if piece.len() > LARGEST - read.len() {
                 return Err(too_large());
             }
-            let bytes = u32::try_from(piece.len()).unwrap_or(u32::MAX);
-            let room = timeout(stalled, self.0.acquire_many(bytes)).await;
-            let Ok(Ok(more)) = room else { return Err(no_room()) };
-            match &mut held {
-                Some(held) => held.merge(more),
-                None => held = Some(more),
-            }
+            let beginning = piece.len().min(BEGINNING.saturating_sub(read.len()));
+            take(&self.beginnings, beginning, &mut taken.beginning, stalled).await?;
+            take(&self.rest, piece.len() - beginning, &mut taken.rest, stalled).await?;
             read.extend_from_slice(&piece);
         }
     }
+}
+
+/// Takes so many bytes more, for which there has to be room `within` this time.
+async fn take<'a>(
+    room: &'a Semaphore,
+    bytes: usize,
+    taken: &mut Option<SemaphorePermit<'a>>,
+    within: Duration,
+) -> Result<(), Refused> {
+    if bytes == 0 {
+        return Ok(());
+    }
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    let Ok(Ok(more)) = timeout(within, room.acquire_many(bytes)).await else {
+        return Err(no_room());
+    };
+    match taken {
+        Some(taken) => taken.merge(more),
+        None => *taken = Some(more),
+    }
+    Ok(())
 }
 
 /// The body as it was before `Content-Encoding`.
