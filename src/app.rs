@@ -7,8 +7,8 @@
 mod custom;
 mod ending;
 mod fit;
+mod learned;
 mod narrator;
-mod routes;
 
 use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpListener};
@@ -233,7 +233,7 @@ impl App {
         );
         let observer = Observer::new(&queue);
         let (store, writer) = open_store(&config, &tally)?;
-        let learned = routes::learned(&store);
+        let learned = learned::routes(&store);
         let custom = custom::custom(&config.api.custom);
         let calls = Underway::default();
         let flights = Flights::default();

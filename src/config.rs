@@ -259,30 +259,22 @@ impl Config {
         mistakes: &mut Vec<Mistake>,
     ) {
         let path = path.display();
+        let not_toml = |error: &toml::de::Error| {
+            let line = error.span().map_or(1, |span| line_of(text, span.start));
+            Mistake {
+                place: format!("{path}:{line}"),
+                key: String::new(),
+                message: format!("not valid TOML: {}", error.message()),
+            }
+        };
         let spans = match toml::de::DeTable::parse(text) {
             Ok(spans) => spans,
-            Err(error) => {
-                let line = error.span().map_or(1, |span| line_of(text, span.start));
-                mistakes.push(Mistake {
-                    place: format!("{path}:{line}"),
-                    key: String::new(),
-                    message: format!("not valid TOML: {}", error.message()),
-                });
-                return;
-            }
+            Err(error) => return mistakes.push(not_toml(&error)),
         };
         // The same text again: what is too large for a value is found out here only.
         let table: toml::Table = match toml::from_str(text) {
             Ok(table) => table,
-            Err(error) => {
-                let line = error.span().map_or(1, |span| line_of(text, span.start));
-                mistakes.push(Mistake {
-                    place: format!("{path}:{line}"),
-                    key: String::new(),
-                    message: format!("not valid TOML: {}", error.message()),
-                });
-                return;
-            }
+            Err(error) => return mistakes.push(not_toml(&error)),
         };
         for (section, spanned) in spans.get_ref() {
             let place = |offset: usize| format!("{path}:{}", line_of(text, offset));

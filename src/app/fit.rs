@@ -1,4 +1,4 @@
-//! What the settings name that no single key can tell: files that a start needs, patterns, databases.
+//! Whether what the settings name is fit for a start: files and directories, patterns, the token.
 //!
 //! The one judge of both `run` and `check`, who say the same of the same settings.
 
@@ -47,8 +47,8 @@ pub(super) fn judge(config: &Config) -> Result<Routes, Unfit> {
     if !token.is_empty() && !view::is_token(token) {
         let length = token.chars().count();
         wrong.push(format!(
-            "page.token: expected at least 16 letters, digits, '-', '_' and '.', found {length} \
-             characters of these or others; choose another, or leave it empty"
+            "page.token: expected at least 16 letters, digits, '-', '_' and '.' and nothing else, found \
+             {length} characters; choose another, or leave it empty"
         ));
     }
     // What is not there yet is made.

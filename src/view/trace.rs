@@ -188,14 +188,12 @@ impl Trace {
         let between =
             |from: UnixMicros, to: UnixMicros| Duration::from_micros(to.0.saturating_sub(from.0));
         let ended = self.requests.iter().map(end).max().unwrap_or_default();
-        let has_told =
-            |request: &HttpRequest| request.app.as_ref().is_some_and(|app| app.database.is_some());
         let known = if self.calls.iter().any(|call| call.joined_by == Some(Join::Trace)) {
             Known::PassedOn
         } else if !self.calls.is_empty()
             || !self.operations.is_empty()
             || !self.ambiguous.is_empty()
-            || self.requests.iter().any(has_told)
+            || self.requests.iter().any(|request| request.app.is_some())
         {
             Known::Something
         } else {

@@ -1,4 +1,4 @@
-//! The routes that were learned before.
+//! What the store kept of runs before this one: the routes that were learned.
 
 use crate::model::{LearnedRoute, UnixMicros};
 use crate::store::{Paging, Range, Store};
@@ -11,7 +11,7 @@ const TELLINGS: usize = 10_000;
 
 /// What was learned while the program ran before, the newest first. Without it routes go by their
 /// shapes until they are told again: no reason not to start.
-pub(super) fn learned(store: &Store) -> Vec<LearnedRoute> {
+pub(super) fn routes(store: &Store) -> Vec<LearnedRoute> {
     let now = UnixMicros::now().0;
     // A clock that was set back must not hide what was told before.
     let range = Range {
