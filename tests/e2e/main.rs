@@ -16,6 +16,7 @@ mod joining;
 mod machine;
 mod marketplace;
 mod node_log;
+mod page;
 mod paths;
 mod repetitions;
 mod shutdown;
