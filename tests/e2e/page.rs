@@ -32,10 +32,9 @@ fn a_person_finds_a_purchase_and_its_gas_on_wide_and_narrow_screens() {
     assert!(std::path::Path::new("/usr/bin/chromium").is_file(), "run tests/run.sh first");
     let dapp = Dapp::start(Way::PLAIN);
     let hash = buy(&dapp);
-    let gas = until("the purchase's tree is settled", || {
-        let told = dapp.scope.ask("dappscope_trace", &json!({ "transaction": hash }));
-        let is_settled = told["is_settled"] == true && told["gas_used"].as_u64() > Some(0);
-        is_settled.then(|| told["gas_used"].as_u64().unwrap())
+    let gas = until("the purchase is mined", || {
+        let told = dapp.scope.ask("dappscope_transactions", &json!({ "hash": hash }));
+        told["transactions"][0]["gas_used"].as_u64()
     });
     let visited = Command::new("node")
         .args(["clients/page_session.mjs", &format!("http://{}", dapp.scope.page)])

@@ -29,6 +29,7 @@ async function visit(width) {
   await page.goto(url);
   await page.getByRole('button', { name: /^Tree of POST .*\/buy$/ }).first().click();
   await page.locator('#trace-rows', { hasText: 'transaction' }).waitFor();
+  await page.locator('#trace-summary', { hasText: 'gas' }).waitFor();
   const rows = await page.locator('#trace-rows tr').evaluateAll((all) => all.map((row) => [...row.cells].map((cell) => cell.innerText.replaceAll('\n', ' ').trim())));
   const summary = await page.locator('#trace-summary').innerText();
   const fits = await page.locator('#trace').evaluate((dialog) => dialog.scrollWidth <= dialog.clientWidth);
