@@ -3,7 +3,6 @@
 //! nodes and the contracts' sources say. `tests/marketplace/clients/contracts/` is the session.
 
 mod judge;
-mod nodes;
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -12,8 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::{Value, json};
 
 use self::judge::Judge;
-use self::nodes::{Kind, Node};
 use crate::harness::{Dappscope, free_port, marketplace, until};
+use crate::nodes::{Kind, Node};
 
 /// One at a time: they measure.
 static TURN: Mutex<()> = Mutex::new(());

