@@ -248,6 +248,8 @@ fn every_sample(store: &Store) -> Vec<Sample> {
     found.extend(page.items.into_iter().map(|b| Sample::Breakdown(Box::new(b))));
     let page = store.learned_routes(EVER, ALL).unwrap();
     found.extend(page.items.into_iter().map(|r| Sample::Route(Box::new(r))));
+    let page = store.rollbacks(EVER, ALL).unwrap();
+    found.extend(page.items.into_iter().map(|r| Sample::Rollback(Box::new(r))));
     found.sort_by_key(Sample::at);
     found
 }

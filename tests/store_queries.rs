@@ -147,7 +147,8 @@ fn values(samples: &[Sample]) -> Values {
             | Sample::State(_)
             | Sample::Finding(_)
             | Sample::Operation(_)
-            | Sample::Route(_) => {}
+            | Sample::Route(_)
+            | Sample::Rollback(_) => {}
         }
     }
     found
@@ -322,6 +323,7 @@ fn samples_come_back_equal_newest_first_page_by_page() {
         pages!(|paging| store.learned_routes(EVER, paging).unwrap(), |r| Sample::Route(Box::new(
             r
         )));
+        pages!(|paging| store.rollbacks(EVER, paging).unwrap(), |r| Sample::Rollback(Box::new(r)));
         pages!(|paging| store.host(EVER, paging).unwrap(), |h| Sample::Host(Box::new(h)));
         let order = |samples: &[Sample]| {
             let mut texts: Vec<String> = samples.iter().map(|s| format!("{s:?}")).collect();

@@ -78,11 +78,13 @@ impl Told {
         }
     }
 
-    /// Forgets a block that was told, and what was told after it.
-    pub fn cut_before(&mut self, number: u64) {
-        while self.last().is_some_and(|(last, _)| last >= number) {
-            self.blocks.pop_back();
+    /// Forgets a block that was told, and what was told after it; gives their hashes.
+    pub fn cut_before(&mut self, number: u64) -> Box<[B256]> {
+        let mut cut = Vec::new();
+        while let Some((_, hash)) = self.blocks.pop_back_if(|(last, _)| *last >= number) {
+            cut.push(hash);
         }
+        cut.into()
     }
 
     pub fn clear(&mut self) {

@@ -131,8 +131,8 @@ impl Watcher {
         if let Some((from, _)) = self.told.last()
             && from > to
         {
-            self.tell(ChainEvent::WentBack { from, to });
-            self.told.cut_before(to + 1);
+            let blocks = self.told.cut_before(to + 1);
+            self.tell(ChainEvent::WentBack { from, to, blocks });
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod members;
 pub mod multicall;
 pub mod otlp;
 pub mod reads;
+pub mod receipt;
 pub mod revert;
 pub mod route_lists;
 pub mod routes;

@@ -6,7 +6,7 @@ use prometheus::{Error, Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, R
 
 use super::buckets::{CONFIRMATION, COUNT, GAS, LATENCY};
 use super::family;
-use crate::model::{Block, Event, Head, UnixMicros};
+use crate::model::{Block, Head, RollbackCause, UnixMicros};
 
 /// The families.
 #[derive(Clone)]
@@ -30,11 +30,11 @@ impl Chain {
         let setbacks = family::counters(
             registry,
             "evm_chain_setbacks_total",
-            "Times the chain lost its newest blocks, by cause: evm_revert or a reset that had \
-             passed the relay, or a reorganisation.",
+            "Rollbacks of the chain, by cause: an evm_revert or a reset that passed the relay, each \
+             counted once, or a reorganisation.",
             &["cause"],
         )?;
-        family::begin(&setbacks, Event::SETBACKS);
+        family::begin(&setbacks, RollbackCause::ALL.map(RollbackCause::as_str));
         Ok(Self {
             setbacks,
             height: family::integer_gauge(
@@ -135,8 +135,8 @@ impl Chain {
         self.mining.observe(took.as_secs_f64());
     }
 
-    pub fn went_back(&self, cause: &str) {
-        self.setbacks.with_label_values(&[cause]).inc();
+    pub fn went_back(&self, cause: RollbackCause) {
+        self.setbacks.with_label_values(&[cause.as_str()]).inc();
     }
 
     pub fn node_down(&self) {

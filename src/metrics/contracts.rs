@@ -10,8 +10,8 @@ use super::buckets::{CONFIRMATION, COUNT, GAS, LATENCY};
 use super::family;
 use super::series::{Flush, Table};
 use crate::model::{
-    Access, ContractCall, InnerCall, LabelKey, Reason, RpcCall, SlotFate, StateChange, Transaction,
-    TransactionKind,
+    Access, ContractCall, InnerCall, LabelKey, Reason, Rollback, RollbackCause, RpcCall, SlotFate,
+    StateChange, Transaction, TransactionKind,
 };
 
 /// `kind` of a revert that a transaction met; those of calls have the call's own.
@@ -25,6 +25,7 @@ pub struct Contracts {
     call_errors: IntCounterVec,
     multicall_calls: IntCounterVec,
     transactions: IntCounterVec,
+    rolled_back: IntCounterVec,
     gas_used: HistogramVec,
     confirmation: HistogramVec,
     deployment_gas: HistogramVec,
@@ -43,7 +44,16 @@ pub struct Contracts {
 impl Contracts {
     pub fn register(registry: &Registry) -> Result<Self, Error> {
         let function = &["contract", "function"];
+        let rolled_back = family::counters(
+            registry,
+            "evm_transactions_rolled_back_total",
+            "Transactions of evm_transactions_total that a rollback took off the chain again, by \
+             its cause: evm_revert, reset or reorganisation.",
+            &["cause"],
+        )?;
+        family::begin(&rolled_back, RollbackCause::ALL.map(RollbackCause::as_str));
         Ok(Self {
+            rolled_back,
             call_duration: family::histograms(
                 registry,
                 "evm_contract_call_duration_seconds",
@@ -74,7 +84,8 @@ impl Contracts {
                 "evm_transactions_total",
                 "Transactions whose fate is known, by contract function and by what became of \
                  them: success, reverted, rejected by the node, replaced by another of the same \
-                 nonce, dropped by the node, or lost from sight.",
+                 nonce, dropped by the node, lost from sight, or unknown: rolled back before its \
+                 receipt was seen.",
                 &["contract", "function", "status"],
             )?,
             gas_used: family::histograms(
@@ -175,6 +186,9 @@ impl Contracts {
         let function = transaction.function.as_str();
         let status = transaction.status.as_str();
         self.transactions.with_label_values(&[contract, function, status]).inc();
+        if let Some(cause) = transaction.rolled_back_by {
+            self.rolled_back.with_label_values(&[cause.as_str()]).inc();
+        }
         if let Some(gas) = transaction.gas_used {
             let gas = family::as_value(gas);
             self.gas_used.with_label_values(&[contract, function]).observe(gas);
@@ -211,6 +225,12 @@ impl Contracts {
             let labels = [events.contract.as_str(), events.event.as_str()];
             self.events.with_label_values(&labels).inc_by(u64::from(events.count));
         }
+    }
+
+    /// Transactions that had been recorded before.
+    pub fn record_rollback(&self, rollback: &Rollback) {
+        let count = rollback.transactions.len() as u64 + u64::from(rollback.omitted);
+        self.rolled_back.with_label_values(&[rollback.cause.as_str()]).inc_by(count);
     }
 
     /// Traces are fewer still.

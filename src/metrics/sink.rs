@@ -105,6 +105,7 @@ impl Sink for MetricsSink {
                 Sample::Finding(finding) => self.own.found(finding),
                 Sample::Operation(operation) => self.operation(operation),
                 Sample::Breakdown(breakdown) => self.breakdowns.record(breakdown),
+                Sample::Rollback(rollback) => self.contracts.record_rollback(rollback),
                 Sample::Route(_) => {}
             }
         }
@@ -178,7 +179,8 @@ impl Sink for MetricsSink {
                 self.own.label_overflow.with_label_values(&[label]).inc();
             }
             Event::Mined(took) => self.chain.mined(*took),
-            Event::WentBack { cause, .. } => self.chain.went_back(cause),
+            Event::WentBack { cause: Some(cause), .. } => self.chain.went_back(*cause),
+            Event::WentBack { cause: None, .. } => {}
             Event::Asked { purpose, calls, took } => self.own.asked(purpose, *calls, *took),
             Event::CallStarted => self.rpc.active.inc(),
             Event::CallEnded => self.rpc.active.dec(),

@@ -14,9 +14,9 @@ use crate::model::{
     ConnectionId, ContractCall, ContractName, CustomMetrics, DbOperation, DbSystem, DropReason,
     EmittedEvents, End, Event, EventName, Finding, FindingKind, Flow, FunctionName, Head,
     HostReading, HttpMethod, HttpRequest, InnerCall, Join, LabelSet, Method, Opaque, Operation,
-    Outcome, ProcessReading, Proxy, Query, Reason, Role, Route, RpcCall, Sample, SampleKind,
-    Sink as _, StateChange, ToldBy, TraceContext, Tracer, Transaction, TransactionKind,
-    TransactionStatus, Transport, UnixMicros, Volume, Work,
+    Outcome, ProcessReading, Proxy, Query, Reason, Role, Rollback, RollbackCause, Route, RpcCall,
+    Sample, SampleKind, Sink as _, StateChange, ToldBy, TraceContext, Tracer, Transaction,
+    TransactionKind, TransactionStatus, Transport, UnixMicros, Volume, Work,
 };
 
 /// Every family: its type and its labels, as the catalogue of metrics names them.
@@ -94,6 +94,7 @@ const CATALOGUE: &[(&str, &str, &str)] = &[
     ("evm_transaction_fees_eth_total", "counter", "contract,function"),
     ("evm_transaction_gas_used", "histogram", "contract,function"),
     ("evm_transactions_pending", "gauge", ""),
+    ("evm_transactions_rolled_back_total", "counter", "cause"),
     ("evm_transactions_total", "counter", "contract,function,status"),
     ("http_server_aborted_requests_total", "counter", "http_route"),
     ("http_server_active_requests", "gauge", ""),
@@ -227,6 +228,7 @@ fn transaction(kind: TransactionKind, status: TransactionStatus) -> Transaction 
         inner: Box::default(),
         code_bytes: None,
         block_gas_limit: None,
+        rolled_back_by: None,
     }
 }
 
@@ -386,8 +388,16 @@ fn feed(metrics: &Metrics) {
         }),
         Sample::Transaction(Box::new(Transaction {
             code_bytes: Some(9_000),
+            rolled_back_by: Some(RollbackCause::EvmRevert),
             block_gas_limit: Some(168_000),
             ..transaction(TransactionKind::Deployment, TransactionStatus::Success)
+        })),
+        Sample::Rollback(Box::new(Rollback {
+            at: UnixMicros(0),
+            cause: RollbackCause::Reset,
+            blocks: None,
+            transactions: [B256::ZERO].into(),
+            omitted: 2,
         })),
         Sample::State(Box::new(state)),
         Sample::Finding(Box::new(finding(FindingKind::ReceiptPolling))),
@@ -452,7 +462,7 @@ fn feed(metrics: &Metrics) {
         },
         Event::RepeatedQueries { route: Route::known("/api/nfts/{id}") },
         Event::Mined(Duration::from_millis(2)),
-        Event::WentBack { cause: "evm_revert", blocks: 3 },
+        Event::WentBack { cause: Some(RollbackCause::EvmRevert), blocks: 3 },
         Event::Asked { purpose: "blocks", calls: 3, took: Duration::from_millis(250) },
         Event::LabelOverflow { label: "http_route" },
         Event::CallStarted,
@@ -534,6 +544,9 @@ fn a_scrape_tells_what_was_fed() {
         "evm_block_mining_duration_seconds_sum 0.002",
         "evm_chain_setbacks_total{cause=\"evm_revert\"} 1",
         "evm_chain_setbacks_total{cause=\"reset\"} 0",
+        "evm_transactions_rolled_back_total{cause=\"evm_revert\"} 1",
+        "evm_transactions_rolled_back_total{cause=\"reset\"} 3",
+        "evm_transactions_rolled_back_total{cause=\"reorganisation\"} 0",
         "dappscope_findings_total{finding=\"receipt_polling\"} 1",
         "dappscope_findings_total{finding=\"repeated_calls\"} 0",
         "dapp_wasted_calls_total{finding=\"receipt_polling\"} 16",

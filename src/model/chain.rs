@@ -28,6 +28,8 @@ pub enum ChainEvent {
         /// The newest block that is left of those told: the ones after it are gone, and those that
         /// took their place are told next.
         to: u64,
+        /// Hashes of the blocks that are gone, as far as they were told.
+        blocks: Box<[B256]>,
     },
     /// What a transaction changed, as asked for.
     Traced(Box<Traced>),

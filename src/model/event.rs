@@ -7,6 +7,7 @@ use super::connection::{Opaque, Proxy};
 use super::custom::CustomId;
 use super::finding::FindingKind;
 use super::label::{Method, Route};
+use super::rollback::RollbackCause;
 use super::time::UnixMicros;
 
 /// Something that happened and leaves no sample behind.
@@ -109,9 +110,11 @@ pub enum Event {
     NodeRestarted,
     /// A node that tells when it mines mined a block: how long that took.
     Mined(Duration),
-    /// The chain lost its newest blocks; `cause` is one of [`Event::SETBACKS`].
+    /// The chain lost its newest blocks.
     WentBack {
-        cause: &'static str,
+        /// None where the watcher has now seen what a call through the relay had brought about.
+        cause: Option<RollbackCause>,
+        /// Zero where the watcher has not seen yet how many.
         blocks: u64,
     },
     /// The monitor itself has asked the node something; `purpose` is one of
@@ -143,10 +146,6 @@ impl Event {
     /// Every value that [`Event::Notification`]'s `subscription` takes.
     pub const SUBSCRIPTIONS: [&'static str; 5] =
         ["newHeads", "logs", "newPendingTransactions", "syncing", super::label::OTHER];
-
-    /// Every value that [`Event::WentBack`]'s `cause` takes: a call that sets the chain back had just
-    /// passed, or none had.
-    pub const SETBACKS: [&'static str; 3] = ["evm_revert", "reset", "reorganisation"];
 
     /// Every value of [`Event::ExportRefused`].
     pub const EXPORT_REFUSALS: [&'static str; 7] = [

@@ -11,6 +11,7 @@ use super::host::HostReading;
 use super::learned::LearnedRoute;
 use super::operation::Operation;
 use super::request::HttpRequest;
+use super::rollback::Rollback;
 use super::state::StateChange;
 use super::time::UnixMicros;
 use super::transaction::Transaction;
@@ -28,6 +29,7 @@ pub enum Sample {
     Operation(Box<Operation>),
     Breakdown(Box<Breakdown>),
     Route(Box<LearnedRoute>),
+    Rollback(Box<Rollback>),
 }
 
 /// The kinds of sample; each has its own table and its own accounting.
@@ -47,10 +49,12 @@ pub enum SampleKind {
     Breakdown,
     /// A route that the API told of.
     Route,
+    /// The chain lost blocks.
+    Rollback,
 }
 
 impl SampleKind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Call,
         Self::Request,
         Self::Transaction,
@@ -61,6 +65,7 @@ impl SampleKind {
         Self::Operation,
         Self::Breakdown,
         Self::Route,
+        Self::Rollback,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -75,6 +80,7 @@ impl SampleKind {
             Self::Operation => "operation",
             Self::Breakdown => "breakdown",
             Self::Route => "route",
+            Self::Rollback => "rollback",
         }
     }
 }
@@ -92,6 +98,7 @@ impl Sample {
             Self::Operation(_) => SampleKind::Operation,
             Self::Breakdown(_) => SampleKind::Breakdown,
             Self::Route(_) => SampleKind::Route,
+            Self::Rollback(_) => SampleKind::Rollback,
         }
     }
 
@@ -107,6 +114,7 @@ impl Sample {
             Self::Operation(operation) => operation.at,
             Self::Breakdown(breakdown) => breakdown.at,
             Self::Route(route) => route.at,
+            Self::Rollback(rollback) => rollback.at,
         }
     }
 }

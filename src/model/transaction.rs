@@ -6,6 +6,7 @@ use alloy::primitives::{Address, B256, U256};
 
 use super::call::InnerCall;
 use super::label::{ContractName, EventName, FunctionName, Reason};
+use super::rollback::RollbackCause;
 use super::time::UnixMicros;
 use super::trace::TraceContext;
 
@@ -47,11 +48,21 @@ pub enum TransactionStatus {
     Replaced,
     /// Never mined: the node holds it no more.
     Dropped,
+    /// The node accepted it, and a rollback took it away before its receipt was seen: whether it was
+    /// mined, and what it used, is not known.
+    Unknown,
 }
 
 impl TransactionStatus {
-    pub const ALL: [Self; 6] =
-        [Self::Success, Self::Reverted, Self::Rejected, Self::Lost, Self::Replaced, Self::Dropped];
+    pub const ALL: [Self; 7] = [
+        Self::Success,
+        Self::Reverted,
+        Self::Rejected,
+        Self::Lost,
+        Self::Replaced,
+        Self::Dropped,
+        Self::Unknown,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -61,6 +72,7 @@ impl TransactionStatus {
             Self::Lost => "lost",
             Self::Replaced => "replaced",
             Self::Dropped => "dropped",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -126,6 +138,9 @@ pub struct Transaction {
     pub code_bytes: Option<u32>,
     /// The gas limit of its block, in gas units.
     pub block_gas_limit: Option<u64>,
+    /// What took it off the chain, where that was known when it was recorded; later ones are in a
+    /// [`Rollback`](super::Rollback).
+    pub rolled_back_by: Option<RollbackCause>,
 }
 
 impl Transaction {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use alloy::primitives::{B256, U64};
+use alloy::primitives::{B256, U64, U256};
 
 use super::findings::{Ended, Findings, Subject};
 use super::join::{Group, Joiner};
@@ -15,7 +15,7 @@ use super::outbox::Outbox;
 use super::passage::{Ending, Passage};
 use super::people::People;
 use super::repeats::{Question, Repeats};
-use super::replaced::Replaced;
+use super::rollbacks::{Rollbacks, snapshot_in};
 use super::trees::{CallPart, Odd, Shape, Trees};
 use super::unnamed::Touched;
 use crate::decode::jsonrpc::{Answer, Envelope};
@@ -33,7 +33,7 @@ pub(super) struct Desk {
     pub(super) methods: Methods,
     pub(super) repeats: Repeats,
     pub(super) ledger: Ledger,
-    pub(super) replaced: Replaced,
+    pub(super) rollbacks: Rollbacks,
     pub(super) findings: Findings,
     pub(super) people: People,
     pub(super) joiner: Joiner,
@@ -55,6 +55,8 @@ pub(super) struct Asked {
     touched: Option<Touched>,
     /// The transaction whose receipt it asks for.
     receipt: Option<B256>,
+    /// The snapshot that `evm_revert` names.
+    snapshot: Option<U256>,
     sending: Option<Box<Submission>>,
 }
 
@@ -125,6 +127,7 @@ impl Desk {
             question,
             touched,
             receipt: receipt(class, params),
+            snapshot: if class == Class::Replace { snapshot_in(params) } else { None },
             sending,
         }
     }
@@ -142,6 +145,7 @@ impl Desk {
             question: None,
             touched: None,
             receipt: None,
+            snapshot: None,
             sending: None,
         }
     }
@@ -156,13 +160,21 @@ impl Desk {
             let gathers = group == Some(Group::Request);
             self.belongs(&asked, passage, (trace, join), gathers);
         }
-        if matches!(asked.class, Class::Send | Class::Mine | Class::Change | Class::Replace) {
+        if matches!(
+            asked.class,
+            Class::Send | Class::Mine | Class::Change | Class::Replace | Class::Snapshot
+        ) {
             // With automine the block is there with the answer, long before it is told.
             self.changed();
         }
-        if asked.class == Class::Replace {
-            self.replaced.by(asked.method, passage.started.after(passage.total));
-            self.ledger.doubt();
+        if let Some(Answer::Result(result)) = ending.answer {
+            let stamps = (passage.written, passage.written.after(passage.upstream));
+            match (asked.class, asked.receipt) {
+                (Class::Snapshot, _) => self.rollbacks.snapshot_taken(result, stamps.0),
+                (Class::Replace, _) => self.replaced(&asked, result, stamps),
+                (Class::Receipt, Some(hash)) => self.ledger.receipt_passed(hash, result, stamps.1),
+                _ => {}
+            }
         }
         if asked.class == Class::Mine && ending.outcome == Outcome::Success && asked.blocks > 0 {
             // Of several blocks the mean, so that each counts once.
@@ -204,6 +216,18 @@ impl Desk {
                 self.ledger.called(call, touched, ending.answer, ended, &mut self.outbox);
             }
         }
+    }
+
+    /// A call that puts an earlier or another chain in the place of this one was answered.
+    fn replaced(&mut self, asked: &Asked, result: &[u8], stamps: (Stamp, Stamp)) {
+        if let Some(rollback) = self.rollbacks.called(asked.method, asked.snapshot, result, stamps)
+        {
+            let at = self.clock.wall(rollback.answered);
+            self.ledger.rolled_back(rollback, at, &mut self.outbox);
+            let cause = Some(rollback.cause);
+            self.outbox.event(&Event::WentBack { cause, blocks: 0 });
+        }
+        self.ledger.doubt();
     }
 
     /// Tells the trees of a call that belongs to a request, or may.

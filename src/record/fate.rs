@@ -13,11 +13,12 @@ use super::passage::Caller;
 use super::unnamed::opened;
 use crate::decode::contracts::Contracts;
 use crate::decode::multicall::Inner;
+use crate::decode::receipt::RelayedReceipt;
 use crate::decode::revert::{RefusalKind, RevertInfo};
 use crate::decode::submission::{Signed, Submission};
 use crate::model::{
-    ContractCall, EmittedEvents, EventName, MinedTransaction, Reason, Sample, Stamp, TraceContext,
-    Transaction, TransactionKind, TransactionStatus, UnixMicros,
+    ContractCall, EmittedEvents, EventName, MinedTransaction, Reason, RollbackCause, Sample, Stamp,
+    TraceContext, Transaction, TransactionKind, TransactionStatus, UnixMicros,
 };
 
 /// How much later than the answer to a submission its block may be announced, and still have been
@@ -76,6 +77,12 @@ pub struct Pending {
     pub trace: Option<TraceContext>,
     /// Of one that was refused, yet may have been mined.
     pub refusal: Option<RevertInfo>,
+    /// Its receipt, where a client read it through the relay.
+    pub receipt: Option<Box<SeenReceipt>>,
+    /// What took it off the chain, where the watcher has not reported its block yet.
+    pub rolled_back: Option<RollbackCause>,
+    /// What it calls, where that was known when it was sent.
+    pub named: Option<ContractCall>,
     pub from: Option<Address>,
     signed: Option<Box<Signed>>,
     pub caller: Caller,
@@ -91,6 +98,15 @@ pub struct Pending {
     pub nonce: Option<u64>,
     pub value: U256,
     pub gas_limit: Option<u64>,
+}
+
+/// A receipt that passed the relay.
+pub struct SeenReceipt {
+    pub receipt: RelayedReceipt,
+    /// Who emitted which event how often.
+    pub events: Vec<(Address, EventName, u32)>,
+    /// When it was read.
+    pub seen: Stamp,
 }
 
 /// What was mined, until it is told.
@@ -110,14 +126,17 @@ pub struct Held {
     pub submission: Option<Pending>,
     /// Of a deployment, the size of the code on chain, once it was told.
     pub code_bytes: Option<u32>,
-    /// A sample of it was already made, from another block.
-    pub again: bool,
+    /// What took its block off the chain while it waited here.
+    pub rolled_back: Option<RollbackCause>,
+    /// It was recorded from another block, and no rollback that would explain it is known.
+    pub is_moved: bool,
 }
 
 /// Where it was mined.
 #[derive(Clone, Copy)]
 pub struct BlockPlace {
     pub number: u64,
+    pub hash: B256,
     /// In gas units.
     pub gas_limit: u64,
     /// Transactions in it.
@@ -142,6 +161,11 @@ impl Pending {
             upstream: call.upstream,
             trace: call.trace,
             refusal: refusal.cloned(),
+            receipt: None,
+            rolled_back: None,
+            named: to
+                .is_some_and(|to| contracts.missing(to).is_none())
+                .then(|| contracts.target(to, &input)),
             from,
             signed,
             caller: call.caller.clone(),
@@ -167,19 +191,59 @@ impl Pending {
 
     /// The sample of a transaction that is in no block.
     pub fn unmined(
-        mut self,
+        self,
         hash: B256,
         status: TransactionStatus,
         contracts: &mut Contracts,
     ) -> Sample {
+        Sample::Transaction(Box::new(self.without_block(hash, status, contracts)))
+    }
+
+    /// The sample of a transaction whose block the watcher did not report, from what passed the
+    /// relay. `mines_refused` says that the node mines what it refuses after running it.
+    pub fn relayed(mut self, hash: B256, mines_refused: bool, contracts: &mut Contracts) -> Sample {
+        let seen = self.receipt.take();
+        let status = match (&seen, &self.refusal) {
+            (Some(seen), _) if seen.receipt.success => TransactionStatus::Success,
+            (Some(_), _) => TransactionStatus::Reverted,
+            (None, Some(refusal)) if refusal.transaction.is_some() || mines_refused => {
+                TransactionStatus::Reverted
+            }
+            (None, Some(_)) => TransactionStatus::Rejected,
+            (None, None) => TransactionStatus::Unknown,
+        };
+        let mut transaction = self.without_block(hash, status, contracts);
+        if status == TransactionStatus::Reverted && transaction.reason.is_none() {
+            transaction.reason = Some(Reason::unknown());
+        }
+        if let Some(seen) = seen {
+            let SeenReceipt { receipt, events, .. } = *seen;
+            transaction.from = receipt.from.or(transaction.from);
+            transaction.created = receipt.created;
+            transaction.gas_used = Some(receipt.gas_used);
+            transaction.gas_price = receipt.gas_price;
+            transaction.block = receipt.block_number;
+            transaction.envelope = receipt.envelope;
+            transaction.events = emitted(&events, contracts);
+        }
+        Sample::Transaction(Box::new(transaction))
+    }
+
+    fn without_block(
+        mut self,
+        hash: B256,
+        status: TransactionStatus,
+        contracts: &mut Contracts,
+    ) -> Transaction {
         // A restarted chain loses all at once: recovering every sender would take a second.
         let from = if status == TransactionStatus::Lost { self.from } else { self.sender() };
-        let call = self.deployed.unwrap_or_else(|| contracts.target(self.to, self.head.as_slice()));
+        let known = self.deployed.or(self.named);
+        let call = known.unwrap_or_else(|| contracts.target(self.to, self.head.as_slice()));
         let (reason, message) = match self.refusal {
             Some(refusal) => why(refusal, self.to, contracts),
             None => (None, None),
         };
-        Sample::Transaction(Box::new(Transaction {
+        Transaction {
             at: self.at,
             hash,
             kind: kind(self.to, self.head),
@@ -206,11 +270,17 @@ impl Pending {
             inner: Box::default(),
             code_bytes: None,
             block_gas_limit: None,
-        }))
+            rolled_back_by: self.rolled_back,
+        }
     }
 }
 
 impl Held {
+    /// What took it off the chain, as far as that is known.
+    pub fn rollback(&self) -> Option<RollbackCause> {
+        self.rolled_back.or(self.submission.as_ref().and_then(|it| it.rolled_back))
+    }
+
     /// Whose code has to be known for its names, or for the size of what it deployed.
     pub fn missing(&self, contracts: &Contracts) -> Option<Address> {
         let unnamed = self.mined.to.filter(|_| self.named.is_none());
@@ -229,6 +299,7 @@ impl Held {
 
     /// The sample of a mined transaction, complete or as complete as it got.
     pub fn into_sample(self, contracts: &mut Contracts) -> Sample {
+        let rolled_back_by = self.rollback();
         let Self { mined, events, inner, head, named, block, submission, code_bytes, .. } = self;
         let events = emitted(&events, contracts);
         let inner = opened(&inner, &[], contracts);
@@ -270,6 +341,7 @@ impl Held {
             inner,
             code_bytes,
             block_gas_limit: Some(block.gas_limit),
+            rolled_back_by,
         }))
     }
 }

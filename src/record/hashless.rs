@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::fate::{Held, Pending};
-use crate::model::Stamp;
+use crate::model::{RollbackCause, Stamp};
 
 /// The most that are kept; of more, the oldest is given up on.
 const MOST: usize = 1_000;
@@ -32,6 +32,15 @@ impl Hashless {
         self.0.remove(at).map(|(_, pending)| pending)
     }
 
+    /// Marks those that were sent between two moments as taken off the chain.
+    pub fn roll_back(&mut self, since: Stamp, before: Stamp, cause: RollbackCause) {
+        for (_, pending) in &mut self.0 {
+            if since <= pending.left && pending.left <= before {
+                pending.rolled_back.get_or_insert(cause);
+            }
+        }
+    }
+
     /// Takes out one that was not mined in time, or that there is no room for.
     pub fn pop_due(&mut self, now: Stamp) -> Option<Pending> {
         let (deadline, _) = self.0.front()?;
@@ -48,7 +57,7 @@ pub fn may_be(pending: &Pending, held: &Held) -> bool {
     let mined = &held.mined;
     !mined.success
         && held.submission.is_none()
-        && !held.again
+        && !held.is_moved
         && held.content == pending.content
         && pending.from.is_none_or(|from| from == mined.from)
         && pending.nonce.is_none_or(|nonce| nonce == mined.nonce)

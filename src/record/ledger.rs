@@ -17,6 +17,7 @@ use super::findings::Subject;
 use super::nonces::Nonces;
 use super::outbox::Outbox;
 use super::passage::{Caller, Ending, Passage};
+use super::rollbacks::RelayedRollback;
 use super::tracing::{Traces, Tracing};
 use super::transactions::{GRACE, Told, Transactions};
 use super::trees::MinedPart;
@@ -28,8 +29,8 @@ use crate::decode::revert::{RefusalKind, RevertInfo};
 use crate::decode::submission::{CallTarget, Submission, call_target};
 use crate::model::{
     CallDetail, ChainQuestion, Clock, ContractCall, ContractCode, Event, FunctionName, Method,
-    MinedBlock, Outcome, RpcCall, Sample, Sight, Stamp, TraceContext, Traced, Transaction,
-    TransactionStatus, UnixMicros,
+    MinedBlock, Outcome, RollbackCause, RpcCall, Sample, Sight, Stamp, TraceContext, Traced,
+    Transaction, TransactionStatus, UnixMicros,
 };
 
 /// After how long the code at an address is asked for again, when it did not come.
@@ -287,11 +288,43 @@ impl Ledger {
 
     /// The chain lost its newest blocks. What was deployed in them may be at other addresses now; what
     /// was there before is where it was.
-    pub(super) fn went_back(&mut self, head: u64) {
+    pub(super) fn went_back(
+        &mut self,
+        head: u64,
+        (blocks, lost): (Box<[B256]>, u64),
+        cause: Option<RollbackCause>,
+        at: UnixMicros,
+        outbox: &mut Outbox,
+    ) {
         self.nonces.replaced(head);
         self.contracts.doubt_addresses();
         self.asked.clear();
-        self.transactions.went_back();
+        self.transactions.blocks_lost(blocks, lost, cause, at, &mut self.out);
+        self.hand_on(outbox);
+    }
+
+    /// A call through the relay rolled the chain back.
+    pub(super) fn rolled_back(
+        &mut self,
+        rollback: RelayedRollback,
+        at: UnixMicros,
+        outbox: &mut Outbox,
+    ) {
+        self.contracts.doubt_addresses();
+        self.asked.clear();
+        self.transactions.rolled_back(rollback, at, &mut self.contracts, &mut self.out);
+        self.hand_on(outbox);
+    }
+
+    /// A receipt passed the relay, in a call's result.
+    pub(super) fn receipt_passed(&mut self, hash: B256, result: &[u8], seen: Stamp) {
+        self.transactions.receipt_passed(hash, result, seen, &mut self.contracts);
+    }
+
+    /// The node answers; `client` is its `web3_clientVersion`.
+    pub(super) fn node_up(&mut self, client: &str) {
+        // Hardhat 2 and 3 both call themselves so.
+        self.transactions.set_mines_refused(client.starts_with("HardhatNetwork"));
     }
 
     /// The node told where a submitted transaction is.

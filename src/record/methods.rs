@@ -29,6 +29,8 @@ pub enum Class {
     Mine,
     /// Changes the chain beside transactions: mining, time, balances, snapshots, forks.
     Change,
+    /// Keeps the state of the chain, to come back to.
+    Snapshot,
     /// Puts an earlier or another chain in the place of this one, which no node announces.
     Replace,
     /// Anything else: signing, filters that forget what they told, accounts.
@@ -36,7 +38,8 @@ pub enum Class {
 }
 
 use Class::{
-    Call, Change, Mine, Other, Read, Receipt, Replace, Send, State, Subscribe, Unsubscribe,
+    Call, Change, Mine, Other, Read, Receipt, Replace, Send, Snapshot, State, Subscribe,
+    Unsubscribe,
 };
 
 /// The known methods.
@@ -87,7 +90,7 @@ const KNOWN: &[(&str, Class)] = &[
     ("evm_increaseTime", Change), ("evm_mine", Mine), ("evm_revert", Replace),
     ("evm_setAutomine", Change), ("evm_setBlockGasLimit", Change),
     ("evm_setIntervalMining", Change), ("evm_setNextBlockTimestamp", Change),
-    ("evm_setTime", Change), ("evm_snapshot", Change),
+    ("evm_setTime", Change), ("evm_snapshot", Snapshot),
     ("anvil_autoImpersonateAccount", Change), ("anvil_dropTransaction", Change),
     ("anvil_dumpState", Read), ("anvil_getAutomine", Read), ("anvil_impersonateAccount", Change),
     ("anvil_increaseTime", Change), ("anvil_loadState", Replace), ("anvil_metadata", Read),
@@ -96,7 +99,7 @@ const KNOWN: &[(&str, Class)] = &[
     ("anvil_setBlockTimestampInterval", Change), ("anvil_setCode", Change),
     ("anvil_setCoinbase", Change), ("anvil_setIntervalMining", Change),
     ("anvil_setMinGasPrice", Change), ("anvil_setNextBlockBaseFeePerGas", Change),
-    ("anvil_setNonce", Change), ("anvil_setStorageAt", Change), ("anvil_snapshot", Change),
+    ("anvil_setNonce", Change), ("anvil_setStorageAt", Change), ("anvil_snapshot", Snapshot),
     ("anvil_stopImpersonatingAccount", Change),
     ("ots_getApiLevel", Read), ("erigon_getHeaderByNumber", Read),
     ("personal_importRawKey", Other), ("personal_listAccounts", Other),

@@ -14,14 +14,14 @@ use super::naming::Naming;
 use super::outbox::Outbox;
 use super::people::{People, Who};
 use super::repeats::Repeats;
-use super::replaced::{self, Replaced};
+use super::rollbacks::Rollbacks;
 use super::sockets::Sockets;
 use super::spans::Telling;
 use super::trees::Trees;
 use crate::decode::artifact::Artifact;
 use crate::model::{
     ApiExchange, ChainEvent, Clock, Closer, ConnectionEvent, ConnectionId, Event, Flights,
-    HttpRequest, Observation, Outcome, Sample, Spans, Stamp,
+    HttpRequest, Observation, Outcome, RollbackCause, Sample, Spans, Stamp,
 };
 
 /// How often what waits is looked at for having waited too long.
@@ -52,7 +52,7 @@ impl Recording {
             methods: Methods::new(),
             repeats: Repeats::default(),
             ledger,
-            replaced: Replaced::default(),
+            rollbacks: Rollbacks::default(),
             findings: Findings::default(),
             people: People::new(who),
             joiner: Joiner::new(flights),
@@ -225,6 +225,7 @@ impl Recording {
             ChainEvent::Code(code) => desk.ledger.code(&code, &mut desk.outbox),
             ChainEvent::NodeUp { chain_id, client, head, .. } => {
                 let at = desk.clock.wall(Stamp::now());
+                desk.ledger.node_up(&client);
                 desk.outbox.event(&Event::NodeUp { at, chain_id, client: client.into(), head });
             }
             ChainEvent::NodeDown { .. } => {
@@ -233,13 +234,17 @@ impl Recording {
             ChainEvent::Asked { purpose, calls, took } => {
                 desk.outbox.event(&Event::Asked { purpose, calls, took });
             }
-            ChainEvent::WentBack { from, to } => {
+            ChainEvent::WentBack { from, to, blocks } => {
                 desk.changed();
-                desk.ledger.went_back(to);
+                let (now, lost) = (Stamp::now(), from.saturating_sub(to));
+                let relayed = desk.rollbacks.cause(now);
+                let at = desk.clock.wall(now);
+                desk.ledger.went_back(to, (blocks, lost), relayed, at, &mut desk.outbox);
                 // Events overtake samples: those of what is gone now come first.
                 desk.outbox.hand_over();
-                let blocks = from.saturating_sub(to);
-                desk.outbox.event(&Event::WentBack { cause: desk.replaced.cause(), blocks });
+                // One that passed the relay was counted when it was answered.
+                let cause = relayed.is_none().then_some(RollbackCause::Reorganisation);
+                desk.outbox.event(&Event::WentBack { cause, blocks: lost });
             }
             ChainEvent::Traced(traced) => {
                 desk.ledger.traced(&traced, &desk.clock, &mut desk.outbox);
@@ -252,9 +257,6 @@ impl Recording {
                 desk.changed();
                 desk.ledger.restarted(&mut desk.outbox);
                 desk.outbox.hand_over();
-                if desk.replaced.cause() == replaced::RESET {
-                    desk.outbox.event(&Event::WentBack { cause: replaced::RESET, blocks: 0 });
-                }
                 desk.outbox.event(&Event::NodeRestarted);
             }
         }

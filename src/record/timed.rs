@@ -69,11 +69,6 @@ impl<V> Timed<V> {
         if self.len() <= most { None } else { self.remove(&hash).map(|value| (hash, value)) }
     }
 
-    pub fn clear(&mut self) {
-        self.values.clear();
-        self.deadlines.clear();
-    }
-
     /// Makes everything due at `latest`, if it is not earlier.
     pub fn hurry(&mut self, latest: Stamp) {
         self.deadlines.clear();

@@ -10,25 +10,37 @@
 //! ```
 //!
 //! A mined transaction that nobody claims within the grace did not pass the relay. One refused and
-//! not mined is a sample at once. Decoding comes before (`decode::submission`, `decode::revert`),
+//! not mined is a sample at once, unless its hash may turn out to be a transaction that exists.
+//!
+//! A rollback takes transactions off the chain, often before the watcher has seen their blocks: the
+//! tests of a suite that begin from a snapshot live for a few milliseconds. Each is recorded all the
+//! same, from its block, else from its receipt, else from the answer to its submission, and marked;
+//! the same hash sent after a rollback is another transaction. Decoding comes before (`decode::submission`, `decode::revert`),
 //! naming is asked of `decode::contracts`, and code that is wanted for it of `chain`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
 
 use super::fate::{BlockPlace, Content, Head, Held, Pending, SubmissionCall, SubmissionOutcome};
 use super::hashless::{Hashless, may_be};
+use super::on_chain::{Mined, OnChain};
 use super::passage::Caller;
+use super::rollbacks::RelayedRollback;
 use super::timed::Timed;
 use crate::decode::contracts::Contracts;
 use crate::decode::multicall;
+use crate::decode::revert::{RefusalKind, RevertInfo};
 use crate::decode::submission::Submission;
 use crate::model::{
     Block, ChainQuestion, Clock, ContractCode, EmittedLog, EventName, MinedBlock, MinedTransaction,
-    Sample, Sight, Stamp, TransactionStatus, UnixMicros,
+    RollbackCause, Sample, Sight, Stamp, TransactionStatus, UnixMicros,
 };
+
+mod rollback;
+
+use rollback::Reorganised;
 
 /// How long a mined transaction waits for its submission's answer and for its contract's name.
 pub const GRACE: Duration = Duration::from_secs(1);
@@ -39,9 +51,10 @@ pub const MOST_PENDING: usize = 10_000;
 
 /// Mined transactions that are held.
 const MOST_HELD: usize = 10_000;
-/// Settled ones that are remembered, so that what is told twice is counted once.
-const MOST_SETTLED: usize = 10_000;
-const SETTLED_FOR: Duration = Duration::from_secs(60);
+/// How long a transaction whose receipt passed the relay waits for the watcher to report its block.
+const RECEIPT_GRACE: Duration = Duration::from_secs(5);
+/// Refused ones that wait for news of their hash.
+const MAX_REFUSED: usize = 10_000;
 /// After how long without a block, and then how often, the node is asked whether it still has a
 /// submitted transaction.
 const SIGHT_EVERY: Duration = Duration::from_secs(2);
@@ -70,8 +83,19 @@ pub struct Transactions {
     pending: Timed<Pending>,
     held: Timed<Held>,
     hashless: Hashless,
-    /// When the blocks of settled ones were seen.
-    settled: Timed<Stamp>,
+    /// Refused ones by the hash that their signature gives: the same bytes may have been accepted.
+    refused: Timed<Pending>,
+    /// Taken off the chain before the watcher reported their block, each with its deadline; the
+    /// oldest first.
+    rolled_back: VecDeque<(Stamp, B256, Pending)>,
+    /// Those that were recorded as mined.
+    on_chain: OnChain,
+    /// Blocks that a reorganisation took away, and when their transactions count as rolled back.
+    reorganised: VecDeque<Reorganised>,
+    /// The last rollback through the relay.
+    last_rollback: Option<RelayedRollback>,
+    /// Whether the node mines what it refuses after running it, as Hardhat does.
+    mines_refused: bool,
     /// Held ones by the address whose code they wait for.
     waiting: HashMap<Address, Vec<B256>>,
     /// When the node was last asked about pending ones.
@@ -117,9 +141,12 @@ impl Transactions {
         let ran = refusal.is_some_and(|info| info.kind.ran());
         match (hash, refusal) {
             (None, Some(_)) if ran => self.find(pending, contracts, out),
-            (hash, Some(_)) if told.is_none() && !ran => {
+            (Some(hash), Some(info)) if told.is_none() && !ran => {
+                self.refuse(hash, info, pending, contracts, out);
+            }
+            (None, Some(_)) => {
                 let status = TransactionStatus::Rejected;
-                out.samples.push(pending.unmined(hash.unwrap_or_default(), status, contracts));
+                out.samples.push(pending.unmined(B256::ZERO, status, contracts));
             }
             (Some(hash), _) => {
                 let only_grace = refusal.is_some() && told.is_none();
@@ -140,6 +167,7 @@ impl Transactions {
         self.meet(block.seen);
         let place = BlockPlace {
             number: block.number,
+            hash: block.hash,
             gas_limit: block.gas_limit,
             transactions: block.transactions.len(),
             seen: block.seen,
@@ -183,6 +211,11 @@ impl Transactions {
             }
             Sight::Gone => {
                 if let Some(mut pending) = self.pending.remove(&hash) {
+                    if let Some(cause) = self.rolled_back_since(&pending) {
+                        pending.rolled_back = Some(cause);
+                        self.settle_relayed(hash, pending, contracts, out);
+                        return;
+                    }
                     let status = match self.has_twin(&mut pending) {
                         true => TransactionStatus::Replaced,
                         false => TransactionStatus::Dropped,
@@ -223,16 +256,28 @@ impl Transactions {
         while let Some((hash, pending)) =
             self.pending.pop_due(now).or_else(|| self.pending.pop_above(MOST_PENDING))
         {
-            let status = match pending.refusal {
-                Some(_) => TransactionStatus::Rejected,
-                None => TransactionStatus::Lost,
-            };
-            out.samples.push(pending.unmined(hash, status, contracts));
+            if pending.receipt.is_some() || pending.refusal.is_some() {
+                self.settle_relayed(hash, pending, contracts, out);
+            } else {
+                out.samples.push(pending.unmined(hash, TransactionStatus::Lost, contracts));
+            }
         }
         while let Some(pending) = self.hashless.pop_due(now) {
-            out.samples.push(pending.unmined(B256::ZERO, TransactionStatus::Rejected, contracts));
+            let mined = self.mines_refused && pending.rolled_back.is_some();
+            out.samples.push(pending.relayed(B256::ZERO, mined, contracts));
         }
-        while self.settled.pop_due(now).is_some() {}
+        while let Some((hash, pending)) =
+            self.refused.pop_due(now).or_else(|| self.refused.pop_above(MAX_REFUSED))
+        {
+            out.samples.push(pending.unmined(hash, TransactionStatus::Rejected, contracts));
+        }
+        while let Some((_, hash, pending)) = self.rolled_back.pop_front_if(|(due, ..)| *due <= now)
+        {
+            self.settle_relayed(hash, pending, contracts, out);
+        }
+        while let Some(reorganised) = self.reorganised.pop_front_if(|it| it.deadline <= now) {
+            self.lose(&reorganised, RollbackCause::Reorganisation, out);
+        }
         let held = &self.held;
         self.waiting.retain(|_, hashes| {
             hashes.retain(|hash| held.contains(hash));
@@ -248,12 +293,8 @@ impl Transactions {
         let latest = self.now.after(GRACE);
         self.pending.hurry(latest);
         self.held.hurry(latest);
-        self.settled.clear();
-        self.previous = None;
-    }
-
-    /// The chain lost its newest blocks: what was in them can be mined again.
-    pub fn went_back(&mut self) {
+        self.on_chain.clear();
+        self.reorganised.clear();
         self.previous = None;
     }
 
@@ -363,17 +404,35 @@ impl Transactions {
         out: &mut Told,
     ) {
         let hash = mined.hash;
-        // The chain was set back while it waited, and it was mined anew: perhaps with another outcome.
-        let earlier = self.held.remove(&hash).and_then(|held| held.submission);
-        let again = self.settled.contains(&hash);
-        if let (Some(address), true) = (mined.created, mined.success) {
+        self.refused.remove(&hash);
+        let mut earlier = None;
+        if let Some(held) = self.held.remove(&hash) {
+            if held.rollback().is_some() {
+                // Another transaction of the same bytes, on a chain that is no more.
+                self.settle(held, contracts, out);
+            } else {
+                // A reorganisation, in which it was mined anew: perhaps with another outcome.
+                earlier = held.submission;
+            }
+        }
+        let submission = self.claim(&hash, block.seen).or(earlier);
+        if submission.is_none() && self.is_known(&hash, &block) {
+            return;
+        }
+        let newest = self.on_chain.newest(&hash);
+        let is_moved = newest.is_some_and(|newest| newest.rolled_back.is_none());
+        let rolled_back = submission.as_ref().and_then(|submission| submission.rolled_back);
+        if let (Some(address), true, None) = (mined.created, mined.success, rolled_back) {
             contracts.created(address, &mined.input);
         }
         let input = std::mem::take(&mut mined.input);
         let known = mined.to.is_none_or(|to| contracts.missing(to).is_none());
-        let named = known.then(|| contracts.target(mined.to, &input));
+        let named = match rolled_back {
+            // Another contract may be there by now.
+            Some(_) => submission.as_ref().and_then(|submission| submission.named),
+            None => known.then(|| contracts.target(mined.to, &input)),
+        };
         let (head, content) = (Head::of(&input), Content::of(mined.to, mined.value, &input));
-        let submission = self.pending.remove(&hash).or(earlier);
         let inner = multicall::open(&input).unwrap_or_default();
         let events = events(&std::mem::take(&mut mined.logs), contracts);
         let keys = keys(&mined, &input);
@@ -389,7 +448,8 @@ impl Transactions {
             block,
             submission,
             code_bytes,
-            again,
+            rolled_back: None,
+            is_moved,
         };
         if held.submission.is_none() {
             held.submission = self.hashless.take(&held);
@@ -416,21 +476,33 @@ impl Transactions {
         contracts: &mut Contracts,
         out: &mut Told,
     ) {
+        self.refused.remove(&hash);
         // An answer that came after the grace. One that left later submits the same bytes anew, to
-        // a chain that was set back.
-        if self.settled.get(&hash).is_some_and(|seen| pending.left <= *seen) {
+        // a chain that was rolled back.
+        let late = |mined: &Mined| mined.rolled_back.is_none() && pending.left <= mined.seen;
+        if self.on_chain.newest(&hash).is_some_and(late) {
             return;
         }
         if let Some(mut held) = self.held.remove(&hash) {
-            // The first submission of the same bytes is the one that counts.
-            held.submission.get_or_insert(pending);
-            self.settle_or_hold(held, contracts, out);
-            return;
+            if pending.left > held.block.seen {
+                // Sent after that block was seen: another transaction of the same bytes.
+                self.settle(held, contracts, out);
+            } else {
+                // The first submission of the same bytes is the one that counts.
+                held.submission.get_or_insert(pending);
+                self.settle_or_hold(held, contracts, out);
+                return;
+            }
         }
         if self.pending.contains(&hash) {
             return;
         }
-        let deadline = self.now.after(if only_grace { GRACE } else { PATIENCE });
+        let deadline = self.now.after(match pending.refusal {
+            _ if only_grace => GRACE,
+            // The node named it, so it is mined.
+            Some(_) => RECEIPT_GRACE,
+            None => PATIENCE,
+        });
         self.pending.insert(hash, deadline, pending);
         while let Some((hash, given_up)) = self.pending.pop_above(MOST_PENDING) {
             out.samples.push(given_up.unmined(hash, TransactionStatus::Lost, contracts));
@@ -452,13 +524,70 @@ impl Transactions {
         }
     }
 
-    fn settle(&mut self, held: Held, contracts: &mut Contracts, out: &mut Told) {
-        self.settled.insert(held.mined.hash, self.now.after(SETTLED_FOR), held.block.seen);
-        while self.settled.pop_above(MOST_SETTLED).is_some() {}
-        if held.again && held.submission.is_none() {
-            // Told already, and now in another block by a reorganisation, or announced twice.
+    /// The submission that became what a block holds: of those sent before it was seen the newest.
+    fn claim(&mut self, hash: &B256, seen: Stamp) -> Option<Pending> {
+        if self.pending.get(hash).is_some_and(|pending| pending.left <= seen) {
+            return self.pending.remove(hash);
+        }
+        let fits = |(_, own, pending): &(Stamp, B256, Pending)| own == hash && pending.left <= seen;
+        let index = self.rolled_back.iter().rposition(fits)?;
+        self.rolled_back.remove(index).map(|(_, _, pending)| pending)
+    }
+
+    /// Whether a transaction of this block is recorded already: the block was announced twice, or the
+    /// relay saw it first.
+    fn is_known(&mut self, hash: &B256, block: &BlockPlace) -> bool {
+        let Some(newest) = self.on_chain.newest(hash) else { return false };
+        let known = match newest.block {
+            Some(recorded) => recorded == block.hash,
+            // Recorded from what the relay saw of it.
+            None => true,
+        } || (newest.rolled_back.is_some() && block.seen <= newest.seen);
+        if known {
+            self.on_chain.move_to(hash, block.hash);
+        }
+        known
+    }
+
+    /// Holds a refused submission until it is clear whether the same bytes were accepted.
+    fn refuse(
+        &mut self,
+        hash: B256,
+        refusal: &RevertInfo,
+        pending: Pending,
+        contracts: &mut Contracts,
+        out: &mut Told,
+    ) {
+        let is_on_chain = self.on_chain.newest(&hash).is_some_and(|it| it.rolled_back.is_none());
+        let is_known = is_on_chain
+            || self.pending.contains(&hash)
+            || self.held.contains(&hash)
+            || self.refused.contains(&hash)
+            // The node has it already, from whomever.
+            || refusal.kind == RefusalKind::AlreadyKnown;
+        if is_known {
             return;
         }
+        self.refused.insert(hash, self.now.after(GRACE), pending);
+        while let Some((hash, pending)) = self.refused.pop_above(MAX_REFUSED) {
+            out.samples.push(pending.unmined(hash, TransactionStatus::Rejected, contracts));
+        }
+    }
+
+    fn settle(&mut self, held: Held, contracts: &mut Contracts, out: &mut Told) {
+        if held.is_moved && held.submission.is_none() {
+            // Recorded already, and in another block now by a reorganisation.
+            self.on_chain.move_to(&held.mined.hash, held.block.hash);
+            return;
+        }
+        let entry = Mined {
+            hash: held.mined.hash,
+            sent: held.submission.as_ref().map(|submission| submission.left),
+            seen: held.block.seen,
+            block: Some(held.block.hash),
+            rolled_back: held.rollback(),
+        };
+        self.on_chain.insert(entry, self.now);
         out.mined.extend(held.mining());
         out.keys.insert(held.mined.hash, held.keys.clone());
         out.samples.push(held.into_sample(contracts));

@@ -25,8 +25,8 @@ use super::levels::{LEVELS, UNIT_MICROS, unit_of};
 use super::parents::build_parents;
 use super::rollup::{Keys, Open, merge_open, roll, row_key};
 use crate::model::{
-    Block, Breakdown, Finding, HostReading, HttpRequest, LearnedRoute, Operation, RpcCall, Sample,
-    SampleKind, StateChange, Transaction, UnixMicros,
+    Block, Breakdown, Finding, HostReading, HttpRequest, LearnedRoute, Operation, Rollback,
+    RpcCall, Sample, SampleKind, StateChange, Transaction, UnixMicros,
 };
 
 pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
@@ -445,6 +445,7 @@ pub(super) fn samples_in(
         SampleKind::Operation => of::<Operation>(from, wanted, |o| Sample::Operation(Box::new(o))),
         SampleKind::Breakdown => of::<Breakdown>(from, wanted, |b| Sample::Breakdown(Box::new(b))),
         SampleKind::Route => of::<LearnedRoute>(from, wanted, |r| Sample::Route(Box::new(r))),
+        SampleKind::Rollback => of::<Rollback>(from, wanted, |r| Sample::Rollback(Box::new(r))),
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) fn columns_of(kind: SampleKind) -> Box<dyn Columns> {
         | SampleKind::Finding
         | SampleKind::Operation
         | SampleKind::Breakdown
-        | SampleKind::Route => Box::new(RowBuffer::new(kind)),
+        | SampleKind::Route
+        | SampleKind::Rollback => Box::new(RowBuffer::new(kind)),
     }
 }

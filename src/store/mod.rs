@@ -73,6 +73,7 @@ mod query;
 mod read;
 mod request;
 mod retention;
+mod rollback;
 mod rollup;
 mod row;
 mod sink;
@@ -96,8 +97,8 @@ use files::Files;
 use sink::Waiting;
 
 use crate::model::{
-    Block, Breakdown, Finding, HostReading, HttpRequest, LearnedRoute, Operation, RpcCall,
-    SampleKind, StateChange, Tally, Transaction, UnixMicros,
+    Block, Breakdown, Finding, HostReading, HttpRequest, LearnedRoute, Operation, Rollback,
+    RpcCall, SampleKind, StateChange, Tally, Transaction, UnixMicros,
 };
 
 /// How the store is to work.
@@ -244,6 +245,11 @@ impl Store {
         range: Range,
         paging: Paging,
     ) -> Result<Page<LearnedRoute>, StoreError> {
+        self.files.page(range, &(), paging)
+    }
+
+    /// Rollbacks of the chain, newest first, in parts like [`Store::calls`].
+    pub fn rollbacks(&self, range: Range, paging: Paging) -> Result<Page<Rollback>, StoreError> {
         self.files.page(range, &(), paging)
     }
 

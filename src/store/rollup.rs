@@ -219,7 +219,8 @@ pub(super) fn values_of(sample: &Sample, mut tell: impl FnMut(Value)) {
         | Sample::State(_)
         | Sample::Finding(_)
         | Sample::Operation(_)
-        | Sample::Route(_) => {}
+        | Sample::Route(_)
+        | Sample::Rollback(_) => {}
     }
 }
 

@@ -21,10 +21,11 @@ use super::operation::{get_operation, put_operation};
 use super::query::{
     BlockFilter, BreakdownFilter, FindingFilter, OperationFilter, StateFilter, TransactionFilter,
 };
+use super::rollback::{get_rollback, put_rollback};
 use super::state::{get_state, put_state};
 use super::transaction::{get_transaction, put_transaction};
 use crate::model::{
-    Block, Breakdown, Finding, HostReading, LearnedRoute, Operation, Sample, SampleKind,
+    Block, Breakdown, Finding, HostReading, LearnedRoute, Operation, Rollback, Sample, SampleKind,
     StateChange, Transaction, UnixMicros,
 };
 
@@ -56,6 +57,7 @@ impl Columns for RowBuffer {
             Sample::Operation(operation) => put_operation(row, operation),
             Sample::Breakdown(breakdown) => put_breakdown(row, breakdown),
             Sample::Route(route) => put_route(row, route),
+            Sample::Rollback(rollback) => put_rollback(row, rollback),
             Sample::Call(_) | Sample::Request(_) => unreachable!("no row has these kinds"),
         });
     }
@@ -258,5 +260,20 @@ impl Record for LearnedRoute {
         keep: &dyn Fn(u64, usize) -> bool,
     ) -> Read<Vec<Selected<Self>>> {
         select_rows(block, decoder, keep, get_route, |_| true)
+    }
+}
+
+impl Record for Rollback {
+    const KIND: SampleKind = SampleKind::Rollback;
+    type Filter = ();
+
+    fn select(
+        block: &Sealed<'_>,
+        decoder: &mut Decoder,
+        _labels: &Labels,
+        (): &(),
+        keep: &dyn Fn(u64, usize) -> bool,
+    ) -> Read<Vec<Selected<Self>>> {
+        select_rows(block, decoder, keep, get_rollback, |_| true)
     }
 }

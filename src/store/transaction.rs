@@ -8,6 +8,7 @@ use super::fields::{
     trace_bytes, trace_of,
 };
 use super::labels::Labels;
+use super::rollback;
 use crate::model::{EmittedEvents, Transaction, TransactionKind, TransactionStatus, UnixMicros};
 
 pub(super) fn put_transaction(out: &mut Vec<u8>, transaction: &Transaction) {
@@ -45,6 +46,8 @@ pub(super) fn put_transaction(out: &mut Vec<u8>, transaction: &Transaction) {
         put_varint(out, u64::from(events.count));
     }
     put_inner(out, &transaction.inner);
+    // From here on what version 0.2 did not write.
+    put_option(out, transaction.rolled_back_by, |out, cause| out.push(rollback::code(cause)));
 }
 
 fn get_events(reader: &mut Reader<'_>, labels: &Labels) -> Read<Box<[EmittedEvents]>> {
@@ -95,6 +98,7 @@ pub(super) fn get_transaction(
         inner: Box::default(),
         code_bytes: None,
         block_gas_limit: None,
+        rolled_back_by: None,
     };
     if !reader.0.is_empty() {
         transaction.message = get_option(reader, Reader::text)?.map(Into::into);
@@ -103,6 +107,10 @@ pub(super) fn get_transaction(
         transaction.block_gas_limit = get_option(reader, Reader::varint)?;
         transaction.events = get_events(reader, labels)?;
         transaction.inner = get_inner(reader, labels)?;
+    }
+    if !reader.0.is_empty() {
+        let cause = get_option(reader, Reader::byte)?.map(rollback::cause);
+        transaction.rolled_back_by = cause.transpose()?;
     }
     Ok(transaction)
 }

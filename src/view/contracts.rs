@@ -10,8 +10,9 @@ use alloy::primitives::U256;
 use serde_json::{Map, Value, json};
 
 use super::Money;
-use super::fates::{Values, each};
+use super::fates::Values;
 use super::json::{self, in_money, micros};
+use super::newest::each;
 use crate::model::{
     Access, RpcCall, SlotFate, StateChange, Transaction, TransactionKind, TransactionStatus,
 };

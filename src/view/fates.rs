@@ -4,32 +4,10 @@
 use std::collections::HashMap;
 
 use super::json::micros;
+use super::newest::each;
+use super::rollbacks;
 use crate::model::{Transaction, TransactionStatus};
-use crate::store::{Page, Paging, Range, Store, StoreError, Summary, TransactionFilter};
-
-/// Samples that are read one by one, at most; beyond that the counts say that they are not complete,
-/// and gas and times are left to the roll-ups.
-const MOST: usize = 10_000;
-const PAGE: usize = 1_000;
-
-/// Tells the newest samples of a list, up to [`MOST`]; whether that was all of them.
-pub fn each<T>(
-    page: impl Fn(Paging) -> Result<Page<T>, StoreError>,
-    mut tell: impl FnMut(&T),
-) -> Result<bool, StoreError> {
-    let mut told = 0;
-    let mut before = None;
-    while told < MOST {
-        let page = page(Paging { limit: PAGE, before })?;
-        page.items.iter().for_each(&mut tell);
-        told += page.items.len();
-        before = page.next;
-        if before.is_none() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
+use crate::store::{Range, Store, StoreError, Summary, TransactionFilter};
 
 /// Transactions by what became of them.
 #[derive(Default)]
@@ -38,6 +16,8 @@ pub struct Fates {
     reasons: HashMap<&'static str, u64>,
     gas: HashMap<(&'static str, &'static str), Values>,
     confirmation: Values,
+    /// Of them, those that a rollback took off the chain again.
+    pub rolled_back: u64,
     /// Whether every transaction of the range was read.
     pub complete: bool,
 }
@@ -56,11 +36,13 @@ impl Fates {
         let filter = TransactionFilter::default();
         let page = |paging| store.transactions(range, &filter, paging);
         fates.complete = each(page, |transaction| fates.count(transaction))?;
+        fates.rolled_back += rollbacks::count(store, range)?;
         Ok(fates)
     }
 
     fn count(&mut self, transaction: &Transaction) {
         self.by_status[transaction.status as usize] += 1;
+        self.rolled_back += u64::from(transaction.rolled_back_by.is_some());
         if let Some(reason) = transaction.reason {
             *self.reasons.entry(reason.as_str()).or_default() += 1;
         }

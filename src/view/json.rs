@@ -14,8 +14,8 @@ use super::{Money, advice};
 
 use crate::model::{
     Access, Block, Breakdown, End, Finding, HostReading, HttpRequest, InnerCall, Join, Operation,
-    Outcome, Part, RpcCall, Sample, SlotFate, StateChange, TraceContext, Transaction,
-    TransactionKind, UnixMicros, Volume, Work,
+    Outcome, Part, Rollback, RollbackCause, RpcCall, Sample, SlotFate, StateChange, TraceContext,
+    Transaction, TransactionKind, UnixMicros, Volume, Work,
 };
 use crate::store::{Series, Summary};
 
@@ -43,6 +43,7 @@ pub fn sample(sample: &Sample, money: Option<&Money>) -> Value {
         Sample::Operation(it) => operation(it),
         Sample::Breakdown(it) => broken_down(it),
         Sample::Route(it) => json!({ "at_ms": millis(it.at), "pattern": it.pattern }),
+        Sample::Rollback(it) => rollback(it),
     };
     value["kind"] = sample.kind().as_str().into();
     value
@@ -260,6 +261,7 @@ pub fn transaction(transaction: &Transaction, money: Option<&Money>) -> Value {
         "inner": inner(&transaction.inner),
         "block_gas_limit": transaction.block_gas_limit,
         "block_share": transaction.block_share(),
+        "rolled_back_by": transaction.rolled_back_by.map(RollbackCause::as_str),
     });
     if transaction.kind == TransactionKind::Deployment {
         value["code_bytes"] = transaction.code_bytes.into();
@@ -267,6 +269,17 @@ pub fn transaction(transaction: &Transaction, money: Option<&Money>) -> Value {
     }
     in_money(&mut value, fee, money);
     value
+}
+
+/// A rollback, and the transactions that it took off the chain.
+pub fn rollback(rollback: &Rollback) -> Value {
+    json!({
+        "at_ms": millis(rollback.at),
+        "cause": rollback.cause.as_str(),
+        "blocks": rollback.blocks,
+        "transactions": rollback.transactions,
+        "omitted": rollback.omitted,
+    })
 }
 
 /// Adds what a fee is in money, where a price of ETH is configured.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::State;
 use super::json as as_json;
 use super::params::{Answer, Fields, write_cursor};
+use super::rollbacks;
 use crate::model::{CacheOutcome, FindingKind, TransactionKind, TransactionStatus, UnixMicros};
 use crate::store::{
     BlockFilter, CallFilter, FindingFilter, Page, RequestFilter, StateFilter, Store,
@@ -71,7 +72,11 @@ pub async fn transactions(params: &Params<'_>, state: &State) -> Answer {
         min_gas: fields.number("min_gas", 0..=u64::MAX, "100000")?,
     };
     fields.finish()?;
-    let read = move |store: &Store| store.transactions(range, &filter, paging);
+    let read = move |store: &Store| {
+        let mut page = store.transactions(range, &filter, paging)?;
+        rollbacks::mark(store, &mut page.items)?;
+        Ok(page)
+    };
     let page = state.archive.read(read).await?;
     let money = state.money.as_ref();
     Ok(listed("transactions", &page, |transaction| as_json::transaction(transaction, money)))
@@ -102,6 +107,15 @@ pub async fn states(params: &Params<'_>, state: &State) -> Answer {
     fields.finish()?;
     let page = state.archive.read(move |store| store.states(range, &filter, paging)).await?;
     Ok(listed("states", &page, as_json::state))
+}
+
+pub async fn rolled_back(params: &Params<'_>, state: &State) -> Answer {
+    let mut fields = Fields::of(params)?;
+    let range = fields.range(UnixMicros::now())?;
+    let paging = fields.paging()?;
+    fields.finish()?;
+    let page = state.archive.read(move |store| store.rollbacks(range, paging)).await?;
+    Ok(listed("rollbacks", &page, as_json::rollback))
 }
 
 pub async fn findings(params: &Params<'_>, state: &State) -> Answer {

@@ -144,7 +144,8 @@ impl LiveSink {
             | Sample::Host(_)
             | Sample::State(_)
             | Sample::Finding(_)
-            | Sample::Route(_) => true,
+            | Sample::Route(_)
+            | Sample::Rollback(_) => true,
         }
     }
 }
@@ -185,7 +186,8 @@ impl Sink for LiveSink {
                 | Sample::Finding(_)
                 | Sample::Operation(_)
                 | Sample::Breakdown(_)
-                | Sample::Route(_) => {}
+                | Sample::Route(_)
+                | Sample::Rollback(_) => {}
             }
         }
         let after = heard.counts;

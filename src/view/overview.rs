@@ -159,6 +159,8 @@ pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
             "lost": facts.lost,
             "replaced": transactions.of(TransactionStatus::Replaced),
             "dropped": transactions.of(TransactionStatus::Dropped),
+            "unknown": transactions.of(TransactionStatus::Unknown),
+            "rolled_back": transactions.rolled_back,
             "complete": transactions.complete,
             "pending": now.pending,
             "oldest_pending_us": now.oldest_pending.map(json::micros),

@@ -70,6 +70,9 @@ pub fn methods(
     module.register_async_method("dappscope_transactions", |params, state, _| async move {
         lists::transactions(&params, &state).await
     })?;
+    module.register_async_method("dappscope_rollbacks", |params, state, _| async move {
+        lists::rolled_back(&params, &state).await
+    })?;
     module.register_async_method("dappscope_blocks", |params, state, _| async move {
         lists::blocks(&params, &state).await
     })?;

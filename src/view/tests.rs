@@ -217,6 +217,7 @@ fn transaction(status: TransactionStatus, reason: Option<&'static str>) -> Sampl
         inner: Box::default(),
         code_bytes: None,
         block_gas_limit: None,
+        rolled_back_by: None,
     }))
 }
 

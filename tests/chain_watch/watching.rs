@@ -80,7 +80,7 @@ impl Watching {
 
     pub async fn went_back(&self, from: u64, to: u64) {
         match self.next().await {
-            ChainEvent::WentBack { from: f, to: t } if (f, t) == (from, to) => {}
+            ChainEvent::WentBack { from: f, to: t, .. } if (f, t) == (from, to) => {}
             other => panic!("expected the chain to go from {from} back to {to}, found {other:?}"),
         }
     }

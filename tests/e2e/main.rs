@@ -22,6 +22,7 @@ mod paths;
 #[allow(dead_code)]
 mod probes;
 mod repetitions;
+mod rollbacks;
 mod shutdown;
 mod told;
 mod trees;

@@ -445,6 +445,7 @@ pub fn any_first_sample(random: &mut Random, at: UnixMicros) -> Sample {
                 inner: Box::default(),
                 code_bytes: None,
                 block_gas_limit: None,
+                rolled_back_by: None,
             }))
         }
         8 => Sample::Block(Box::new(Block {

@@ -179,7 +179,8 @@ fn blocks_that_are_asked_for_tell_how_long_one_took() {
 #[test]
 fn a_chain_that_went_back_is_told_with_its_cause() {
     let mut bench = Bench::new();
-    let back = || Observation::Chain(ChainEvent::WentBack { from: 9, to: 4 });
+    let back =
+        || Observation::Chain(ChainEvent::WentBack { from: 9, to: 4, blocks: Box::default() });
     bench.take(back());
     bench.take(http(exchange(
         r#"{"id":1,"method":"evm_revert","params":["0x1"]}"#,
@@ -195,7 +196,9 @@ fn a_chain_that_went_back_is_told_with_its_cause() {
             _ => None,
         })
         .collect();
-    assert_eq!(causes, [("reorganisation", 5), ("evm_revert", 5)]);
+    let reorganisation = Some(RollbackCause::Reorganisation);
+    let revert = Some(RollbackCause::EvmRevert);
+    assert_eq!(causes, [(reorganisation, 5), (revert, 0), (None, 5)], "each is counted once");
 }
 
 #[test]

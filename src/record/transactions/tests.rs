@@ -276,9 +276,11 @@ fn an_error_that_was_mined_is_one_reverted_transaction() {
 }
 
 #[test]
-fn what_is_refused_is_rejected_at_once() {
+fn what_is_refused_is_rejected_once_its_hash_has_not_turned_up() {
     let mut recorder = Recorder::named();
     recorder.submit(0xaa, 1_000, refused(RefusalKind::NonceTooLow, None, None));
+    assert!(recorder.told().is_empty(), "the same bytes may have been accepted");
+    recorder.expire(2_100);
     let told = recorder.only();
     assert_eq!(told.status, TransactionStatus::Rejected);
     assert_eq!(told.reason.unwrap().as_str(), "nonce_too_low");
@@ -292,11 +294,38 @@ fn sending_again_what_is_pending_does_not_count_twice() {
     let mut recorder = Recorder::named();
     recorder.accept(0xaa, 1_000);
     recorder.submit(0xaa, 1_001, refused(RefusalKind::AlreadyKnown, None, None));
-    assert_eq!(recorder.only().status, TransactionStatus::Rejected);
+    recorder.submit(0xaa, 1_001, refused(RefusalKind::NonceTooLow, None, None));
     recorder.accept(0xaa, 1_002);
     assert_eq!(recorder.transactions.pending(), 1);
     recorder.block(1, 1_010, &[0xaa]);
     assert_eq!(recorder.only().confirmation, Some(Duration::from_millis(10)));
+    recorder.submit(0xaa, 1_020, refused(RefusalKind::NonceTooLow, None, None));
+    recorder.expire(9_000);
+    assert!(recorder.told().is_empty(), "the failed call is no transaction");
+}
+
+#[test]
+fn both_halves_of_a_double_submission_are_one_transaction() {
+    for refused_first in [false, true] {
+        let mut recorder = Recorder::named();
+        let refusal = || refused(RefusalKind::NonceTooLow, None, None);
+        if refused_first {
+            recorder.submit(0xaa, 1_000, refusal());
+            recorder.accept(0xaa, 1_000);
+        } else {
+            recorder.accept(0xaa, 1_000);
+            recorder.submit(0xaa, 1_000, refusal());
+        }
+        recorder.block(1, 1_003, &[0xaa]);
+        recorder.expire(9_000);
+        assert_eq!(recorder.only().status, TransactionStatus::Success);
+    }
+    // The second one comes when the block is held, and nothing else is known.
+    let mut recorder = Recorder::named();
+    recorder.submit(0xaa, 1_000, refused(RefusalKind::NonceTooLow, None, None));
+    recorder.block(1, 1_003, &[0xaa]);
+    recorder.expire(9_000);
+    assert!(!recorder.only().through_relay(), "it was sent past the relay");
 }
 
 #[test]
@@ -465,6 +494,145 @@ fn the_same_bytes_submitted_to_a_chain_set_back_count_again() {
         }
         assert_eq!(recorder.only().confirmation, Some(Duration::from_millis(5)));
     }
+}
+
+/// A rollback through the relay to a snapshot of that moment.
+fn rollback(since_ms: u64, sent_ms: u64) -> RelayedRollback {
+    RelayedRollback {
+        cause: RollbackCause::EvmRevert,
+        since: Some(ms(since_ms)),
+        sent: ms(sent_ms),
+        answered: ms(sent_ms + 1),
+    }
+}
+
+impl Recorder {
+    fn roll_back(&mut self, rollback: RelayedRollback) {
+        let Self { transactions, contracts, out } = self;
+        transactions.rolled_back(rollback, UnixMicros(0), contracts, out);
+    }
+
+    fn receipt(&mut self, hash: u8, seen_ms: u64, status: &str) {
+        let hash = B256::repeat_byte(hash);
+        let receipt = serde_json::json!({"transactionHash": hash, "status": status,
+            "gasUsed": "0xabcd", "blockHash": B256::repeat_byte(0xb1), "blockNumber": "0x1"});
+        let receipt = receipt.to_string();
+        let Self { transactions, contracts, .. } = self;
+        transactions.receipt_passed(hash, receipt.as_bytes(), ms(seen_ms), contracts);
+    }
+
+    /// The hashes that rollbacks marked since the last time.
+    fn marked(&mut self) -> Vec<u8> {
+        let marked = self.out.samples.iter().filter_map(|sample| match sample {
+            Sample::Rollback(rollback) => Some(&rollback.transactions),
+            _ => None,
+        });
+        marked.flatten().map(|hash| hash[0]).collect()
+    }
+}
+
+#[test]
+fn what_a_rollback_took_before_its_block_was_seen_is_recorded_from_its_receipt() {
+    for (status, expected) in
+        [("0x1", TransactionStatus::Success), ("0x0", TransactionStatus::Reverted)]
+    {
+        let mut recorder = Recorder::named();
+        recorder.accept(0xaa, 1_000);
+        recorder.receipt(0xaa, 1_005, status);
+        recorder.roll_back(rollback(990, 1_006));
+        recorder.expire(1_500);
+        assert!(recorder.told().is_empty(), "the watcher may still report its block");
+        recorder.expire(2_100);
+        let told = recorder.only();
+        assert_eq!((told.status, told.gas_used, told.block), (expected, Some(0xabcd), Some(1)));
+        assert_eq!(told.rolled_back_by, Some(RollbackCause::EvmRevert));
+        assert_eq!(told.function.as_str(), "mint");
+        // The watcher's report comes late.
+        recorder.block_of(MinedBlock {
+            hash: B256::repeat_byte(0xb1),
+            ..block(1, 1_004, vec![mined(0xaa)])
+        });
+        recorder.expire(9_000);
+        assert!(recorder.told().is_empty());
+    }
+}
+
+#[test]
+fn of_what_was_accepted_and_rolled_back_unseen_nothing_is_known() {
+    let mut recorder = Recorder::named();
+    recorder.accept(0xaa, 1_000);
+    recorder.accept(0xbb, 900);
+    recorder.accept(0xcc, 1_020);
+    recorder.roll_back(rollback(990, 1_010));
+    recorder.expire(2_100);
+    let told = recorder.only();
+    assert_eq!((told.hash[0], told.status), (0xaa, TransactionStatus::Unknown));
+    assert_eq!((told.gas_used, told.rolled_back_by), (None, Some(RollbackCause::EvmRevert)));
+    assert_eq!(recorder.transactions.pending(), 2, "one sent before the snapshot, one after it");
+    recorder.transactions.sighted(
+        B256::repeat_byte(0xbb),
+        Sight::Gone,
+        &mut recorder.contracts,
+        &mut recorder.out,
+    );
+    assert_eq!(
+        recorder.only().status,
+        TransactionStatus::Unknown,
+        "the rollback may have taken it"
+    );
+}
+
+#[test]
+fn a_refusal_that_names_a_hash_stays_a_reverted_transaction() {
+    let mut recorder = Recorder::named();
+    recorder.submit(0xaa, 1_000, refused(RefusalKind::Reverted, Some(0xaa), Some(&EMPTY_URI)));
+    recorder.roll_back(rollback(990, 1_010));
+    recorder.expire(2_100);
+    let told = recorder.only();
+    assert_eq!((told.status, told.gas_used), (TransactionStatus::Reverted, None));
+    assert_eq!(told.reason.unwrap().as_str(), "EmptyURI");
+    // Hardhat 3 names none, and mines it all the same.
+    recorder.transactions.set_mines_refused(true);
+    recorder.submit_unsigned(3_000, refused(RefusalKind::Reverted, None, Some(&EMPTY_URI)));
+    recorder.roll_back(rollback(2_990, 3_010));
+    recorder.expire(4_200);
+    let told = recorder.only();
+    assert_eq!((told.status, told.hash), (TransactionStatus::Reverted, B256::ZERO));
+    assert_eq!(told.rolled_back_by, Some(RollbackCause::EvmRevert));
+}
+
+#[test]
+fn the_watchers_report_of_a_block_that_is_gone_completes_its_transaction() {
+    let mut recorder = Recorder::named();
+    recorder.accept(0xaa, 1_000);
+    recorder.roll_back(rollback(990, 1_010));
+    // The same bytes again, before the first block is reported.
+    recorder.accept(0xaa, 1_020);
+    recorder.block(1, 1_012, &[0xaa]);
+    let told = recorder.only();
+    assert_eq!((told.gas_used, told.at), (Some(72_562), UnixMicros(1_000_000)));
+    assert_eq!(told.rolled_back_by, Some(RollbackCause::EvmRevert));
+    recorder.block_of(MinedBlock { hash: B256::ZERO, ..block(1, 1_024, vec![mined(0xaa)]) });
+    let told = recorder.only();
+    assert_eq!((told.at, told.rolled_back_by), (UnixMicros(1_020_000), None));
+    recorder.roll_back(rollback(990, 1_030));
+    assert_eq!(recorder.marked(), [0xaa], "once, for the first one has its mark");
+}
+
+#[test]
+fn a_reorganisation_marks_what_is_not_mined_anew() {
+    let mut recorder = Recorder::named();
+    let first = B256::from(U256::from(1));
+    recorder.accept(0xaa, 1_000);
+    recorder.accept(0xbb, 1_000);
+    recorder.block(1, 1_003, &[0xaa, 0xbb]);
+    assert_eq!(recorder.told().len(), 2);
+    let out = &mut recorder.out;
+    recorder.transactions.blocks_lost([first].into(), 1, None, UnixMicros(0), out);
+    recorder.block_of(MinedBlock { hash: B256::ZERO, ..block(1, 1_100, vec![mined(0xaa)]) });
+    recorder.expire(7_000);
+    assert_eq!(recorder.marked(), [0xbb]);
+    assert!(recorder.told().is_empty());
 }
 
 #[test]
@@ -671,7 +839,8 @@ fn everything_that_is_kept_of_a_flood_is_bounded() {
     recorder.expire(FLOOD + 9_000);
     let kept = &recorder.transactions;
     assert_eq!((kept.held.len(), kept.waiting.len()), (0, 0));
-    assert!(kept.settled.len() <= MOST_SETTLED);
+    assert_eq!(kept.on_chain.len(), 2 * MOST_HELD);
+    assert_eq!((kept.refused.len(), kept.rolled_back.len()), (0, 0));
     let told = recorder.told();
     let count = |status| told.iter().filter(|t| t.status == status).count();
     assert_eq!(count(TransactionStatus::Replaced), MOST_PENDING);

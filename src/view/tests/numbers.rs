@@ -1,6 +1,7 @@
 //! What the overview and series count, and over which time.
 
 use super::*;
+use crate::model::RollbackCause;
 
 #[tokio::test]
 async fn the_overview_tells_what_was_recorded_and_judges_it() {
@@ -57,7 +58,7 @@ async fn the_node_s_head_is_the_newest_block_that_was_heard_of() {
         match step {
             0 => view.event(&met(21)),
             1 => view.feed(&[block(22), block(23)]),
-            2 => view.event(&Event::WentBack { cause: "evm_revert", blocks: 3 }),
+            2 => view.event(&Event::WentBack { cause: Some(RollbackCause::EvmRevert), blocks: 3 }),
             3 => view.feed(&[block(21)]),
             _ => {
                 view.event(&Event::NodeRestarted);
