@@ -45,6 +45,8 @@ pub struct Settings {
     pub learned: Vec<LearnedRoute>,
     /// Metrics of the dapp's own.
     pub custom: CustomMetrics,
+    /// Bytes of a body that are looked into, once it is decompressed.
+    pub inspect_bytes: usize,
 }
 
 impl Default for Settings {
@@ -57,6 +59,7 @@ impl Default for Settings {
             routes: Routes::default(),
             learned: Vec::new(),
             custom: CustomMetrics::default(),
+            inspect_bytes: 8 << 20,
         }
     }
 }
@@ -114,6 +117,7 @@ impl Recorder {
             Custom::new(settings.custom),
             settings.who,
             settings.flights,
+            settings.inspect_bytes,
         );
         let thread = thread::Builder::new().name("recorder".to_owned()).spawn({
             let shared = Arc::clone(&shared);

@@ -104,6 +104,7 @@ impl Bench {
             Custom::new(CustomMetrics::default()),
             who,
             flights,
+            1 << 20,
         );
         // Stamp 0 is one second after the epoch.
         recording

@@ -70,6 +70,8 @@ pub struct Transactions {
     pending: Timed<Pending>,
     held: Timed<Held>,
     hashless: Hashless,
+    /// Calls whose request could not be read, by the hash in their answer.
+    unread: Timed<SubmissionCall>,
     /// When the blocks of settled ones were seen.
     settled: Timed<Stamp>,
     /// Held ones by the address whose code they wait for.
@@ -127,6 +129,29 @@ impl Transactions {
             }
             (None, _) => {}
         }
+    }
+
+    /// A call whose request could not be read was answered with what is, or may be, a transaction's
+    /// hash. Returns whether a transaction with that hash is known.
+    pub fn unread(
+        &mut self,
+        hash: B256,
+        call: &SubmissionCall,
+        contracts: &mut Contracts,
+        out: &mut Told,
+    ) -> bool {
+        self.meet(call.left.after(call.total));
+        if let Some(mut held) = self.held.remove(&hash) {
+            held.submission.get_or_insert_with(|| Pending::unread(call.clone()));
+            self.settle_or_hold(held, contracts, out);
+            return true;
+        }
+        if self.settled.contains(&hash) || self.pending.contains(&hash) {
+            return true;
+        }
+        self.unread.insert(hash, self.now.after(PATIENCE), call.clone());
+        while self.unread.pop_above(MOST_PENDING).is_some() {}
+        false
     }
 
     /// A block came. Tells the block, and every transaction in it that is complete.
@@ -233,6 +258,7 @@ impl Transactions {
             out.samples.push(pending.unmined(B256::ZERO, TransactionStatus::Rejected, contracts));
         }
         while self.settled.pop_due(now).is_some() {}
+        while self.unread.pop_due(now).is_some() {}
         let held = &self.held;
         self.waiting.retain(|_, hashes| {
             hashes.retain(|hash| held.contains(hash));
@@ -373,7 +399,8 @@ impl Transactions {
         let known = mined.to.is_none_or(|to| contracts.missing(to).is_none());
         let named = known.then(|| contracts.target(mined.to, &input));
         let (head, content) = (Head::of(&input), Content::of(mined.to, mined.value, &input));
-        let submission = self.pending.remove(&hash).or(earlier);
+        let unread = self.unread.remove(&hash).map(Pending::unread);
+        let submission = self.pending.remove(&hash).or(earlier).or(unread);
         let inner = multicall::open(&input).unwrap_or_default();
         let events = events(&std::mem::take(&mut mined.logs), contracts);
         let keys = keys(&mined, &input);

@@ -24,6 +24,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod uninspected;
 mod unknown;
 mod verdict;
 mod watched;

@@ -5,7 +5,7 @@ use memchr::memchr;
 
 use super::head::Framing;
 use crate::decode::capture::{Budget, Capture, Ration};
-use crate::model::Captured;
+use crate::model::{Captured, Codings};
 
 /// The body's framing is broken: where it ends cannot be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,14 +44,14 @@ enum Left {
 
 impl Body {
     /// A body framed as `framing` says, of which the first `limit` bytes are kept.
-    pub fn new(framing: Framing, encoded: bool, limit: usize) -> Self {
+    pub fn new(framing: Framing, codings: Codings, limit: usize) -> Self {
         let left = match framing {
             Framing::Empty | Framing::Ambiguous | Framing::Length(0) => Left::Done,
             Framing::Length(length) => Left::Bytes(length),
             Framing::Chunked => Left::Size { digits: 0, value: 0 },
             Framing::UntilClose => Left::UntilClose,
         };
-        Self { left, capture: Capture::new(limit, encoded) }
+        Self { left, capture: Capture::new(limit, codings) }
     }
 
     pub fn is_done(&self) -> bool {

@@ -358,7 +358,7 @@ impl Conversation {
             self.unobserved.get_or_insert(Opaque::PipelineTooDeep);
         }
         if self.unobserved.is_some() {
-            self.asking = Asking::Body(Body::new(head.framing, head.encoded, 0), head.upgrade);
+            self.asking = Asking::Body(Body::new(head.framing, head.codings, 0), head.upgrade);
             return;
         }
         self.note_user_agent(head.user_agent);
@@ -377,7 +377,7 @@ impl Conversation {
         let is_head = head.method == "HEAD";
         let active = (head.method == "POST").then(|| self.limits.active.enter());
         self.exchanges.push(Pending::new(exchange, is_head, head.upgrade, active));
-        let body = Body::new(head.framing, head.encoded, self.limits.capture);
+        let body = Body::new(head.framing, head.codings, self.limits.capture);
         self.asking = Asking::Body(body, head.upgrade);
     }
 
@@ -449,7 +449,7 @@ impl Conversation {
         if framing == Framing::Ambiguous {
             return self.lose_responses(Opaque::ResponseNotHttp);
         }
-        let body = Body::new(framing, head.encoded, self.limits.capture);
+        let body = Body::new(framing, head.codings, self.limits.capture);
         self.answering = Answering::Body(body);
         Responses::Followed
     }

@@ -60,7 +60,7 @@ impl RelaySettings {
     pub fn new(upstream: impl Into<String>) -> Self {
         Self {
             upstream: upstream.into(),
-            capture_limit: 1024 * 1024,
+            capture_limit: 8 * 1024 * 1024,
             capture_total: 64 * 1024 * 1024,
             pipeline_limit: 1_024,
             connect_timeout: Duration::from_secs(5),
