@@ -261,7 +261,7 @@ mod tests {
 
     const RECORDING: Health = Health { recording: true, trouble: None, bytes: 0 };
 
-    const ALL_READ: Uninspected = Uninspected::NONE;
+    static ALL_READ: Uninspected = Uninspected::NONE;
 
     fn facts(now: &Now) -> Facts<'_> {
         Facts {

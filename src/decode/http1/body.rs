@@ -167,7 +167,7 @@ mod tests {
         let end = CHUNKED.len() - 4;
         for cut in 0..CHUNKED.len() {
             let budget = Budget::new(0);
-            let mut body = Body::new(Framing::Chunked, false, 100);
+            let mut body = Body::new(Framing::Chunked, Codings::None, 100);
             let mut used = body.follow(&CHUNKED[..cut], &budget).unwrap();
             used += body.follow(&CHUNKED[used..], &budget).unwrap();
             assert!(body.is_done());
@@ -193,14 +193,14 @@ mod tests {
             "0\r\nX: y\n\r\n",
             "5\rX",
         ] {
-            let mut body = Body::new(Framing::Chunked, false, 100);
+            let mut body = Body::new(Framing::Chunked, Codings::None, 100);
             assert_eq!(body.follow(bad.as_bytes(), &Budget::new(0)), Err(BrokenFraming), "{bad:?}");
         }
     }
 
     #[test]
     fn only_the_beginning_is_kept_and_the_size_is_true() {
-        let mut body = Body::new(Framing::Length(1_000_000), false, 1_000);
+        let mut body = Body::new(Framing::Length(1_000_000), Codings::None, 1_000);
         for _ in 0..1_000 {
             assert_eq!(body.follow(&[7; 1_000], &Budget::new(0)).unwrap(), 1_000);
         }
