@@ -6,7 +6,7 @@ mod support_relay;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use dappscope::model::{Closer, Coding, Codings, ConnectionEvent, End, Opaque, Stamp};
+use dappscope::model::{Closer, Coding, Codings, ConnectionEvent, CopyStop, End, Opaque, Stamp};
 use dappscope::wire::relay::RelaySettings;
 use support_relay::*;
 
@@ -309,6 +309,21 @@ fn an_answer_that_is_no_http_leaves_the_guard_in_place() {
         assert_eq!(read_all(&mut upstream), CALL);
         assert!(read_all(&mut client).starts_with(b"HTTP/1.1 403 "));
     }
+}
+
+#[test]
+fn a_call_whose_answer_is_no_http_is_told_without_it() {
+    let (address, upstream) = one_connection();
+    let mut relay = Running::guarded(address);
+    let mut client = relay.connect();
+    client.write_all(CALL).unwrap();
+    let mut upstream = upstream.join().unwrap();
+    read_exactly(&mut upstream, CALL.len());
+    upstream.write_all(b"no http at all\r\n\r\n").unwrap();
+    let exchange = relay.exchanges(1).remove(0);
+    assert_eq!(exchange.request.whole(), Some(&CALL[CALL.len() - 45..]));
+    assert_eq!(exchange.response.stopped, Some(CopyStop::Opaque));
+    assert_eq!(exchange.response.whole(), None);
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub use connection::{Closer, ConnectionEvent, ConnectionId, Opaque, Proxy};
 pub use custom::{CustomId, CustomKind, CustomMetric, CustomMetrics};
 pub use end::End;
 pub use event::Event;
-pub use exchange::{ApiExchange, Captured, CopyStop, Exchange, Timing};
+pub use exchange::{ApiExchange, Captured, CopyStop, Exchange, INSPECTED_BYTES, Timing};
 pub use finding::{Client, Finding, FindingKind, RequestRef};
 pub use flights::{Aloft, CallsMade, Flight, Flights};
 pub use host::{HostReading, ProcessReading, RoleReading, Volume};

@@ -23,7 +23,8 @@ use crate::decode::artifact::Artifact;
 use crate::decode::contracts::Contracts;
 use crate::decode::routes::Routes;
 use crate::model::{
-    ChainQuestion, Clock, CustomMetrics, Flights, LearnedRoute, Queue, Sink, Stamp, Tally,
+    ChainQuestion, Clock, CustomMetrics, Flights, INSPECTED_BYTES, LearnedRoute, Queue, Sink,
+    Stamp, Tally,
 };
 
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
@@ -59,7 +60,7 @@ impl Default for Settings {
             routes: Routes::default(),
             learned: Vec::new(),
             custom: CustomMetrics::default(),
-            inspect_bytes: 8 << 20,
+            inspect_bytes: INSPECTED_BYTES,
         }
     }
 }

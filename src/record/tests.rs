@@ -3,6 +3,7 @@
 mod contracts;
 mod counting;
 mod http;
+mod inspection;
 mod sockets;
 mod spans;
 mod threads;

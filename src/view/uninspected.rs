@@ -25,7 +25,7 @@ impl Uninspected {
         Ok(Self::of(store.summaries(Measure::Uninspected, range)?))
     }
 
-    fn of(summaries: Vec<(String, Summary)>) -> Self {
+    pub fn of(summaries: Vec<(String, Summary)>) -> Self {
         let mut all = Self::default();
         for (key, summary) in summaries {
             let (reason, method) = key.split_once(' ').unwrap_or((&key, ""));

@@ -319,6 +319,22 @@ mod tests {
     }
 
     #[test]
+    fn calls_that_could_not_be_read_are_never_called_well() {
+        let now = Now::default();
+        let unread = Uninspected::of(vec![
+            ("too_large _OTHER".into(), Summary { count: 1, errors: 1, sum: 9.0, ..CALLS }),
+            ("compressed eth_call".into(), Summary { count: 3, errors: 3, sum: 3.0, ..CALLS }),
+        ]);
+        let few = Summary { count: 104, errors: 6, ..CALLS };
+        let facts = Facts { calls: Some(few), uninspected: &unread, ..facts(&now) };
+        assert_eq!(
+            verdict(&facts).text(),
+            "Look at this: 6.0 % of 100 RPC calls failed; 12 RPC calls could not be read: \
+             9 too large, 3 compressed."
+        );
+    }
+
+    #[test]
     fn a_store_that_cannot_write_is_told_of() {
         let now = Now::default();
         let full = Health { recording: false, trouble: Some("disk full".to_owned()), bytes: 0 };

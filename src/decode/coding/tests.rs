@@ -75,7 +75,7 @@ fn the_names_of_codings_are_read_in_any_spelling() {
 fn a_body_without_a_coding_is_not_copied() {
     let body = captured(Codings::None, b"{}".to_vec());
     assert_eq!(plain(&body, 1), Plain { bytes: Cow::Borrowed(b"{}"), missing: None });
-    let part = Captured { total: 3, ..body.clone() };
+    let part = Captured { total: 3, ..body };
     assert_eq!(plain(&part, 1).missing, Some(UninspectedReason::TooLarge));
     let crowded = Captured { stopped: Some(CopyStop::BudgetSpent), ..part };
     assert_eq!(plain(&crowded, 1).missing, Some(UninspectedReason::NoRoom));
@@ -187,7 +187,7 @@ proptest! {
         let whole = compress(coding, text.as_bytes());
         let cut = whole[..at.index(whole.len() - 1) + 1].to_vec();
         prop_assume!(cut.len() < whole.len());
-        let broken = captured(Codings::One(coding), cut.clone());
+        let broken = captured(Codings::One(coding), cut);
         let told = plain(&broken, LIMIT);
         prop_assert_eq!(told.missing, Some(UninspectedReason::Unreadable));
         prop_assert!(text.as_bytes().starts_with(&told.bytes));
