@@ -260,6 +260,7 @@ impl App {
                 routes,
                 learned,
                 custom: custom.clone(),
+                inspect_bytes: usize::try_from(config.rpc.capture_bytes.0)?,
             },
             sinks,
             wanted,
@@ -525,11 +526,15 @@ fn store_options(config: &Config) -> anyhow::Result<store::Options> {
 }
 
 fn relay_settings(config: &Config) -> anyhow::Result<RelaySettings> {
+    let capture_limit = usize::try_from(config.rpc.capture_bytes.0)?;
+    let settings = RelaySettings::new(config.rpc.upstream.authority());
     Ok(RelaySettings {
-        capture_limit: usize::try_from(config.rpc.capture_bytes.0)?,
+        capture_limit,
+        // Room for a request and its response, whatever the limit of one.
+        capture_total: settings.capture_total.max(2 * capture_limit),
         connect_timeout: Duration::from_millis(config.rpc.connect_timeout_ms.0),
         drain: DRAIN,
-        ..RelaySettings::new(config.rpc.upstream.authority())
+        ..settings
     })
 }
 

@@ -136,7 +136,7 @@ impl Default for Config {
                 allowed_hosts: Vec::new(),
                 allowed_origins: Vec::new(),
                 connect_timeout_ms: Bounded(5_000),
-                capture_bytes: Bounded(1_048_576),
+                capture_bytes: Bounded(8_388_608),
             },
             api: Api {
                 enabled: true,

@@ -90,6 +90,7 @@ function numbers(entries) {
 const outcome = (call) => {
   if (call.outcome === "error") return `✕ ${call.error_code}`;
   if (call.outcome === "http") return `✕ HTTP ${call.http_status}`;
+  if (call.uninspected) return `${call.outcome === "success" ? "✓" : call.outcome} (not read: ${call.uninspected.replaceAll("_", " ")})`;
   return call.failed ? `✕ ${call.outcome}` : call.outcome === "success" ? "✓" : call.outcome;
 };
 // As in the routes' table: what the client got wrong is no failure of the API.
@@ -171,7 +172,7 @@ function showOverview(o) {
   const { calls, requests, transactions: t, confirmation, block, node, monitor } = o;
   numbers([
     ["RPC calls", rate(calls?.per_second) + (calls ? " /s" : ""), calls ? `${count(calls.count)} in ${span(o.watched_ms)}` : ""],
-    ["RPC calls failed", percent(calls?.error_ratio), calls ? `${count(calls.errors)} of ${count(calls.count)}` : ""],
+    ["RPC calls failed", percent(calls?.error_ratio), calls ? `${count(calls.errors)} of ${count(calls.count - calls.unknown)}` : ""],
     ["RPC p50", micros(calls?.p50_us), calls ? `p95 ${micros(calls.p95_us)} · p99 ${micros(calls.p99_us)}` : ""],
     ["API requests", rate(requests?.per_second) + (requests ? " /s" : ""), requests ? `${count(requests.count)} in ${span(o.watched_ms)} · ${percent(requests.error_ratio)} failed` : ""],
     ["API p50", micros(requests?.p50_us), requests ? `p95 ${micros(requests.p95_us)} · p99 ${micros(requests.p99_us)}` : ""],

@@ -46,7 +46,8 @@ pub const KEYS: &[Key] = &[
     key("rpc", "connect_timeout_ms", |c| &mut c.rpc.connect_timeout_ms,
         "How long to wait for a connection to the node, in milliseconds."),
     key("rpc", "capture_bytes", |c| &mut c.rpc.capture_bytes,
-        "How much of a body is looked into, in bytes; larger ones pass intact and count as not inspected."),
+        "How much of a request or an answer is read, in bytes, as it came and once it is decompressed. Larger\n\
+         ones pass intact; what is beyond counts as not read (rpc_server_calls_uninspected_total)."),
 
     key("api", "enabled", |c| &mut c.api.enabled,
         "false leaves the reverse proxy out, for a dapp without an API."),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use crate::model::{Captured, Inspection};
+use crate::model::{Captured, Codings, CopyStop};
 
 /// Room that is made at once for a body of known size. A larger one gets room as its bytes arrive:
 /// a head that promises a gigabyte and sends nothing costs nothing.
@@ -54,9 +54,8 @@ pub struct Capture {
 
 impl Capture {
     /// Nothing yet, of which the first `limit` bytes will be kept.
-    pub fn new(limit: usize, encoded: bool) -> Self {
-        let inspection = if encoded { Inspection::Encoded } else { Inspection::Plain };
-        let captured = Captured { bytes: Vec::new(), total: 0, inspection };
+    pub fn new(limit: usize, codings: Codings) -> Self {
+        let captured = Captured { codings, ..Captured::default() };
         Self { captured, limit, ration: None }
     }
 
@@ -72,6 +71,7 @@ impl Capture {
         if kept.capacity() - kept.len() < count && !self.make_room(count, promised, budget) {
             // From here on only the size is told.
             self.limit = self.captured.bytes.len();
+            self.captured.stopped = Some(CopyStop::BudgetSpent);
             return;
         }
         self.captured.bytes.extend_from_slice(&bytes[..count]);
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_small_copy_of_known_size_takes_exactly_its_size() {
         let budget = Budget::new(0);
-        let mut capture = Capture::new(1 << 20, false);
+        let mut capture = Capture::new(1 << 20, Codings::None);
         capture.keep(&[1; 150], 200, &budget);
         capture.keep(&[1; 50], 50, &budget);
         assert_eq!(capture.finish().0.bytes.capacity(), 200);
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn a_promised_size_makes_no_room_before_the_bytes_come() {
         let budget = Budget::new(1 << 30);
-        let mut capture = Capture::new(1 << 20, false);
+        let mut capture = Capture::new(1 << 20, Codings::None);
         capture.keep(b"x", 1 << 40, &budget);
         assert_eq!(capture.finish().0.bytes.capacity(), TRUSTED);
     }
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn copies_together_stay_within_the_budget_and_give_it_back() {
         let budget = Budget::new(3 << 20);
-        let mut captures: Vec<_> = (0..5).map(|_| Capture::new(1 << 20, false)).collect();
+        let mut captures: Vec<_> = (0..5).map(|_| Capture::new(1 << 20, Codings::None)).collect();
         for _ in 0..32 {
             for capture in &mut captures {
                 capture.keep(&[7; 65_536], 1 << 40, &budget);
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn a_copy_ends_at_its_limit() {
         let budget = Budget::new(1 << 30);
-        let mut capture = Capture::new(100_000, false);
+        let mut capture = Capture::new(100_000, Codings::None);
         (0..1_000).for_each(|_| capture.keep(&[1; 1_000], 5_000, &budget));
         let (captured, _) = capture.finish();
         assert_eq!((captured.bytes.len(), captured.total), (100_000, 1_000_000));

@@ -138,7 +138,12 @@ impl Follower {
             }
             Mode::Http => match self.conversation.response(bytes, read) {
                 Responses::Followed => {}
-                Responses::Lost(why) => self.tell_opaque(why, read, tell),
+                Responses::Lost(why) => {
+                    for exchange in self.conversation.take_lost() {
+                        tell(Observation::Exchange(Box::new(exchange)));
+                    }
+                    self.tell_opaque(why, read, tell);
+                }
                 Responses::WebSocket { from, deflate } => {
                     let upgraded = ConnectionEvent::Upgraded {
                         proxy: Proxy::Rpc,

@@ -168,6 +168,11 @@ pub fn read(bytes: &[u8]) -> Result<Message<'_>, Malformed> {
     }
 }
 
+/// Drops the last item of a batch that ended early, where its own end is missing.
+pub fn drop_partial(items: &mut Vec<Envelope<'_>>) {
+    items.pop_if(|last| !matches!(read(last.text), Ok(Message { cut: false, .. })));
+}
+
 fn is_cut(end: Result<(), Halt>, bytes: &[u8]) -> Result<bool, Malformed> {
     match end {
         Ok(()) => Ok(false),

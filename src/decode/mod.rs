@@ -9,6 +9,7 @@ pub mod build_info;
 pub mod bytecode;
 pub mod cache;
 pub mod capture;
+pub mod coding;
 pub mod contracts;
 pub mod follower;
 pub mod hostile;

@@ -13,9 +13,10 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use super::multicall::is_multicall;
 
-/// The largest parameters that are decoded, in bytes: blob transactions with their sidecars reach
-/// two MiB in hex.
-const LARGEST: usize = 4 << 20;
+/// The largest parameters that are decoded, in bytes: a blob takes 262,144 hex digits, and a
+/// transaction of six, the most that Ethereum allows, 1.65 MB with its cell proofs. Nodes for
+/// development may allow more.
+const LARGEST: usize = 16 << 20;
 /// Of a call to a contract, as much of the input as names its function.
 const SELECTOR: usize = 4;
 /// Of a multicall, as much of the input as is looked into, in bytes.
@@ -199,6 +200,10 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for First<T> {
 
 #[cfg(test)]
 mod tests {
+    use alloy::consensus::{SignableTransaction as _, TxEip4844, TxEip4844WithSidecar};
+    use alloy::eips::eip2718::Encodable2718 as _;
+    use alloy::eips::eip4844::{Blob, BlobTransactionSidecar, Bytes48};
+    use alloy::eips::eip7594::{BlobTransactionSidecarEip7594, BlobTransactionSidecarVariant};
     use alloy::primitives::keccak256;
     use serde_json::{Value, json};
 
@@ -240,6 +245,69 @@ mod tests {
         let (raw, _) = signed("transfer");
         let transfer = parse("eth_sendRawTransaction", &json!([raw, "more"])).unwrap();
         assert_eq!(transfer.value, U256::from(12_345));
+    }
+
+    /// A blob transaction with `blobs` blobs of zeros, as it is sent: its text, and its hash. Of a
+    /// polynomial that is zero, commitment and proofs are the point at infinity.
+    fn with_blobs(blobs: usize, has_cell_proofs: bool) -> (String, B256) {
+        let infinity = Bytes48::from_slice(&[&[0xc0][..], &[0; 47]].concat());
+        let all = vec![Blob::ZERO; blobs];
+        let commitments = vec![infinity; blobs];
+        let sidecar = match has_cell_proofs {
+            true => BlobTransactionSidecarVariant::Eip7594(BlobTransactionSidecarEip7594::new(
+                all,
+                commitments,
+                vec![infinity; blobs * 128],
+            )),
+            false => BlobTransactionSidecarVariant::Eip4844(BlobTransactionSidecar {
+                blobs: all,
+                commitments,
+                proofs: vec![infinity; blobs],
+            }),
+        };
+        let transaction = TxEip4844 {
+            chain_id: 31_337,
+            gas_limit: 30_000,
+            to: Address::repeat_byte(7),
+            value: U256::from(5),
+            blob_versioned_hashes: vec![B256::repeat_byte(1); blobs],
+            nonce: 3,
+            ..TxEip4844::default()
+        };
+        let signature = Signature::test_signature();
+        let hash = *transaction.clone().into_signed(signature).hash();
+        let sent = TxEip4844WithSidecar { tx: transaction, sidecar }.into_signed(signature);
+        let sent = TxEnvelope::from(sent);
+        (hex::encode_prefixed(sent.encoded_2718()), hash)
+    }
+
+    #[test]
+    fn blob_transactions_are_read_with_their_sidecars_in_both_forms() {
+        for blobs in [1, 2, 4, 6, 9, 21] {
+            for has_cell_proofs in [false, true] {
+                let (raw, hash) = with_blobs(blobs, has_cell_proofs);
+                assert!(raw.len() > blobs * 2 * 131_072);
+                let params = json!([raw]).to_string();
+                let submission = Submission::parse("eth_sendRawTransaction", params.as_bytes())
+                    .unwrap()
+                    .unwrap();
+                assert_eq!(submission.hash, Some(hash), "{blobs} blobs");
+                assert_eq!((submission.nonce, submission.value), (Some(3), U256::from(5)));
+                assert_eq!(submission.to, Some(Address::repeat_byte(7)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_with_six_blobs_fits_what_is_inspected_by_default() {
+        for has_cell_proofs in [false, true] {
+            let (raw, _) = with_blobs(6, has_cell_proofs);
+            let method = "eth_sendRawTransaction";
+            let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": [raw]});
+            let size = call.to_string().len() as u64;
+            assert!((1_573_000..1_700_000).contains(&size), "{size}");
+            assert!(size < crate::model::INSPECTED_BYTES as u64);
+        }
     }
 
     #[test]

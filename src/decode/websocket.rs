@@ -4,7 +4,7 @@
 //! that breaks the standard ends the following: where the next one begins can no longer be told.
 
 use crate::decode::capture::{Budget, Capture, Ration};
-use crate::model::{Captured, Direction, Stamp};
+use crate::model::{Captured, Codings, Direction, Stamp};
 
 /// The longest frame header: two bytes, an eight-byte length, a four-byte mask.
 const LONGEST_HEADER: usize = 14;
@@ -195,7 +195,9 @@ impl Frames {
             unknown => return Err(Violation::Opcode(unknown)),
         };
         if matches!(header.opcode, TEXT | BINARY) {
-            let payload = Capture::new(self.limit, deflated);
+            // Decompressing it takes the messages before it, which nobody keeps.
+            let codings = if deflated { Codings::Unknown } else { Codings::None };
+            let payload = Capture::new(self.limit, codings);
             self.message = Some(Partial { started, payload });
         }
         let mask = header.mask.unwrap_or_default();
@@ -268,7 +270,6 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Inspection;
 
     /// A frame as a client (`mask`) or a server sends it.
     fn frame(first: u8, mask: Option<[u8; 4]>, payload: &[u8]) -> Vec<u8> {
@@ -345,7 +346,7 @@ mod tests {
         let bytes = frame(0xc1, None, b"\xaa\x01");
         let mut agreed = Frames::new(Direction::Response, true, 10, Budget::new(1 << 20));
         let messages = follow(&mut agreed, &[&bytes]).unwrap();
-        assert_eq!(messages[0].payload.inspection, Inspection::Encoded);
+        assert_eq!(messages[0].payload.codings, Codings::Unknown);
         let mut plain = Frames::new(Direction::Response, false, 10, Budget::new(1 << 20));
         assert_eq!(follow(&mut plain, &[&bytes]).unwrap_err(), Violation::ReservedBit);
     }

@@ -11,7 +11,7 @@ use super::error_type::{ErrorType, ErrorTypes};
 use super::exchanges::Exchanges;
 use super::family;
 use super::series::Table;
-use crate::model::{LabelKey, Method, RpcCall, Transport};
+use crate::model::{LabelKey, Method, RpcCall, Transport, UninspectedReason};
 
 /// The families.
 #[derive(Clone)]
@@ -24,6 +24,7 @@ pub struct Rpc {
     /// elsewhere and taken over at each scrape.
     pub active: IntGauge,
     active_over_http: Arc<AtomicI64>,
+    uninspected: IntCounterVec,
     duplicates: IntCounterVec,
     pub notifications: IntCounterVec,
     pub notification_lag: Histogram,
@@ -74,6 +75,18 @@ impl Rpc {
                 "Calls that await their answer; a batch over HTTP is one.",
             )?,
             active_over_http: Arc::default(),
+            uninspected: {
+                let family = family::counters(
+                    registry,
+                    "rpc_server_calls_uninspected_total",
+                    "Calls whose request or answer could not be read, by reason; what is known of \
+                     them is in the other families. The rest of a batch counts with as many calls \
+                     as are known to be in it.",
+                    &["reason"],
+                )?;
+                family::begin(&family, UninspectedReason::ALL.map(UninspectedReason::as_str));
+                family
+            },
             duplicates: family::counters(
                 registry,
                 "rpc_server_duplicate_calls_total",
@@ -138,6 +151,10 @@ impl Calls {
                     .map(|family| family.with_label_values(&[name]))
             },
         );
+        if let Some(it) = call.detail.as_ref().and_then(|detail| detail.uninspected) {
+            let counter = families.uninspected.with_label_values(&[it.reason.as_str()]);
+            counter.inc_by(u64::from(it.calls));
+        }
         duration.observe(call.total.as_secs_f64());
         sizes.request.observe(family::as_value(call.request_bytes));
         // A call without an answer has no answer of size zero.

@@ -113,6 +113,7 @@ const CATALOGUE: &[(&str, &str, &str)] = &[
     ("rpc_server_active_calls", "gauge", ""),
     ("rpc_server_batch_size", "histogram", ""),
     ("rpc_server_call_duration_seconds", "histogram", "error_type,rpc_method,transport"),
+    ("rpc_server_calls_uninspected_total", "counter", "reason"),
     ("rpc_server_connections", "gauge", "transport"),
     ("rpc_server_duplicate_calls_total", "counter", "rpc_method"),
     ("rpc_server_notification_lag_seconds", "histogram", ""),

@@ -9,6 +9,7 @@ use super::join::Join;
 use super::label::{ContractName, FunctionName, Method, Reason};
 use super::time::UnixMicros;
 use super::trace::TraceContext;
+use super::uninspected::Uninspected;
 
 /// What carried a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +53,7 @@ pub enum Outcome {
     UpstreamGone,
     /// A batch or socket was answered, but not this id.
     Unanswered,
-    /// The answer was too large or encoded to look into.
+    /// The answer came, and could not be read; [`CallDetail::uninspected`] says why.
     Uninspected,
     /// A notification (a request without id): no answer is due.
     Notification,
@@ -109,6 +110,8 @@ pub struct CallDetail {
     pub gas: Option<u64>,
     /// What a multicall called, in order; at most [`CallDetail::MOST_INNER`].
     pub inner: Box<[InnerCall]>,
+    /// Why the request, or else the answer, could not be read.
+    pub uninspected: Option<Uninspected>,
 }
 
 impl CallDetail {

@@ -59,17 +59,6 @@ impl Opaque {
     }
 }
 
-/// Whether a captured body could be looked into.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Inspection {
-    /// The captured bytes are the body as it was meant.
-    #[default]
-    Plain,
-    /// The body is compressed (`Content-Encoding`, permessage-deflate); nothing is inflated on the
-    /// forwarding path.
-    Encoded,
-}
-
 /// Who ended a connection first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Closer {

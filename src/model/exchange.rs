@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cache::CacheOutcome;
-use super::connection::{ConnectionId, Inspection};
+use super::coding::Codings;
+use super::connection::ConnectionId;
 use super::end::End;
 use super::label::HttpMethod;
 use super::request::Flow;
@@ -60,6 +61,10 @@ impl Timing {
     }
 }
 
+/// How many bytes of a body are inspected unless `rpc.capture_bytes` says otherwise. A transaction of
+/// six blobs takes 1.7 MB.
+pub const INSPECTED_BYTES: usize = 8 << 20;
+
 /// A bounded copy of a body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Captured {
@@ -67,14 +72,30 @@ pub struct Captured {
     pub bytes: Vec<u8>,
     /// The body's real size in bytes, transfer coding removed.
     pub total: u64,
-    pub inspection: Inspection,
+    /// How the bytes are compressed. Nothing is decompressed on the forwarding path.
+    pub codings: Codings,
+    /// Why the copy ended before its limit, where it did.
+    pub stopped: Option<CopyStop>,
+}
+
+/// Why a copy ended before its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CopyStop {
+    /// The copies under way had used up the memory that there is for them all.
+    BudgetSpent,
+    /// The connection could not be followed any further.
+    Opaque,
 }
 
 impl Captured {
-    /// The whole body, if it was captured whole and can be read as it is.
+    /// Whether all bytes of the body were captured.
+    pub const fn is_complete(&self) -> bool {
+        self.stopped.is_none() && self.bytes.len() as u64 == self.total
+    }
+
+    /// The whole body, if it was captured whole and is not compressed.
     pub fn whole(&self) -> Option<&[u8]> {
-        let complete = self.bytes.len() as u64 == self.total;
-        (complete && self.inspection == Inspection::Plain).then_some(&self.bytes[..])
+        (self.is_complete() && self.codings == Codings::None).then_some(&self.bytes[..])
     }
 }
 

@@ -10,6 +10,7 @@ mod breakdown;
 mod cache;
 mod call;
 mod chain;
+mod coding;
 mod connection;
 mod custom;
 mod end;
@@ -38,6 +39,7 @@ mod time;
 mod trace;
 mod transaction;
 mod underway;
+mod uninspected;
 
 pub use access::Access;
 pub use block::Block;
@@ -48,11 +50,12 @@ pub use chain::{
     ChainEvent, ChainQuestion, ContractCode, EmittedLog, Head, MinedBlock, MinedTransaction, Sight,
     Traced, TracedSlot,
 };
-pub use connection::{Closer, ConnectionEvent, ConnectionId, Inspection, Opaque, Proxy};
+pub use coding::{Coding, Codings};
+pub use connection::{Closer, ConnectionEvent, ConnectionId, Opaque, Proxy};
 pub use custom::{CustomId, CustomKind, CustomMetric, CustomMetrics};
 pub use end::End;
 pub use event::Event;
-pub use exchange::{ApiExchange, Captured, Exchange, Timing};
+pub use exchange::{ApiExchange, Captured, CopyStop, Exchange, INSPECTED_BYTES, Timing};
 pub use finding::{Client, Finding, FindingKind, RequestRef};
 pub use flights::{Aloft, CallsMade, Flight, Flights};
 pub use host::{HostReading, ProcessReading, RoleReading, Volume};
@@ -79,3 +82,4 @@ pub use time::{Clock, Stamp, UnixMicros};
 pub use trace::TraceContext;
 pub use transaction::{EmittedEvents, Transaction, TransactionKind, TransactionStatus};
 pub use underway::{Token, Underway};
+pub use uninspected::{Uninspected, UninspectedReason};

@@ -18,12 +18,13 @@ use super::repeats::{Question, Repeats};
 use super::rollbacks::{Rollbacks, snapshot_in};
 use super::trees::{CallPart, Odd, Shape, Trees};
 use super::unnamed::Touched;
+use super::unread_sends::UnreadSend;
 use crate::decode::jsonrpc::{Answer, Envelope};
 use crate::decode::reads;
 use crate::decode::submission::Submission;
 use crate::model::{
-    BatchPlace, Client, Clock, Event, Finding, Join, LabelKind, Method, Outcome, RpcCall, Sample,
-    Stamp, TraceContext, Transport, kind,
+    BatchPlace, CallDetail, Client, Clock, Event, Finding, Join, LabelKind, Method, Outcome,
+    RpcCall, Sample, Stamp, TraceContext, Transport, Uninspected, UninspectedReason, kind,
 };
 
 /// All that the makers of calls share.
@@ -38,6 +39,8 @@ pub(super) struct Desk {
     pub(super) people: People,
     pub(super) joiner: Joiner,
     pub(super) trees: Trees,
+    /// How many bytes of a body are looked into once it is decompressed.
+    pub(super) inspect_bytes: usize,
 }
 
 /// All that is kept of a request object until its answer. Params are not.
@@ -58,6 +61,8 @@ pub(super) struct Asked {
     /// The snapshot that `evm_revert` names.
     snapshot: Option<U256>,
     sending: Option<Box<Submission>>,
+    /// Why the request could not be read, or not all of it.
+    pub(super) uninspected: Option<Uninspected>,
 }
 
 /// What a multicall can gather; estimates it cannot.
@@ -96,18 +101,20 @@ impl Asked {
 }
 
 impl Desk {
-    /// Looks at a request object.
+    /// Looks at a request object. `cut` says why only its beginning is there, where that is so.
     pub(super) fn ask(
         &mut self,
         request: &Envelope<'_>,
         transport: Transport,
         place: Option<BatchPlace>,
         bytes: u64,
+        cut: Option<UninspectedReason>,
     ) -> Asked {
         let (method, class) = self.method(request);
         let params = request.params.unwrap_or_default();
-        let question = matches!(class, Class::Read | Class::State | Class::Call | Class::Receipt)
-            .then(|| self.repeats.question(method, params));
+        // Half a question is not the same as another that begins like it.
+        let repeats = matches!(class, Class::Read | Class::State | Class::Call | Class::Receipt);
+        let question = (repeats && cut.is_none()).then(|| self.repeats.question(method, params));
         let (touched, sending) = match class {
             Class::State => {
                 (Some(Touched::State { account: reads::account(params), method }), None)
@@ -122,18 +129,25 @@ impl Desk {
             transport,
             place,
             bytes,
-            is_notification: request.id().is_none(),
+            is_notification: request.id().is_none() && cut.is_none(),
             blocks: if class == Class::Mine { blocks(method, params) } else { 0 },
             question,
             touched,
             receipt: receipt(class, params),
             snapshot: if class == Class::Replace { snapshot_in(params) } else { None },
             sending,
+            uninspected: cut.map(Uninspected::one),
         }
     }
 
-    /// A request that could not be looked into.
-    pub(super) fn unread(transport: Transport, place: Option<BatchPlace>, bytes: u64) -> Asked {
+    /// A request, or as many as `uninspected` says, that was not read: because it could not be, or
+    /// because the client left in the middle of it.
+    pub(super) fn unread(
+        transport: Transport,
+        place: Option<BatchPlace>,
+        bytes: u64,
+        uninspected: Option<Uninspected>,
+    ) -> Asked {
         Asked {
             method: Method::other(),
             class: Class::Other,
@@ -147,6 +161,7 @@ impl Desk {
             receipt: None,
             snapshot: None,
             sending: None,
+            uninspected,
         }
     }
 
@@ -160,10 +175,12 @@ impl Desk {
             let gathers = group == Some(Group::Request);
             self.belongs(&asked, passage, (trace, join), gathers);
         }
-        if matches!(
+        let is_unread = asked.uninspected.is_some() && asked.class == Class::Other;
+        let changes = matches!(
             asked.class,
             Class::Send | Class::Mine | Class::Change | Class::Replace | Class::Snapshot
-        ) {
+        );
+        if changes || is_unread {
             // With automine the block is there with the answer, long before it is told.
             self.changed();
         }
@@ -182,6 +199,10 @@ impl Desk {
                 self.outbox.event(&Event::Mined(passage.upstream / asked.blocks));
             }
         }
+        let is_send = asked.class == Class::Send;
+        let sent = (asked.sending.is_none() && (is_send || is_unread))
+            .then(|| UnreadSend::of(ending, is_send, at, passage, trace))
+            .flatten();
         let transaction = match asked.sending {
             Some(sending) => {
                 let hash = self.ledger.sent(*sending, at, passage, trace, ending, &mut self.outbox);
@@ -191,6 +212,8 @@ impl Desk {
             }
             None => None,
         };
+        let unread_answer = ending.uninspected.map(Uninspected::one);
+        let uninspected = asked.uninspected.or(unread_answer);
         let call = RpcCall {
             at,
             method: asked.method,
@@ -207,10 +230,14 @@ impl Desk {
             transaction,
             trace,
             joined_by,
-            detail: None,
+            detail: uninspected
+                .map(|it| Box::new(CallDetail { uninspected: Some(it), ..CallDetail::default() })),
         };
         match asked.touched {
-            None => self.outbox.sample(Sample::Call(call)),
+            None => match sent {
+                Some(sent) => self.ledger.sent_unread(call, &sent, &mut self.outbox),
+                None => self.outbox.sample(Sample::Call(call)),
+            },
             Some(touched) => {
                 let ended = passage.started.after(passage.total);
                 self.ledger.called(call, touched, ending.answer, ended, &mut self.outbox);

@@ -181,6 +181,37 @@ impl Pending {
         }
     }
 
+    /// One of which only the answer could be read, with the transaction's hash.
+    pub fn unread(call: SubmissionCall) -> Self {
+        let refusal = match call.outcome {
+            SubmissionOutcome::Refused(info) => Some(info),
+            SubmissionOutcome::Accepted(_) | SubmissionOutcome::Unanswered => None,
+        };
+        Self {
+            at: call.at,
+            left: call.left,
+            total: call.total,
+            upstream: call.upstream,
+            trace: call.trace,
+            refusal,
+            receipt: None,
+            rolled_back: None,
+            named: None,
+            from: None,
+            signed: None,
+            caller: call.caller,
+            ahead: false,
+            sighted: call.left,
+            to: None,
+            head: Head::default(),
+            content: Content::of(None, U256::ZERO, &[]),
+            deployed: None,
+            nonce: None,
+            value: U256::ZERO,
+            gas_limit: None,
+        }
+    }
+
     /// Who sent it, if that can be told.
     pub fn sender(&mut self) -> Option<Address> {
         if self.from.is_none() {

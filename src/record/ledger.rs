@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256, U64};
-use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
 
 use super::fate::{SubmissionCall, SubmissionOutcome};
@@ -22,15 +21,16 @@ use super::tracing::{Traces, Tracing};
 use super::transactions::{GRACE, Told, Transactions};
 use super::trees::MinedPart;
 use super::unnamed::{Touched, Unnamed, WaitingForNames};
+use super::unread_sends::{UnreadSend, UnreadSends, result_hash};
 use crate::decode::artifact::Artifact;
 use crate::decode::contracts::Contracts;
 use crate::decode::jsonrpc::Answer;
 use crate::decode::revert::{RefusalKind, RevertInfo};
 use crate::decode::submission::{CallTarget, Submission, call_target};
 use crate::model::{
-    CallDetail, ChainQuestion, Clock, ContractCall, ContractCode, Event, FunctionName, Method,
-    MinedBlock, Outcome, RollbackCause, RpcCall, Sample, Sight, Stamp, TraceContext, Traced,
-    Transaction, TransactionStatus, UnixMicros,
+    ChainQuestion, Clock, ContractCall, ContractCode, Event, FunctionName, Method, MinedBlock,
+    Outcome, RollbackCause, RpcCall, Sample, Sight, Stamp, TraceContext, Traced, Transaction,
+    TransactionStatus, UnixMicros,
 };
 
 /// After how long the code at an address is asked for again, when it did not come.
@@ -50,6 +50,7 @@ pub(super) struct Ledger {
     contracts: Contracts,
     transactions: Transactions,
     unnamed: WaitingForNames,
+    unread_sends: UnreadSends,
     tracing: Tracing,
     nonces: Nonces,
     ahead: Vec<Ahead>,
@@ -87,6 +88,7 @@ impl Ledger {
             contracts,
             transactions: Transactions::new(),
             unnamed: WaitingForNames::default(),
+            unread_sends: UnreadSends::default(),
             tracing: Tracing::new(traces),
             nonces: Nonces::default(),
             ahead: Vec::new(),
@@ -140,7 +142,7 @@ impl Ledger {
         };
         if let (ESTIMATE, Some(result)) = (call.method.as_str(), result) {
             let gas = serde_json::from_slice::<U64>(result).ok().map(|gas| gas.to());
-            call.detail = Some(Box::new(CallDetail { gas, ..CallDetail::default() }));
+            call.detail.get_or_insert_default().gas = gas;
         }
         let unnamed = Unnamed::new(call, touched, failure, result);
         let unnamed = match unnamed.missing(&self.contracts) {
@@ -173,6 +175,9 @@ impl Ledger {
     pub(super) fn flush(&mut self, outbox: &mut Outbox) {
         for unnamed in self.unnamed.take_all() {
             outbox.sample(Sample::Call(unnamed.name(&mut self.contracts)));
+        }
+        while let Some(call) = self.unread_sends.pop_due(Stamp::from_nanos(u64::MAX)) {
+            outbox.sample(Sample::Call(call));
         }
     }
 
@@ -234,6 +239,26 @@ impl Ledger {
         told.or(signed)
     }
 
+    /// A call has ended whose request could not be read, and whose answer names a transaction or may:
+    /// makes its sample, once that is known.
+    pub(super) fn sent_unread(
+        &mut self,
+        mut call: RpcCall,
+        sent: &UnreadSend,
+        outbox: &mut Outbox,
+    ) {
+        let UnreadSend { hash, is_send, call: submission } = sent;
+        let is_known =
+            self.transactions.unread(*hash, submission, &mut self.contracts, &mut self.out);
+        self.hand_on(outbox);
+        if *is_send || is_known {
+            call.transaction = Some(*hash);
+            outbox.sample(Sample::Call(call));
+        } else if let Some(before) = self.unread_sends.wait(*hash, self.now, call) {
+            outbox.sample(Sample::Call(before));
+        }
+    }
+
     /// Looks whether a refusal means that a wallet is ahead of the chain.
     fn judge(&mut self, submission: &Submission, outcome: &SubmissionOutcome, caller: &Caller) {
         let SubmissionOutcome::Refused(refusal) = outcome else { return };
@@ -261,6 +286,11 @@ impl Ledger {
 
     pub(super) fn block(&mut self, block: MinedBlock, clock: &Clock, outbox: &mut Outbox) {
         self.nonces.block(&block);
+        for transaction in &block.transactions {
+            if let Some(call) = self.unread_sends.mined(transaction.hash) {
+                outbox.sample(Sample::Call(call));
+            }
+        }
         self.transactions.block(block, clock, &mut self.contracts, &mut self.out);
         self.hand_on(outbox);
     }
@@ -365,6 +395,9 @@ impl Ledger {
         for unnamed in self.unnamed.take_due(now) {
             outbox.sample(Sample::Call(unnamed.name(&mut self.contracts)));
         }
+        while let Some(call) = self.unread_sends.pop_due(now) {
+            outbox.sample(Sample::Call(call));
+        }
         self.hand_on(outbox);
         self.tell_overflow(outbox);
         self.tell_pending(outbox);
@@ -460,19 +493,6 @@ fn mined_part(transaction: &Transaction) -> Option<(u128, MinedPart)> {
     let reverted = transaction.status == TransactionStatus::Reverted;
     let mined = MinedPart { span_id: trace.span_id, hash: transaction.hash, gas, reverted };
     Some((trace.trace_id, mined))
-}
-
-/// The transaction's hash in a send's result: the hash itself, or the receipt that holds it.
-fn result_hash(result: &[u8]) -> Option<B256> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Receipt {
-        transaction_hash: B256,
-    }
-    if result.first() == Some(&b'{') {
-        return serde_json::from_slice::<Receipt>(result).ok().map(|r| r.transaction_hash);
-    }
-    serde_json::from_slice(result).ok()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! Queue ─► recorder ─► recording ─┬─► http ────┐           ┌─► repeats ─► findings
 //!                                 ├─► sockets ─┴─► calls ──┤           ┌─► transactions ─► tracing
 //!                                 └────────────────────────┴─► ledger ─┼─► unnamed
+//!                                                                      ├─► unread_sends
 //!                                                                      └─► contracts, nonces
 //!                      every sample and event ─► outbox ─► sinks
 //! ```
@@ -48,6 +49,7 @@ mod tracing;
 pub mod transactions;
 mod trees;
 mod unnamed;
+mod unread_sends;
 mod waiting;
 
 pub use people::Who;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decode::jsonrpc::Answer;
-use crate::model::{ConnectionId, Outcome, Stamp, TraceContext};
+use crate::model::{ConnectionId, Outcome, Stamp, TraceContext, UninspectedReason};
 
 /// Who called.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub(super) struct Ending<'a> {
     pub(super) outcome: Outcome,
     pub(super) answer: Option<Answer<'a>>,
     pub(super) response_bytes: u64,
+    /// Why the answer could not be read; only of [`Outcome::Uninspected`].
+    pub(super) uninspected: Option<UninspectedReason>,
 }
 
 impl Caller {
@@ -47,7 +49,12 @@ impl Caller {
 impl<'a> Ending<'a> {
     /// No answer was seen.
     pub(super) const fn without(outcome: Outcome, response_bytes: u64) -> Self {
-        Self { outcome, answer: None, response_bytes }
+        Self { outcome, answer: None, response_bytes, uninspected: None }
+    }
+
+    /// The answer could not be read.
+    pub(super) const fn uninspected(reason: UninspectedReason, response_bytes: u64) -> Self {
+        Self { uninspected: Some(reason), ..Self::without(Outcome::Uninspected, response_bytes) }
     }
 
     pub(super) const fn answered(answer: Answer<'a>, response_bytes: u64) -> Self {
@@ -55,6 +62,6 @@ impl<'a> Ending<'a> {
             Answer::Result(_) => Outcome::Success,
             Answer::Error { code, .. } => Outcome::Error(code),
         };
-        Self { outcome, answer: Some(answer), response_bytes }
+        Self { outcome, answer: Some(answer), response_bytes, uninspected: None }
     }
 }

@@ -23,7 +23,8 @@ use crate::decode::artifact::Artifact;
 use crate::decode::contracts::Contracts;
 use crate::decode::routes::Routes;
 use crate::model::{
-    ChainQuestion, Clock, CustomMetrics, Flights, LearnedRoute, Queue, Sink, Stamp, Tally,
+    ChainQuestion, Clock, CustomMetrics, Flights, INSPECTED_BYTES, LearnedRoute, Queue, Sink,
+    Stamp, Tally,
 };
 
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
@@ -45,6 +46,8 @@ pub struct Settings {
     pub learned: Vec<LearnedRoute>,
     /// Metrics of the dapp's own.
     pub custom: CustomMetrics,
+    /// Bytes of a body that are looked into, once it is decompressed.
+    pub inspect_bytes: usize,
 }
 
 impl Default for Settings {
@@ -57,6 +60,7 @@ impl Default for Settings {
             routes: Routes::default(),
             learned: Vec::new(),
             custom: CustomMetrics::default(),
+            inspect_bytes: INSPECTED_BYTES,
         }
     }
 }
@@ -114,6 +118,7 @@ impl Recorder {
             Custom::new(settings.custom),
             settings.who,
             settings.flights,
+            settings.inspect_bytes,
         );
         let thread = thread::Builder::new().name("recorder".to_owned()).spawn({
             let shared = Arc::clone(&shared);

@@ -45,6 +45,7 @@ impl Recording {
         custom: Custom,
         who: Who,
         flights: Flights,
+        inspect_bytes: usize,
     ) -> Self {
         let desk = Desk {
             clock: Clock::read(),
@@ -57,6 +58,7 @@ impl Recording {
             people: People::new(who),
             joiner: Joiner::new(flights),
             trees: Trees::default(),
+            inspect_bytes,
         };
         Self {
             desk,

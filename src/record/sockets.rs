@@ -22,13 +22,14 @@ use super::heads::Heads;
 use super::methods::Class;
 use super::passage::{Ending, Passage};
 use super::waiting::{Waiting, WaitingCalls, caller};
+use crate::decode::coding;
 use crate::decode::jsonrpc::{
     self, Answer, BATCH_LIMIT, Envelope, IdKey, Notice, Shape, subscription_id, subscription_kind,
     unsubscribed,
 };
 use crate::model::{
-    BatchPlace, ConnectionId, Direction, Event, Inspection, OTHER, Outcome, SocketMessage, Stamp,
-    Transport,
+    BatchPlace, ConnectionId, Direction, Event, OTHER, Outcome, SocketMessage, Stamp, Transport,
+    Uninspected, UninspectedReason,
 };
 
 /// The most requests that wait on one connection.
@@ -66,12 +67,22 @@ struct Socket {
     unplaced: u64,
     /// Whether what waits may have been answered already.
     in_doubt: bool,
+    /// Why the last answer that could not be read could not.
+    unread_because: Option<UninspectedReason>,
 }
 
 impl Socket {
     /// How a call ends that was given up, given how it would end if all answers could be read.
-    const fn given_up(&self, outcome: Outcome) -> Outcome {
-        if self.in_doubt { Outcome::Uninspected } else { outcome }
+    fn given_up(&self, outcome: Outcome) -> Ending<'static> {
+        match outcome {
+            Outcome::Uninspected => Ending::uninspected(UninspectedReason::Opaque, 0),
+            _ if self.in_doubt => Ending::uninspected(self.unread_because(), 0),
+            outcome => Ending::without(outcome, 0),
+        }
+    }
+
+    fn unread_because(&self) -> UninspectedReason {
+        self.unread_because.unwrap_or(UninspectedReason::Unreadable)
     }
 }
 
@@ -94,11 +105,11 @@ impl Sockets {
         outcome: Outcome,
     ) {
         if let Some(mut socket) = self.open.remove(&connection) {
-            let outcome = socket.given_up(outcome);
+            let ending = socket.given_up(outcome);
             for waiting in socket.waiting.take_before(u64::MAX) {
                 self.waiting -= 1;
                 self.input -= waiting.asked.input_bytes();
-                abandon(desk, connection, waiting, end, outcome);
+                abandon(desk, connection, waiting, end, &ending);
             }
         }
     }
@@ -122,46 +133,46 @@ impl Sockets {
     /// Answers whether all that is answered to the message will be recognised as its answer.
     fn requests(&mut self, desk: &mut Desk, message: &SocketMessage) -> bool {
         let bytes = message.payload.total;
-        let captured_whole = message.payload.whole().is_some();
-        let read = jsonrpc::read(&message.payload.bytes);
-        let (shape, cut) = match read {
-            _ if message.payload.inspection == Inspection::Encoded => {
-                pass(desk, message, Desk::unread(Transport::WebSocket, None, bytes));
-                return false;
-            }
-            Ok(read) if !(read.cut && captured_whole) => (read.shape, read.cut),
-            Err(_) if !captured_whole && message.payload.bytes.is_empty() => {
-                pass(desk, message, Desk::unread(Transport::WebSocket, None, bytes));
-                return false;
-            }
+        let body = coding::plain(&message.payload, desk.inspect_bytes);
+        if let Some(reason) = body.missing.filter(|_| body.bytes.is_empty()) {
+            let uninspected = Some(Uninspected::one(reason));
+            let asked = Desk::unread(Transport::WebSocket, None, bytes, uninspected);
+            pass(desk, message, asked, reason);
+            return false;
+        }
+        let (shape, cut) = match jsonrpc::read(&body.bytes) {
+            Ok(read) if !read.cut => (read.shape, None),
+            Ok(read) if body.missing.is_some() => (read.shape, body.missing),
             _ => {
                 desk.outbox.event(&Event::ParseFailure("socket_request"));
                 return false;
             }
         };
         match shape {
-            Shape::Single(request) if request.has_method() || cut => {
+            Shape::Single(request) if request.has_method() || cut.is_some() => {
                 self.asked(desk, message, &request, None, cut);
-                !cut || request.id().is_some()
+                cut.is_none() || request.id().is_some()
             }
-            Shape::Batch { size, .. } if cut || size as usize > BATCH_LIMIT => {
-                if !cut {
+            Shape::Batch { mut items, size } if cut.is_some() || size as usize > BATCH_LIMIT => {
+                let size = if cut.is_some() {
+                    jsonrpc::drop_partial(&mut items);
+                    u32::try_from(items.len()).map_or(u32::MAX, |seen| seen + 1)
+                } else {
                     desk.outbox.event(&Event::BatchSize(size));
-                }
-                let place = Some(BatchPlace { index: 0, size });
-                pass(desk, message, Desk::unread(Transport::WebSocketBatch, place, bytes));
-                false
+                    size
+                };
+                let is_placed = self.items(desk, message, &items, size);
+                let reason = cut.unwrap_or(UninspectedReason::TooLarge);
+                let index = u32::try_from(items.len()).unwrap_or(u32::MAX);
+                let place = Some(BatchPlace { index, size });
+                let uninspected = Some(Uninspected { reason, calls: size.saturating_sub(index) });
+                let asked = Desk::unread(Transport::WebSocketBatch, place, bytes, uninspected);
+                pass(desk, message, asked, reason);
+                is_placed
             }
             Shape::Batch { items, size } if items.iter().any(Envelope::has_method) => {
                 desk.outbox.event(&Event::BatchSize(size));
-                for (request, index) in items.iter().zip(0..) {
-                    if !request.is_request() {
-                        desk.outbox.event(&Event::ParseFailure("batch_item"));
-                        continue;
-                    }
-                    let place = Some(BatchPlace { index, size });
-                    self.asked(desk, message, request, place, false);
-                }
+                self.items(desk, message, &items, size);
                 true
             }
             _ => {
@@ -171,23 +182,46 @@ impl Sockets {
         }
     }
 
+    /// Has the items of a batch wait. Returns whether an answer to one of them will be recognised.
+    fn items(
+        &mut self,
+        desk: &mut Desk,
+        message: &SocketMessage,
+        items: &[Envelope<'_>],
+        size: u32,
+    ) -> bool {
+        let mut is_placed = false;
+        for (request, index) in items.iter().zip(0..) {
+            if !request.is_request() {
+                desk.outbox.event(&Event::ParseFailure("batch_item"));
+                continue;
+            }
+            is_placed |= request.id().is_some();
+            let place = Some(BatchPlace { index, size });
+            self.asked(desk, message, request, place, None);
+        }
+        is_placed
+    }
+
     fn asked(
         &mut self,
         desk: &mut Desk,
         message: &SocketMessage,
         request: &Envelope<'_>,
         place: Option<BatchPlace>,
-        cut: bool,
+        cut: Option<UninspectedReason>,
     ) {
         let (transport, bytes) = match place {
             None => (Transport::WebSocket, message.payload.total),
             Some(_) => (Transport::WebSocketBatch, request.text.len() as u64),
         };
-        let mut asked = desk.ask(request, transport, place, bytes);
+        let mut asked = desk.ask(request, transport, place, bytes, cut);
         let Some(id) = request.id() else {
-            let outcome = if cut { Outcome::Uninspected } else { Outcome::Notification };
-            let passage = passed(message);
-            return desk.finish(asked, &passage, &Ending::without(outcome, 0));
+            let ending = match cut {
+                Some(reason) => Ending::uninspected(reason, 0),
+                None => Ending::without(Outcome::Notification, 0),
+            };
+            return desk.finish(asked, &passed(message), &ending);
         };
         if self.input + asked.input_bytes() > MOST_INPUT {
             asked.forget_submission();
@@ -243,25 +277,23 @@ impl Sockets {
         }
         let (_, &mut oldest_kept, _) = sequences.select_nth_unstable(place);
         for (id, socket) in self.open.iter_mut().filter(|(id, _)| concerned(id)) {
-            let outcome = socket.given_up(Outcome::Unanswered);
+            let ending = socket.given_up(Outcome::Unanswered);
             for waiting in socket.waiting.take_before(oldest_kept) {
                 self.waiting -= 1;
                 self.input -= waiting.asked.input_bytes();
-                abandon(desk, *id, waiting, now, outcome);
+                abandon(desk, *id, waiting, now, &ending);
             }
         }
     }
 
     fn response(&mut self, desk: &mut Desk, message: &SocketMessage) {
-        if message.payload.inspection == Inspection::Encoded {
-            return self.unplaced(desk, message, None);
+        let body = coding::plain(&message.payload, desk.inspect_bytes);
+        if let Some(reason) = body.missing.filter(|_| body.bytes.is_empty()) {
+            return self.unplaced(desk, message, Err(reason));
         }
-        let captured_whole = message.payload.whole().is_some();
-        let (shape, cut) = match jsonrpc::read(&message.payload.bytes) {
-            Ok(read) if !(read.cut && captured_whole) => (read.shape, read.cut),
-            Err(_) if !captured_whole && message.payload.bytes.is_empty() => {
-                return self.unplaced(desk, message, None);
-            }
+        let (shape, cut) = match jsonrpc::read(&body.bytes) {
+            Ok(read) if !read.cut => (read.shape, None),
+            Ok(read) if body.missing.is_some() => (read.shape, body.missing),
             _ => return desk.outbox.event(&Event::ParseFailure("socket_response")),
         };
         match shape {
@@ -269,19 +301,20 @@ impl Sockets {
                 self.notified(desk, message, &response);
             }
             Shape::Single(response) => {
-                if self.answered(desk, message, &response, None, cut) {
+                if self.answered(desk, message, &response, None, cut).is_some() {
                     self.settle(desk, message);
                 } else if names_nobody(&response) {
                     let error = response
                         .answer()
-                        .filter(|answer| !cut && matches!(answer, Answer::Error { .. }));
-                    self.unplaced(desk, message, error);
+                        .filter(|answer| cut.is_none() && matches!(answer, Answer::Error { .. }));
+                    let unread = cut.unwrap_or(UninspectedReason::Unreadable);
+                    self.unplaced(desk, message, error.ok_or(unread));
                 } else {
                     self.answered_unread(message.connection);
                 }
             }
             Shape::Batch { items, .. } => {
-                let mut placed = false;
+                let (mut placed, mut of) = (false, None);
                 for response in &items {
                     if response.has_method() {
                         self.notified(desk, message, response);
@@ -289,12 +322,18 @@ impl Sockets {
                         continue;
                     }
                     let bytes = Some(response.text.len() as u64);
-                    placed |= self.answered(desk, message, response, bytes, cut);
+                    let answered = self.answered(desk, message, response, bytes, cut);
+                    placed |= answered.is_some();
+                    of = answered.or(of);
+                }
+                if let (Some(of), Some(reason)) = (of, cut) {
+                    self.end_of_answers(desk, message, of, reason);
                 }
                 if placed {
                     self.settle(desk, message);
                 } else if items.iter().all(names_nobody) {
-                    self.unplaced(desk, message, None);
+                    let unread = cut.unwrap_or(UninspectedReason::Unreadable);
+                    self.unplaced(desk, message, Err(unread));
                 } else {
                     self.answered_unread(message.connection);
                 }
@@ -309,13 +348,20 @@ impl Sockets {
         }
     }
 
-    /// An answer came that does not tell, or does not let see, to what; an `error` is for all.
-    fn unplaced(&mut self, desk: &mut Desk, message: &SocketMessage, error: Option<Answer<'_>>) {
+    /// An answer came that does not tell, or does not let see, to what: an error for all, or why it
+    /// could not be read.
+    fn unplaced(
+        &mut self,
+        desk: &mut Desk,
+        message: &SocketMessage,
+        error: Result<Answer<'_>, UninspectedReason>,
+    ) {
         let Some(socket) = self.open.get_mut(&message.connection) else { return };
+        socket.unread_because = error.err().or(socket.unread_because);
         if socket.unread > 0 {
             socket.unread -= 1;
             socket.in_doubt = socket.waiting.len() > 0;
-        } else if let Some(error) = error
+        } else if let Ok(error) = error
             && socket.waiting.messages() == 1
         {
             self.answer_all(desk, message, &Ending::answered(error, message.payload.total));
@@ -332,7 +378,8 @@ impl Sockets {
         let waiting = socket.waiting.messages() as u64;
         if waiting <= socket.unplaced {
             let bytes = if waiting == 1 { message.payload.total } else { 0 };
-            self.answer_all(desk, message, &Ending::without(Outcome::Uninspected, bytes));
+            let reason = socket.unread_because();
+            self.answer_all(desk, message, &Ending::uninspected(reason, bytes));
         }
     }
 
@@ -352,23 +399,42 @@ impl Sockets {
         }
     }
 
-    /// Answers whether somebody waited for the response.
+    /// The rest of the answers to a message is missing: ends what of it still waits.
+    fn end_of_answers(
+        &mut self,
+        desk: &mut Desk,
+        message: &SocketMessage,
+        of: u64,
+        reason: UninspectedReason,
+    ) {
+        let Some(socket) = self.open.get_mut(&message.connection) else { return };
+        for waiting in socket.waiting.take_of(of) {
+            self.waiting -= 1;
+            self.input -= waiting.asked.input_bytes();
+            desk.outbox.event(&Event::CallEnded);
+            let passage = waiting.answered(message);
+            desk.finish(waiting.asked, &passage, &Ending::uninspected(reason, 0));
+        }
+    }
+
+    /// Returns the message that the response answers, if one waited for it.
     fn answered(
         &mut self,
         desk: &mut Desk,
         message: &SocketMessage,
         response: &Envelope<'_>,
         item_bytes: Option<u64>,
-        cut: bool,
-    ) -> bool {
-        let Some(socket) = self.open.get_mut(&message.connection) else { return false };
+        cut: Option<UninspectedReason>,
+    ) -> Option<u64> {
+        let socket = self.open.get_mut(&message.connection)?;
         let waiting = match response.id() {
             Some(id) => socket.waiting.take(id),
             // The id may stand behind the cut; when only one waits, there is no doubt.
-            None if cut && item_bytes.is_none() => socket.waiting.take_only(),
+            None if cut.is_some() && item_bytes.is_none() => socket.waiting.take_only(),
             None => None,
         };
-        let Some(waiting) = waiting else { return false };
+        let waiting = waiting?;
+        let of = waiting.message;
         self.waiting -= 1;
         self.input -= waiting.asked.input_bytes();
         desk.outbox.event(&Event::CallEnded);
@@ -376,7 +442,7 @@ impl Sockets {
         let answer = response.answer();
         if let Some(Answer::Result(subscription)) = answer
             && waiting.asked.class == Class::Subscribe
-            && !cut
+            && cut.is_none()
             && socket.subscriptions.len() < MOST_SUBSCRIPTIONS
         {
             socket.subscriptions.insert(subscription_id(subscription).key, waiting.subscription);
@@ -384,11 +450,13 @@ impl Sockets {
         let passage = waiting.answered(message);
         let ending = match answer {
             Some(answer) => Ending::answered(answer, bytes),
-            None if cut => Ending::without(Outcome::Uninspected, bytes),
-            None => Ending::without(Outcome::Unanswered, bytes),
+            None => match cut {
+                Some(reason) => Ending::uninspected(reason, bytes),
+                None => Ending::without(Outcome::Unanswered, bytes),
+            },
         };
         desk.finish(waiting.asked, &passage, &ending);
-        true
+        Some(of)
     }
 
     fn notified(&mut self, desk: &mut Desk, message: &SocketMessage, envelope: &Envelope<'_>) {
@@ -428,8 +496,8 @@ fn passed(message: &SocketMessage) -> Passage {
     }
 }
 
-fn pass(desk: &mut Desk, message: &SocketMessage, asked: Asked) {
-    desk.finish(asked, &passed(message), &Ending::without(Outcome::Uninspected, 0));
+fn pass(desk: &mut Desk, message: &SocketMessage, asked: Asked, reason: UninspectedReason) {
+    desk.finish(asked, &passed(message), &Ending::uninspected(reason, 0));
 }
 
 fn abandon(
@@ -437,9 +505,9 @@ fn abandon(
     connection: ConnectionId,
     waiting: Waiting,
     end: Stamp,
-    outcome: Outcome,
+    ending: &Ending<'_>,
 ) {
     desk.outbox.event(&Event::CallEnded);
     let passage = waiting.abandoned(connection, end);
-    desk.finish(waiting.asked, &passage, &Ending::without(outcome, 0));
+    desk.finish(waiting.asked, &passage, ending);
 }

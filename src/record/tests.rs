@@ -3,6 +3,7 @@
 mod contracts;
 mod counting;
 mod http;
+mod inspection;
 mod sockets;
 mod spans;
 mod threads;
@@ -104,6 +105,7 @@ impl Bench {
             Custom::new(CustomMetrics::default()),
             who,
             flights,
+            1 << 20,
         );
         // Stamp 0 is one second after the epoch.
         recording

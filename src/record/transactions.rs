@@ -96,6 +96,8 @@ pub struct Transactions {
     last_rollback: Option<RelayedRollback>,
     /// Whether the node mines what it refuses after running it, as Hardhat does.
     mines_refused: bool,
+    /// Calls whose request could not be read, by the hash in their answer.
+    unread: Timed<SubmissionCall>,
     /// Held ones by the address whose code they wait for.
     waiting: HashMap<Address, Vec<B256>>,
     /// When the node was last asked about pending ones.
@@ -154,6 +156,30 @@ impl Transactions {
             }
             (None, _) => {}
         }
+    }
+
+    /// A call whose request could not be read was answered with what is, or may be, a transaction's
+    /// hash. Returns whether a transaction with that hash is known.
+    pub fn unread(
+        &mut self,
+        hash: B256,
+        call: &SubmissionCall,
+        contracts: &mut Contracts,
+        out: &mut Told,
+    ) -> bool {
+        self.meet(call.left.after(call.total));
+        if let Some(mut held) = self.held.remove(&hash) {
+            held.submission.get_or_insert_with(|| Pending::unread(call.clone()));
+            self.settle_or_hold(held, contracts, out);
+            return true;
+        }
+        let is_on_chain = self.on_chain.newest(&hash).is_some_and(|it| it.rolled_back.is_none());
+        if is_on_chain || self.pending.contains(&hash) {
+            return true;
+        }
+        self.unread.insert(hash, self.now.after(PATIENCE), call.clone());
+        while self.unread.pop_above(MOST_PENDING).is_some() {}
+        false
     }
 
     /// A block came. Tells the block, and every transaction in it that is complete.
@@ -278,6 +304,7 @@ impl Transactions {
         while let Some(reorganised) = self.reorganised.pop_front_if(|it| it.deadline <= now) {
             self.lose(&reorganised, RollbackCause::Reorganisation, out);
         }
+        while self.unread.pop_due(now).is_some() {}
         let held = &self.held;
         self.waiting.retain(|_, hashes| {
             hashes.retain(|hash| held.contains(hash));
@@ -415,7 +442,8 @@ impl Transactions {
                 earlier = held.submission;
             }
         }
-        let submission = self.claim(&hash, block.seen).or(earlier);
+        let unread = self.unread.remove(&hash).map(Pending::unread);
+        let submission = self.claim(&hash, block.seen).or(earlier).or(unread);
         if submission.is_none() && self.is_known(&hash, &block) {
             return;
         }

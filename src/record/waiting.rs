@@ -135,12 +135,24 @@ impl WaitingCalls {
 
     /// Takes all that came before `sequence`, oldest first.
     pub(super) fn take_before(&mut self, sequence: u64) -> Vec<Waiting> {
+        self.take_all_that(|waiting| waiting.sequence < sequence)
+    }
+
+    /// Takes all that one message asked for, oldest first.
+    pub(super) fn take_of(&mut self, message: u64) -> Vec<Waiting> {
+        if !self.messages.contains_key(&message) {
+            return Vec::new();
+        }
+        self.take_all_that(|waiting| waiting.message == message)
+    }
+
+    fn take_all_that(&mut self, is_taken: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
         let (old, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.lines)
             .into_iter()
             .flat_map(|(key, line)| {
                 std::iter::once(line.first).chain(line.others).map(move |waiting| (key, waiting))
             })
-            .partition(|(_, waiting)| waiting.sequence < sequence);
+            .partition(|(_, waiting)| is_taken(waiting));
         self.count = 0;
         self.messages.clear();
         let mut kept = kept;

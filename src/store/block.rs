@@ -91,7 +91,7 @@ mod tests {
         AppFunction, AppTiming, CacheOutcome, CallDetail, Client, ConnectionId, ContractCall,
         ContractName, DatabaseTiming, End, Finding, FindingKind, Flow, FunctionName, HttpMethod,
         HttpRequest, InnerCall, Method, Outcome, Reason, Route, RpcCall, Sample, SlotChange,
-        StateChange, TraceContext, Tracer, Transport, UnixMicros,
+        StateChange, TraceContext, Tracer, Transport, Uninspected, UninspectedReason, UnixMicros,
     };
     use crate::store::column::{Decoder, Encoder};
     use crate::store::day::samples_in;
@@ -119,6 +119,10 @@ mod tests {
             message: (row % 3 == 1).then(|| "NotOwner(7)".into()),
             gas: Some(row * 1_000),
             inner: vec![inner; usize::from(row.is_multiple_of(5))].into(),
+            uninspected: row.is_multiple_of(4).then(|| Uninspected {
+                reason: UninspectedReason::ALL[usize::try_from(row).unwrap() % 5],
+                calls: u32::try_from(row).unwrap(),
+            }),
         }
     }
 

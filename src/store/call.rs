@@ -20,7 +20,7 @@ use super::labels::Labels;
 use super::query::CallFilter;
 use crate::model::{
     BatchPlace, CallDetail, ConnectionId, ContractCall, Join, Outcome, RpcCall, Sample, SampleKind,
-    TraceContext, Transport, UnixMicros,
+    TraceContext, Transport, Uninspected, UninspectedReason, UnixMicros,
 };
 
 /// Column numbers that queries name.
@@ -254,6 +254,11 @@ fn put_detail(out: &mut Vec<u8>, detail: &CallDetail) {
     put_option(out, detail.message.as_deref(), put_text);
     put_option(out, detail.gas, put_varint);
     put_inner(out, &detail.inner);
+    // Absent in most, and in all that were written before there was one.
+    if let Some(Uninspected { reason, calls }) = detail.uninspected {
+        out.push(reason as u8);
+        put_varint(out, u64::from(calls));
+    }
 }
 
 fn get_detail(bytes: &[u8], labels: &Labels) -> Read<Option<Box<CallDetail>>> {
@@ -267,9 +272,16 @@ fn get_detail(bytes: &[u8], labels: &Labels) -> Read<Option<Box<CallDetail>>> {
         message: get_option(&mut reader, Reader::text)?.map(Into::into),
         gas: get_option(&mut reader, Reader::varint)?,
         inner: get_inner(&mut reader, labels)?,
+        uninspected: if reader.0.is_empty() { None } else { Some(get_uninspected(&mut reader)?) },
     };
     reader.end()?;
     Ok(Some(Box::new(detail)))
+}
+
+fn get_uninspected(reader: &mut Reader<'_>) -> Read<Uninspected> {
+    let reason = UninspectedReason::ALL.get(usize::from(reader.byte()?)).copied();
+    let reason = reason.ok_or(Damage("a reason for not reading a call"))?;
+    Ok(Uninspected { reason, calls: small(reader.varint()?)? })
 }
 
 fn join_of(index: u64) -> Read<Join> {

@@ -158,10 +158,13 @@ pub enum Measure {
     RequestCalls,
     /// Queries of a request whose queries are told, by `METHOD route`.
     RequestQueries,
+    /// Calls that could not be read, in whole or in part, by `reason method`: `too_large _OTHER`. The
+    /// value is how many calls a sample stands for; an error is one whose outcome is not known.
+    Uninspected,
 }
 
 impl Measure {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::CallDuration,
         Self::RequestDuration,
         Self::GasUsed,
@@ -175,6 +178,7 @@ impl Measure {
         Self::RequestPart,
         Self::RequestCalls,
         Self::RequestQueries,
+        Self::Uninspected,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -192,6 +196,7 @@ impl Measure {
             Self::RequestPart => "request_part",
             Self::RequestCalls => "request_calls",
             Self::RequestQueries => "request_queries",
+            Self::Uninspected => "uninspected",
         }
     }
 }

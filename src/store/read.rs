@@ -320,7 +320,7 @@ struct Scan {
 
 const fn kind_of(measure: Measure) -> SampleKind {
     match measure {
-        Measure::CallDuration | Measure::ContractCall => SampleKind::Call,
+        Measure::CallDuration | Measure::ContractCall | Measure::Uninspected => SampleKind::Call,
         Measure::RequestDuration
         | Measure::RequestBytes
         | Measure::ResponseBytes

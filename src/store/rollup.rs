@@ -15,8 +15,8 @@ use super::levels::unit_of;
 use super::query::{Measure, Summary};
 use super::sketch::{Sketch, rank_of};
 use crate::model::{
-    Access, CacheOutcome, ContractCall, End, Flow, HttpRequest, LabelKey, LabelMap, OTHER, Part,
-    Sample, TransactionStatus,
+    Access, CacheOutcome, ContractCall, End, Flow, HttpRequest, LabelKey, LabelMap, OTHER, Outcome,
+    Part, Sample, TransactionStatus,
 };
 
 /// Ids below this one stand for all keys of a measure together.
@@ -143,7 +143,8 @@ fn key_text(measure: Measure, [first, second, third]: Parts) -> String {
         | Measure::RequestBytes
         | Measure::ResponseBytes
         | Measure::RequestCalls
-        | Measure::RequestQueries => format!("{first} {second}"),
+        | Measure::RequestQueries
+        | Measure::Uninspected => format!("{first} {second}"),
         Measure::CacheResult | Measure::RequestPart => format!("{first} {second} {third}"),
         Measure::GasUsed | Measure::Confirmation => format!("{first}.{second}"),
         Measure::ContractCall => format!("{first} {second}.{third}"),
@@ -162,6 +163,11 @@ pub(super) fn values_of(sample: &Sample, mut tell: impl FnMut(Value)) {
                 let access = Access::of(method).as_str();
                 let parts = [access, contract.as_str(), function.as_str()];
                 tell(Value { measure: Measure::ContractCall, parts, value, error });
+            }
+            if let Some(it) = call.detail.as_ref().and_then(|detail| detail.uninspected) {
+                let (parts, value) = ([it.reason.as_str(), method, ""], u64::from(it.calls));
+                let error = call.outcome == Outcome::Uninspected;
+                tell(Value { measure: Measure::Uninspected, parts, value, error });
             }
         }
         Sample::Request(request) if request.flow == Flow::Response => {

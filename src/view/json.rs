@@ -51,6 +51,7 @@ pub fn sample(sample: &Sample, money: Option<&Money>) -> Value {
 
 pub fn call(call: &RpcCall) -> Value {
     let detail = call.detail.as_deref();
+    let uninspected = detail.and_then(|detail| detail.uninspected);
     let mut value = json!({
         "at_ms": millis(call.at),
         "method": call.method,
@@ -77,6 +78,8 @@ pub fn call(call: &RpcCall) -> Value {
         "message": detail.and_then(|detail| detail.message.as_deref()),
         "estimated_gas": detail.and_then(|detail| detail.gas),
         "inner": detail.map_or_else(|| json!([]), |detail| inner(&detail.inner)),
+        "uninspected": uninspected.map(|uninspected| uninspected.reason.as_str()),
+        "uninspected_calls": uninspected.map(|uninspected| uninspected.calls),
     });
     // Recorded only where it stands for the outcome: an answer's own status is not kept.
     match call.outcome {

@@ -26,6 +26,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod uninspected;
 mod unknown;
 mod verdict;
 mod watched;

@@ -8,6 +8,7 @@ use super::archive::Health;
 use super::fates::Fates;
 use super::json;
 use super::live::Now;
+use super::uninspected::Uninspected;
 use super::verdict::{Facts, verdict};
 use super::watched::watched;
 use crate::model::{Block, DropReason, Queue, SampleKind, Tally, TransactionStatus, UnixMicros};
@@ -27,6 +28,7 @@ pub struct Stored {
     confirmation: Option<Summary>,
     block_interval: Option<Summary>,
     block_gas: Option<Summary>,
+    uninspected: Uninspected,
     methods: Vec<(String, Summary)>,
     routes: Vec<(String, Summary)>,
     gas: Vec<(String, Summary)>,
@@ -66,6 +68,7 @@ pub fn read(
         },
         block_interval: whole(Measure::BlockInterval)?,
         block_gas: whole(Measure::BlockGas)?,
+        uninspected: Uninspected::read(store, range)?,
         methods: top(store.summaries(Measure::CallDuration, range)?),
         routes: top(store.summaries(Measure::RequestDuration, range)?),
         gas: top(match transactions.gas() {
@@ -115,6 +118,7 @@ pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
     let facts = Facts {
         seconds,
         calls: stored.calls,
+        uninspected: &stored.uninspected,
         requests: stored.requests,
         succeeded: transactions.of(TransactionStatus::Success),
         reverted: transactions.of(TransactionStatus::Reverted),
@@ -138,11 +142,16 @@ pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
             "text": verdict.text(),
             "reasons": verdict.reasons,
         },
-        "calls": load(&stored.calls),
+        "calls": load(&stored.calls).zip(stored.calls).map(|(mut value, summary)| {
+            stored.uninspected.share(None, &summary, &mut value);
+            value
+        }),
+        "uninspected": stored.uninspected.to_json(),
         "requests": load(&stored.requests),
         "methods": stored.methods.iter().map(|(method, summary)| {
             let mut value = json::summary(summary, "us");
             value["method"] = method.as_str().into();
+            stored.uninspected.share(Some(method), summary, &mut value);
             value
         }).collect::<Vec<_>>(),
         "routes": stored.routes.iter().map(|(key, summary)| {

@@ -214,7 +214,7 @@ const fn unit(measure: Measure) -> &'static str {
         | Measure::ContractCall
         | Measure::CacheResult
         | Measure::RequestPart => "us",
-        Measure::RequestCalls => "calls",
+        Measure::RequestCalls | Measure::Uninspected => "calls",
         Measure::RequestQueries => "queries",
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::archive::Health;
 use super::json::percent;
 use super::live::Now;
+use super::uninspected::Uninspected;
 use crate::store::Summary;
 
 /// Fewer than these are too few to call a share of them high.
@@ -42,6 +43,8 @@ pub struct Facts<'a> {
     /// Length of the range.
     pub seconds: f64,
     pub calls: Option<Summary>,
+    /// Calls that could not be read.
+    pub uninspected: &'a Uninspected,
     pub requests: Option<Summary>,
     pub succeeded: u64,
     pub reverted: u64,
@@ -85,6 +88,9 @@ pub fn verdict(facts: &Facts<'_>) -> Verdict {
     let mut found = Vec::new();
     reachability(facts, &mut found);
     shares(facts, &mut found);
+    if let Some(words) = facts.uninspected.in_words(grouped) {
+        found.push((Level::Warning, words));
+    }
     if !facts.health.recording {
         let why = facts.health.trouble.as_deref().unwrap_or("its last write failed");
         found.push((Level::Warning, format!("nothing is being recorded: {why}")));
@@ -140,7 +146,7 @@ fn reachability(facts: &Facts<'_>, found: &mut Vec<(Level, String)>) {
 }
 
 fn shares(facts: &Facts<'_>, found: &mut Vec<(Level, String)>) {
-    if let Some(Summary { count, errors, .. }) = facts.calls
+    if let Some(Summary { count, errors, .. }) = facts.calls.map(|calls| inspected(calls, facts))
         && count >= ENOUGH
         && errors * 20 > count
     {
@@ -168,6 +174,11 @@ fn shares(facts: &Facts<'_>, found: &mut Vec<(Level, String)>) {
         }
         found.push((Level::Warning, words));
     }
+}
+
+/// Calls whose outcome is known.
+fn inspected(calls: Summary, facts: &Facts<'_>) -> Summary {
+    Summary { count: calls.count.saturating_sub(facts.uninspected.unknown()), ..calls }
 }
 
 fn passed(facts: &Facts<'_>) -> Vec<String> {
@@ -250,10 +261,13 @@ mod tests {
 
     const RECORDING: Health = Health { recording: true, trouble: None, bytes: 0 };
 
+    static ALL_READ: Uninspected = Uninspected::NONE;
+
     fn facts(now: &Now) -> Facts<'_> {
         Facts {
             seconds: 900.0,
             calls: Some(CALLS),
+            uninspected: &ALL_READ,
             requests: None,
             succeeded: 0,
             reverted: 0,
@@ -302,6 +316,22 @@ mod tests {
         assert_eq!(verdict.reasons[0], "the node does not answer");
         assert_eq!(verdict.reasons[1], "10.0 % of 1,000 RPC calls failed");
         assert_eq!(verdict.reasons.len(), 3);
+    }
+
+    #[test]
+    fn calls_that_could_not_be_read_are_never_called_well() {
+        let now = Now::default();
+        let unread = Uninspected::of(vec![
+            ("too_large _OTHER".into(), Summary { count: 1, errors: 1, sum: 9.0, ..CALLS }),
+            ("compressed eth_call".into(), Summary { count: 3, errors: 3, sum: 3.0, ..CALLS }),
+        ]);
+        let few = Summary { count: 104, errors: 6, ..CALLS };
+        let facts = Facts { calls: Some(few), uninspected: &unread, ..facts(&now) };
+        assert_eq!(
+            verdict(&facts).text(),
+            "Look at this: 6.0 % of 100 RPC calls failed; 12 RPC calls could not be read: \
+             9 too large, 3 compressed."
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod dapp;
 mod faults;
 mod fidelity;
 mod harness;
+mod inspection;
 mod joining;
 mod machine;
 mod marketplace;

@@ -348,6 +348,7 @@ pub fn any_second_sample(random: &mut Random, at: UnixMicros) -> Sample {
                     message: often(random).then(|| message(random)),
                     gas: often(random).then(|| random.below(30_000_000)),
                     inner: inner(random),
+                    uninspected: None,
                 })
             }),
             ..call

@@ -5,7 +5,7 @@ use memchr::memchr;
 
 use super::head::Framing;
 use crate::decode::capture::{Budget, Capture, Ration};
-use crate::model::Captured;
+use crate::model::{Captured, Codings};
 
 /// The body's framing is broken: where it ends cannot be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,14 +44,14 @@ enum Left {
 
 impl Body {
     /// A body framed as `framing` says, of which the first `limit` bytes are kept.
-    pub fn new(framing: Framing, encoded: bool, limit: usize) -> Self {
+    pub fn new(framing: Framing, codings: Codings, limit: usize) -> Self {
         let left = match framing {
             Framing::Empty | Framing::Ambiguous | Framing::Length(0) => Left::Done,
             Framing::Length(length) => Left::Bytes(length),
             Framing::Chunked => Left::Size { digits: 0, value: 0 },
             Framing::UntilClose => Left::UntilClose,
         };
-        Self { left, capture: Capture::new(limit, encoded) }
+        Self { left, capture: Capture::new(limit, codings) }
     }
 
     pub fn is_done(&self) -> bool {
@@ -167,7 +167,7 @@ mod tests {
         let end = CHUNKED.len() - 4;
         for cut in 0..CHUNKED.len() {
             let budget = Budget::new(0);
-            let mut body = Body::new(Framing::Chunked, false, 100);
+            let mut body = Body::new(Framing::Chunked, Codings::None, 100);
             let mut used = body.follow(&CHUNKED[..cut], &budget).unwrap();
             used += body.follow(&CHUNKED[used..], &budget).unwrap();
             assert!(body.is_done());
@@ -193,14 +193,14 @@ mod tests {
             "0\r\nX: y\n\r\n",
             "5\rX",
         ] {
-            let mut body = Body::new(Framing::Chunked, false, 100);
+            let mut body = Body::new(Framing::Chunked, Codings::None, 100);
             assert_eq!(body.follow(bad.as_bytes(), &Budget::new(0)), Err(BrokenFraming), "{bad:?}");
         }
     }
 
     #[test]
     fn only_the_beginning_is_kept_and_the_size_is_true() {
-        let mut body = Body::new(Framing::Length(1_000_000), false, 1_000);
+        let mut body = Body::new(Framing::Length(1_000_000), Codings::None, 1_000);
         for _ in 0..1_000 {
             assert_eq!(body.follow(&[7; 1_000], &Budget::new(0)).unwrap(), 1_000);
         }

@@ -53,6 +53,8 @@ pub struct Conversation {
     responses_at: u64,
     /// Why exchanges are told no more.
     unobserved: Option<Opaque>,
+    /// Exchanges whose responses could not be followed, not handed over yet.
+    lost: Vec<Exchange>,
 }
 
 /// Where in the requests we are.
@@ -113,6 +115,7 @@ impl Conversation {
             answering: Answering::NEXT,
             responses_at: 0,
             unobserved: None,
+            lost: Vec::new(),
         }
     }
 
@@ -136,6 +139,11 @@ impl Conversation {
     /// Why exchanges are told no more, if they are not.
     pub fn unobserved(&self) -> Option<Opaque> {
         self.unobserved
+    }
+
+    /// Takes the exchanges whose responses could not be followed: what was asked is known.
+    pub fn take_lost(&mut self) -> Vec<Exchange> {
+        std::mem::take(&mut self.lost)
     }
 
     /// What comes from the client passes unjudged from here on: [`Requests::Followed`] whatever it
@@ -232,10 +240,10 @@ impl Conversation {
                 Answering::Lost => rest.len(),
                 Answering::Body(body) => match body.follow(rest, &self.limits.budget) {
                     Ok(used) => used,
-                    Err(_) => return self.lose_responses(Opaque::ResponseNotHttp),
+                    Err(_) => return self.lose_responses(Opaque::ResponseNotHttp, read),
                 },
                 Answering::Head { .. } if self.exchanges.is_all_answered() => {
-                    return self.lose_responses(Opaque::ResponseNotHttp);
+                    return self.lose_responses(Opaque::ResponseNotHttp, read);
                 }
                 Answering::Head { part, .. }
                     if part.is_empty() && matches!(rest[0], b'\r' | b'\n') =>
@@ -276,7 +284,7 @@ impl Conversation {
                             }
                             rest.len()
                         }
-                        _ => return self.lose_responses(Opaque::ResponseNotHttp),
+                        _ => return self.lose_responses(Opaque::ResponseNotHttp, read),
                     }
                 }
             };
@@ -358,7 +366,7 @@ impl Conversation {
             self.unobserved.get_or_insert(Opaque::PipelineTooDeep);
         }
         if self.unobserved.is_some() {
-            self.asking = Asking::Body(Body::new(head.framing, head.encoded, 0), head.upgrade);
+            self.asking = Asking::Body(Body::new(head.framing, head.codings, 0), head.upgrade);
             return;
         }
         self.note_user_agent(head.user_agent);
@@ -377,7 +385,7 @@ impl Conversation {
         let is_head = head.method == "HEAD";
         let active = (head.method == "POST").then(|| self.limits.active.enter());
         self.exchanges.push(Pending::new(exchange, is_head, head.upgrade, active));
-        let body = Body::new(head.framing, head.encoded, self.limits.capture);
+        let body = Body::new(head.framing, head.codings, self.limits.capture);
         self.asking = Asking::Body(body, head.upgrade);
     }
 
@@ -417,7 +425,7 @@ impl Conversation {
         read: Stamp,
     ) -> Responses {
         let Some(pending) = self.exchanges.awaiting() else {
-            return self.lose_responses(Opaque::ResponseNotHttp);
+            return self.lose_responses(Opaque::ResponseNotHttp, read);
         };
         if (100..200).contains(&head.status) && head.status != 101 {
             self.answering = Answering::NEXT;
@@ -440,16 +448,16 @@ impl Conversation {
             self.end_response(read);
             return match (followed, asked) {
                 (true, _) => Responses::WebSocket { from: 0, deflate: head.deflate },
-                (false, true) => self.lose_responses(Opaque::UnknownUpgrade),
-                (false, false) => self.lose_responses(Opaque::ResponseNotHttp),
+                (false, true) => self.lose_responses(Opaque::UnknownUpgrade, read),
+                (false, false) => self.lose_responses(Opaque::ResponseNotHttp, read),
             };
         }
         let bodyless = pending.is_head || matches!(head.status, 204 | 304);
         let framing = if bodyless { Framing::Empty } else { head.framing };
         if framing == Framing::Ambiguous {
-            return self.lose_responses(Opaque::ResponseNotHttp);
+            return self.lose_responses(Opaque::ResponseNotHttp, read);
         }
-        let body = Body::new(framing, head.encoded, self.limits.capture);
+        let body = Body::new(framing, head.codings, self.limits.capture);
         self.answering = Answering::Body(body);
         Responses::Followed
     }
@@ -468,14 +476,14 @@ impl Conversation {
         }
     }
 
-    /// No response is followed any more; exchanges without a whole one are given up.
-    fn lose_responses(&mut self, why: Opaque) -> Responses {
+    /// No response is followed any more, from `at` on; exchanges without a whole one are lost.
+    fn lose_responses(&mut self, why: Opaque, at: Stamp) -> Responses {
         self.answering = Answering::Lost;
         self.unobserved.get_or_insert(why);
         if self.is_undecided() {
             self.asking = Asking::Stopped(Unreadable::Upgrade);
         }
-        self.exchanges.forget_unanswered();
+        self.lost.extend(self.exchanges.take_unanswered(at));
         Responses::Lost(why)
     }
 

@@ -6,7 +6,8 @@ use std::mem::MaybeUninit;
 use httparse::{Header, ParserConfig, Status};
 use memchr::memchr;
 
-use crate::model::TraceContext;
+use crate::decode::coding::codings;
+use crate::model::{Codings, TraceContext};
 
 /// Headers that are parsed without touching the heap. Browsers send about 20.
 const USUAL_HEADERS: usize = 64;
@@ -52,8 +53,8 @@ pub struct RequestHead<'a> {
     pub user_agent: Option<&'a [u8]>,
     pub trace: Option<TraceContext>,
     pub framing: Framing,
-    /// Whether the body has a `Content-Encoding` (or a transfer coding beside `chunked`).
-    pub encoded: bool,
+    /// How the body is compressed: its content codings, then transfer codings beside `chunked`.
+    pub codings: Codings,
     pub upgrade: Upgrade,
     /// Whether a browser asks if it may send the request it means to (CORS).
     pub preflight: bool,
@@ -65,7 +66,7 @@ pub struct ResponseHead {
     pub status: u16,
     /// As the headers say; `HEAD`, 1xx, 204 and 304 have no body whatever they say.
     pub framing: Framing,
-    pub encoded: bool,
+    pub codings: Codings,
     /// `Upgrade: websocket`.
     pub websocket: bool,
     /// permessage-deflate was agreed upon.
@@ -140,7 +141,7 @@ fn whole_request<'b>(
         user_agent: None,
         trace: None,
         framing: Framing::Empty,
-        encoded: false,
+        codings: Codings::None,
         upgrade: Upgrade::None,
         preflight: false,
     };
@@ -176,7 +177,7 @@ fn whole_request<'b>(
     if method == "CONNECT" {
         head.upgrade = Upgrade::Other;
     }
-    head.encoded = body.encoded;
+    head.codings = body.codings();
     head.framing = match body.transfer {
         Transfer::None => body.by_length(),
         Transfer::Chunked if !body.has_length && minor == 1 => Framing::Chunked,
@@ -212,7 +213,7 @@ fn whole_response(response: &httparse::Response<'_, '_>, length: usize) -> Parse
         Transfer::Chunked | Transfer::Other | Transfer::Repeated => Framing::Ambiguous,
     };
     Parsed::Whole(
-        ResponseHead { status, framing, encoded: body.encoded, websocket, deflate },
+        ResponseHead { status, framing, codings: body.codings(), websocket, deflate },
         length,
     )
 }
@@ -223,7 +224,8 @@ struct BodyHeaders {
     has_length: bool,
     length: Option<u64>,
     transfer: Transfer,
-    encoded: bool,
+    content_codings: Codings,
+    transfer_codings: Codings,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -250,7 +252,7 @@ impl BodyHeaders {
                 self.has_length = true;
             }
             16 if is(header, "content-encoding") => {
-                self.encoded |= !header.value.eq_ignore_ascii_case(b"identity");
+                self.content_codings = self.content_codings.then_all(codings(header.value));
             }
             17 if is(header, "transfer-encoding") => self.note_transfer(header.value),
             _ => {}
@@ -272,13 +274,17 @@ impl BodyHeaders {
             let coding = coding.trim_ascii();
             last = coding.eq_ignore_ascii_case(b"chunked");
             chunked += usize::from(last);
-            self.encoded |= !last && !coding.eq_ignore_ascii_case(b"identity");
         }
+        self.transfer_codings = codings(value);
         self.transfer = match (chunked, last) {
             (1, true) => Transfer::Chunked,
             (0, _) => Transfer::Other,
             _ => Transfer::Repeated,
         };
+    }
+
+    fn codings(&self) -> Codings {
+        self.content_codings.then_all(self.transfer_codings)
     }
 
     fn by_length(&self) -> Framing {

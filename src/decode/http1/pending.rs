@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::head::Upgrade;
 use crate::decode::capture::Ration;
-use crate::model::{Captured, End, Exchange, Stamp, Token};
+use crate::model::{Captured, CopyStop, End, Exchange, Stamp, Token};
 
 /// An exchange under way. Positions are in bytes from the beginning of its direction.
 pub(super) struct Pending {
@@ -174,10 +174,18 @@ impl Outstanding {
         }
     }
 
-    /// The responses still to come cannot be told.
-    pub fn forget_unanswered(&mut self) {
-        self.queue.truncate(self.unanswered);
+    /// The responses still to come cannot be followed, from `at` on: takes out the exchanges whose
+    /// requests were read whole.
+    pub fn take_unanswered(&mut self, at: Stamp) -> Vec<Exchange> {
+        let lost = self.queue.drain(self.unanswered..);
+        let lost = lost.filter(|pending| pending.request_end.is_some()).map(|mut pending| {
+            let stopped = Some(CopyStop::Opaque);
+            pending.exchange.response = Captured { stopped, ..Captured::default() };
+            *pending.told(Some(at))
+        });
+        let lost = lost.collect();
         self.clamp();
+        lost
     }
 
     /// Everything still under way ended with `end`, at `at`.

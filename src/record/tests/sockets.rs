@@ -191,7 +191,7 @@ fn messages_that_cannot_be_read_are_counted_as_what_they_are() {
         [Event::ParseFailure("socket_request"), Event::ParseFailure("socket_response")]
     );
     let Observation::Socket(mut deflated) = asked(1, 1, "\u{1}") else { panic!("a message") };
-    deflated.payload.inspection = Inspection::Encoded;
+    deflated.payload.codings = Codings::Unknown;
     bench.take(Observation::Socket(deflated));
     assert_eq!(bench.received.outcomes(), [("_OTHER", Outcome::Uninspected)]);
     bench.take(asked(1, 1, r#"{"id":1,"method":"eth_getLogs"}"#));
@@ -205,7 +205,7 @@ fn messages_that_cannot_be_read_are_counted_as_what_they_are() {
 
 fn deflated(message: Observation) -> Observation {
     let Observation::Socket(mut message) = message else { panic!("a message") };
-    message.payload.inspection = Inspection::Encoded;
+    message.payload.codings = Codings::Unknown;
     Observation::Socket(message)
 }
 
@@ -344,4 +344,35 @@ proptest! {
             prop_assert_eq!(call.method.as_str(), format!("m_{}", calls[i].1 % 8));
         }
     }
+}
+
+#[test]
+fn of_a_batch_too_large_to_keep_the_items_seen_await_their_answers() {
+    let mut bench = Bench::new();
+    let mut batch =
+        asked(1, 1, r#"[{"id":1,"method":"eth_chainId"},{"id":2,"method":"eth_call"},{"id":3,"#);
+    if let Observation::Socket(message) = &mut batch {
+        message.payload.total = 1 << 30;
+    }
+    bench.take(batch);
+    let mut answers = told(1, 50, r#"[{"id":1,"error":{"code":7}},{"id":9,"result":"0x"#);
+    if let Observation::Socket(message) = &mut answers {
+        message.payload.total = 1 << 30;
+    }
+    bench.take(answers);
+    assert_eq!(
+        bench.received.outcomes(),
+        [
+            ("_OTHER", Outcome::Uninspected),
+            ("eth_chainId", Outcome::Error(7)),
+            ("eth_call", Outcome::Uninspected)
+        ]
+    );
+    let reasons =
+        bench.received.calls().into_iter().map(|call| {
+            call.detail.and_then(|detail| detail.uninspected).map(|it| it.reason.as_str())
+        });
+    let reasons: Vec<_> = reasons.collect();
+    assert_eq!(reasons, [Some("too_large"), None, Some("too_large")]);
+    assert_eq!(active(&bench), 0);
 }

@@ -71,6 +71,7 @@ fn touching(i: usize) -> RpcCall {
                     reason: Some(Reason::known("NotOwner")),
                 }]
                 .into(),
+                uninspected: None,
             })
         }),
         ..base

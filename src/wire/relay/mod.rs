@@ -23,7 +23,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
 
-use crate::model::{Flights, Observer, Underway};
+use crate::model::{Flights, INSPECTED_BYTES, Observer, Underway};
 use crate::wire::guard::Guard;
 use shared::Shared;
 
@@ -60,7 +60,7 @@ impl RelaySettings {
     pub fn new(upstream: impl Into<String>) -> Self {
         Self {
             upstream: upstream.into(),
-            capture_limit: 1024 * 1024,
+            capture_limit: INSPECTED_BYTES,
             capture_total: 64 * 1024 * 1024,
             pipeline_limit: 1_024,
             connect_timeout: Duration::from_secs(5),
