@@ -1,5 +1,7 @@
 //! The JSON that nodes answer with, as far as it matters here.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 
 use alloy::primitives::{Address, B256, Bytes, U64, U128, U256, b256};
@@ -26,6 +28,8 @@ pub struct Header {
     #[serde(default)]
     pub gas_limit: U64,
     pub base_fee_per_gas: Option<U64>,
+    /// Since Cancun.
+    pub excess_blob_gas: Option<U64>,
     transactions_root: Option<B256>,
 }
 
@@ -79,6 +83,19 @@ pub struct FullTransaction {
     /// Nodes of before EIP-2718 have none.
     #[serde(rename = "type")]
     pub envelope: Option<U64>,
+    #[serde(default)]
+    pub blob_versioned_hashes: Count,
+}
+
+/// How many items a list has.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Count(pub u64);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let items = Option::<Vec<IgnoredAny>>::deserialize(deserializer)?;
+        Ok(Self(items.map_or(0, |items| items.len() as u64)))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,16 +107,23 @@ pub struct Receipt {
     pub gas_used: U64,
     pub effective_gas_price: Option<U128>,
     pub contract_address: Option<Address>,
+    /// Hardhat leaves both out.
+    pub blob_gas_used: Option<U64>,
+    pub blob_gas_price: Option<U128>,
     #[serde(default)]
     pub logs: Logs,
 }
 
-/// The first [`Logs::MOST`] logs of a receipt, as far as they name themselves.
+/// A receipt's logs as far as they name themselves, those that are alike counted together.
 #[derive(Debug, Default)]
-pub struct Logs(pub Box<[EmittedLog]>);
+pub struct Logs {
+    pub different: Box<[EmittedLog]>,
+    /// Logs beyond [`Logs::MOST`] different ones.
+    pub omitted: u32,
+}
 
 impl Logs {
-    /// Logs that are kept of one transaction: a block's gas pays for a hundred thousand.
+    /// Different logs that are kept of one transaction: a block's gas pays for a hundred thousand.
     pub const MOST: usize = 4_096;
 }
 
@@ -125,14 +149,24 @@ impl<'de> Visitor<'de> for LogsVisitor {
             #[serde(default)]
             topics: Vec<B256>,
         }
-        let mut logs = Vec::new();
-        while logs.len() < Logs::MOST
-            && let Some(Log { address, topics }) = seq.next_element()?
-        {
-            logs.push(EmittedLog { address, topic: topics.first().copied() });
+        let mut different: Vec<EmittedLog> = Vec::new();
+        let mut places = HashMap::new();
+        let mut omitted = 0_u32;
+        while let Some(Log { address, topics }) = seq.next_element()? {
+            let topic = topics.first().copied();
+            match places.entry((address, topic)) {
+                Entry::Occupied(place) => {
+                    let log: &mut EmittedLog = &mut different[*place.get()];
+                    log.count = log.count.saturating_add(1);
+                }
+                Entry::Vacant(place) if different.len() < Logs::MOST => {
+                    place.insert(different.len());
+                    different.push(EmittedLog { address, topic, count: 1 });
+                }
+                Entry::Vacant(_) => omitted = omitted.saturating_add(1),
+            }
         }
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Logs(logs.into()))
+        Ok(Logs { different: different.into(), omitted })
     }
 }
 
@@ -150,17 +184,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn logs_are_named_by_their_first_topic_and_bounded() {
+    fn logs_are_counted_by_their_first_topic_and_those_beyond_the_bound_as_well() {
         let receipt = |logs| {
             let receipt = json!({"transactionHash": B256::ZERO, "gasUsed": "0x1", "logs": logs});
-            serde_json::from_value::<Receipt>(receipt).unwrap().logs.0
+            let Logs { different, omitted } =
+                serde_json::from_value::<Receipt>(receipt).unwrap().logs;
+            (different, omitted)
         };
         let topic = B256::repeat_byte(7);
         let named = json!({"address": Address::ZERO, "topics": [topic, B256::ZERO], "data": "0x"});
         let anonymous = json!({"address": Address::ZERO, "topics": []});
-        let logs = receipt(vec![named.clone(), anonymous]);
-        assert_eq!(logs.iter().map(|log| log.topic).collect::<Vec<_>>(), [Some(topic), None]);
-        assert_eq!(receipt(vec![named; Logs::MOST + 9]).len(), Logs::MOST);
-        assert!(receipt(Vec::new()).is_empty());
+        let (logs, omitted) = receipt(vec![named.clone(), anonymous, named.clone()]);
+        let counted: Vec<_> = logs.iter().map(|log| (log.topic, log.count)).collect();
+        assert_eq!((&counted[..], omitted), (&[(Some(topic), 2), (None, 1)][..], 0));
+        let (same, omitted) = receipt(vec![named; Logs::MOST + 9]);
+        assert_eq!((same.len(), same[0].count, omitted), (1, 4_105, 0));
+        let each =
+            |i: usize| json!({"address": Address::ZERO, "topics": [B256::from(U256::from(i))]});
+        let (different, omitted) = receipt((0..6_000).map(each).collect());
+        assert_eq!((different.len(), omitted), (Logs::MOST, 1_904));
+        assert_eq!(receipt(Vec::new()), (Box::default(), 0));
     }
 }

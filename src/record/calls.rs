@@ -20,6 +20,7 @@ use super::trees::{CallPart, Odd, Shape, Trees};
 use super::unnamed::Touched;
 use crate::decode::jsonrpc::{Answer, Envelope};
 use crate::decode::reads;
+use crate::decode::revert::{RefusalKind, RevertInfo};
 use crate::decode::submission::Submission;
 use crate::model::{
     BatchPlace, Client, Clock, Event, Finding, Join, LabelKind, Method, Outcome, RpcCall, Sample,
@@ -55,6 +56,8 @@ pub(super) struct Asked {
     touched: Option<Touched>,
     /// The transaction whose receipt it asks for.
     receipt: Option<B256>,
+    /// The number of the block at which it reads, where it names one.
+    block: Option<u64>,
     sending: Option<Box<Submission>>,
 }
 
@@ -125,6 +128,7 @@ impl Desk {
             question,
             touched,
             receipt: receipt(class, params),
+            block: question.and_then(|_| reads::block(params)),
             sending,
         }
     }
@@ -142,6 +146,7 @@ impl Desk {
             question: None,
             touched: None,
             receipt: None,
+            block: None,
             sending: None,
         }
     }
@@ -198,7 +203,7 @@ impl Desk {
             detail: None,
         };
         match asked.touched {
-            None => self.outbox.sample(Sample::Call(call)),
+            None => self.outbox.sample(Sample::Call(Ledger::refused(call, ending.answer))),
             Some(touched) => {
                 let ended = passage.started.after(passage.total);
                 self.ledger.called(call, touched, ending.answer, ended, &mut self.outbox);
@@ -278,6 +283,7 @@ impl Desk {
             client: Client::default(),
             request: Some(odd.request),
             query: odd.query,
+            block: None,
         }
     }
 
@@ -312,6 +318,12 @@ impl Desk {
             if asked.class != Class::Receipt {
                 is_repetition = self.findings.repeated(&call, first, &mut self.people);
             }
+        }
+        if let Some(Answer::Error { text, .. }) = ending.answer
+            && RevertInfo::parse(text).kind == RefusalKind::UnknownBlock
+            && self.ledger.block_is_ahead(asked.block)
+        {
+            self.findings.block_ahead(asked.block, &call, &mut self.people);
         }
         if let (Some(hash), Some(Answer::Result(result))) = (asked.receipt, ending.answer) {
             self.findings.polled(hash, result != b"null", &call, &mut self.people);

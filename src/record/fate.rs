@@ -10,13 +10,14 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256, U256};
 
 use super::passage::Caller;
+use super::reverts::{Why, why_refused, why_reverted};
 use super::unnamed::opened;
 use crate::decode::contracts::Contracts;
 use crate::decode::multicall::Inner;
-use crate::decode::revert::{RefusalKind, RevertInfo};
+use crate::decode::revert::RevertInfo;
 use crate::decode::submission::{Signed, Submission};
 use crate::model::{
-    ContractCall, EmittedEvents, EventName, MinedTransaction, Reason, Sample, Stamp, TraceContext,
+    ContractCall, EmittedEvents, EventName, MinedTransaction, Sample, Stamp, TraceContext,
     Transaction, TransactionKind, TransactionStatus, UnixMicros,
 };
 
@@ -175,9 +176,9 @@ impl Pending {
         // A restarted chain loses all at once: recovering every sender would take a second.
         let from = if status == TransactionStatus::Lost { self.from } else { self.sender() };
         let call = self.deployed.unwrap_or_else(|| contracts.target(self.to, self.head.as_slice()));
-        let (reason, message) = match self.refusal {
-            Some(refusal) => why(refusal, self.to, contracts),
-            None => (None, None),
+        let Why { reason, message, .. } = match self.refusal {
+            Some(refusal) => why_refused(refusal, self.to, contracts),
+            None => Why::default(),
         };
         Sample::Transaction(Box::new(Transaction {
             at: self.at,
@@ -206,6 +207,9 @@ impl Pending {
             inner: Box::default(),
             code_bytes: None,
             block_gas_limit: None,
+            unexplained: None,
+            events_omitted: 0,
+            blob: None,
         }))
     }
 }
@@ -236,8 +240,8 @@ impl Held {
         let status =
             if mined.success { TransactionStatus::Success } else { TransactionStatus::Reverted };
         let refusal = submission.as_ref().and_then(|s| s.refusal.as_ref());
-        let (reason, message) = match mined.success {
-            true => (None, None),
+        let Why { reason, message, unexplained } = match mined.success {
+            true => Why::default(),
             false => why_reverted(&mined, refusal, contracts),
         };
         Sample::Transaction(Box::new(Transaction {
@@ -270,6 +274,9 @@ impl Held {
             inner,
             code_bytes,
             block_gas_limit: Some(block.gas_limit),
+            unexplained,
+            events_omitted: mined.logs_omitted,
+            blob: mined.blob,
         }))
     }
 }
@@ -318,41 +325,4 @@ fn emitted(found: &[(Address, EventName, u32)], contracts: &mut Contracts) -> Bo
         }
     }
     events.into()
-}
-
-/// A reason, and the same for people.
-type Why = (Option<Reason>, Option<Box<str>>);
-
-/// Why a submission was refused.
-fn why(refusal: RevertInfo, to: Option<Address>, contracts: &mut Contracts) -> Why {
-    match refusal.data {
-        Some(data) if !data.is_empty() => told(&data, to, contracts),
-        _ => {
-            let words = Some(refusal.words).filter(|words| !words.is_empty());
-            (Some(refusal.kind.reason()), words)
-        }
-    }
-}
-
-/// Why a mined transaction reverted: what the submission's error told, else what the watcher found
-/// out, else what the gas tells.
-fn why_reverted(
-    mined: &MinedTransaction,
-    refusal: Option<&RevertInfo>,
-    contracts: &mut Contracts,
-) -> Why {
-    let data = refusal.and_then(|info| info.data.as_ref()).or(mined.revert.as_ref());
-    let reason = match (data, refusal) {
-        (Some(data), _) if !data.is_empty() => return told(data, mined.to, contracts),
-        // The node's words say more than that nothing was returned.
-        (_, Some(info)) if info.kind != RefusalKind::Reverted => info.kind.reason(),
-        _ if mined.gas_used >= mined.gas_limit => RefusalKind::OutOfGas.reason(),
-        (Some(_), _) => contracts.reason(mined.to, &[]),
-        (None, _) => Reason::unknown(),
-    };
-    (Some(reason), None)
-}
-
-fn told(data: &[u8], to: Option<Address>, contracts: &mut Contracts) -> Why {
-    (Some(contracts.reason(to, data)), contracts.revert_message(to, data).map(Into::into))
 }

@@ -40,6 +40,7 @@ mod recorder;
 mod recording;
 mod repeats;
 mod replaced;
+mod reverts;
 mod sockets;
 mod spans;
 mod timed;

@@ -225,6 +225,7 @@ impl Recording {
             ChainEvent::Code(code) => desk.ledger.code(&code, &mut desk.outbox),
             ChainEvent::NodeUp { chain_id, client, head, .. } => {
                 let at = desk.clock.wall(Stamp::now());
+                desk.ledger.head(head.number);
                 desk.outbox.event(&Event::NodeUp { at, chain_id, client: client.into(), head });
             }
             ChainEvent::NodeDown { .. } => {

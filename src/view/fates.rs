@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::json::micros;
-use crate::model::{Transaction, TransactionStatus};
+use crate::model::{Transaction, TransactionStatus, Unexplained};
 use crate::store::{Page, Paging, Range, Store, StoreError, Summary, TransactionFilter};
 
 /// Samples that are read one by one, at most; beyond that the counts say that they are not complete,
@@ -36,6 +36,7 @@ pub fn each<T>(
 pub struct Fates {
     by_status: [u64; TransactionStatus::ALL.len()],
     reasons: HashMap<&'static str, u64>,
+    unexplained: [u64; Unexplained::ALL.len()],
     gas: HashMap<(&'static str, &'static str), Values>,
     confirmation: Values,
     /// Whether every transaction of the range was read.
@@ -64,6 +65,9 @@ impl Fates {
         if let Some(reason) = transaction.reason {
             *self.reasons.entry(reason.as_str()).or_default() += 1;
         }
+        if let Some(why) = transaction.unexplained {
+            self.unexplained[why as usize] += 1;
+        }
         let reverted = transaction.status == TransactionStatus::Reverted;
         if let Some(gas) = transaction.gas_used {
             let key = (transaction.contract.as_str(), transaction.function.as_str());
@@ -84,6 +88,11 @@ impl Fates {
         reasons.sort_unstable_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
         reasons.truncate(most);
         reasons
+    }
+
+    /// Reverted transactions whose reason is not known, by why.
+    pub fn unexplained(&self) -> impl Iterator<Item = (Unexplained, u64)> {
+        Unexplained::ALL.into_iter().zip(self.unexplained).filter(|(_, count)| *count > 0)
     }
 
     /// Gas used, in gas units, by `Contract.function`. None when not all were read.

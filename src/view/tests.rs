@@ -217,6 +217,9 @@ fn transaction(status: TransactionStatus, reason: Option<&'static str>) -> Sampl
         inner: Box::default(),
         code_bytes: None,
         block_gas_limit: None,
+        unexplained: None,
+        events_omitted: 0,
+        blob: None,
     }))
 }
 
