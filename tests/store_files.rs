@@ -16,7 +16,7 @@ use dappscope::store::{
     Writer,
 };
 use store_support::{
-    CallStream, Random, any_first_sample, any_sample, any_second_sample, any_third_sample,
+    CallStream, Random, any_first_sample, any_fourth_sample, any_second_sample, any_third_sample,
 };
 
 mod store_support;
@@ -265,7 +265,7 @@ fn a_file_of_every_version_is_read_as_it_was_meant() {
     let first = ("samples-v1.redb", fixture_samples(any_first_sample));
     let second = ("samples-v2.redb", fixture_samples(any_second_sample));
     let third = ("samples-v3.redb", fixture_samples(any_third_sample));
-    let fourth = ("samples-v4.redb", fixture_samples(any_sample));
+    let fourth = ("samples-v4.redb", fixture_samples(any_fourth_sample));
     for (name, samples) in [first, second, third, fourth] {
         let fixture = fixtures.join(name);
         let dir = tempfile::tempdir().unwrap();

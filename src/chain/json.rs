@@ -1,12 +1,10 @@
 //! The JSON that nodes answer with, as far as it matters here.
 
-use std::fmt;
-
 use alloy::primitives::{Address, B256, Bytes, U64, U128, U256, b256};
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use crate::model::{EmittedLog, Head};
+use crate::model::Head;
 
 /// The root of the trie without a transaction in it.
 const NO_TRANSACTIONS: B256 =
@@ -26,6 +24,8 @@ pub struct Header {
     #[serde(default)]
     pub gas_limit: U64,
     pub base_fee_per_gas: Option<U64>,
+    /// Since Cancun.
+    pub excess_blob_gas: Option<U64>,
     transactions_root: Option<B256>,
 }
 
@@ -79,60 +79,18 @@ pub struct FullTransaction {
     /// Nodes of before EIP-2718 have none.
     #[serde(rename = "type")]
     pub envelope: Option<U64>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Receipt {
-    pub transaction_hash: B256,
-    /// Before Byzantium there was none.
-    pub status: Option<U64>,
-    pub gas_used: U64,
-    pub effective_gas_price: Option<U128>,
-    pub contract_address: Option<Address>,
     #[serde(default)]
-    pub logs: Logs,
+    pub blob_versioned_hashes: Count,
 }
 
-/// The first [`Logs::MOST`] logs of a receipt, as far as they name themselves.
-#[derive(Debug, Default)]
-pub struct Logs(pub Box<[EmittedLog]>);
+/// How many items a list has.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Count(pub u64);
 
-impl Logs {
-    /// Logs that are kept of one transaction: a block's gas pays for a hundred thousand.
-    pub const MOST: usize = 4_096;
-}
-
-impl<'de> Deserialize<'de> for Logs {
+impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(LogsVisitor)
-    }
-}
-
-struct LogsVisitor;
-
-impl<'de> Visitor<'de> for LogsVisitor {
-    type Value = Logs;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a receipt's logs")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Logs, A::Error> {
-        #[derive(Deserialize)]
-        struct Log {
-            address: Address,
-            #[serde(default)]
-            topics: Vec<B256>,
-        }
-        let mut logs = Vec::new();
-        while logs.len() < Logs::MOST
-            && let Some(Log { address, topics }) = seq.next_element()?
-        {
-            logs.push(EmittedLog { address, topic: topics.first().copied() });
-        }
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Logs(logs.into()))
+        let items = Option::<Vec<IgnoredAny>>::deserialize(deserializer)?;
+        Ok(Self(items.map_or(0, |items| items.len() as u64)))
     }
 }
 
@@ -141,26 +99,4 @@ impl<'de> Visitor<'de> for LogsVisitor {
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
     pub instance_id: B256,
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn logs_are_named_by_their_first_topic_and_bounded() {
-        let receipt = |logs| {
-            let receipt = json!({"transactionHash": B256::ZERO, "gasUsed": "0x1", "logs": logs});
-            serde_json::from_value::<Receipt>(receipt).unwrap().logs.0
-        };
-        let topic = B256::repeat_byte(7);
-        let named = json!({"address": Address::ZERO, "topics": [topic, B256::ZERO], "data": "0x"});
-        let anonymous = json!({"address": Address::ZERO, "topics": []});
-        let logs = receipt(vec![named.clone(), anonymous]);
-        assert_eq!(logs.iter().map(|log| log.topic).collect::<Vec<_>>(), [Some(topic), None]);
-        assert_eq!(receipt(vec![named; Logs::MOST + 9]).len(), Logs::MOST);
-        assert!(receipt(Vec::new()).is_empty());
-    }
 }

@@ -7,6 +7,7 @@
 //! seconds.
 
 pub mod artifacts;
+mod blobs;
 mod blocks;
 mod builds;
 mod code;

@@ -3,20 +3,24 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use alloy::primitives::{B256, Bytes, U64};
+use alloy::primitives::{B256, U64};
 use serde_json::{Value, json};
 
-use super::json::{FullBlock, FullTransaction, Receipt};
+use super::blobs::blob_gas;
+use super::json::{FullBlock, FullTransaction, Header};
 use super::meter::Purpose;
 use super::node::{Answer, Ask, Node, NodeError, read};
+use crate::decode::receipt::Receipt;
 use crate::decode::revert::RevertInfo;
-use crate::model::MinedTransaction;
+use crate::model::{MinedTransaction, ReplayedRevert, RevertCause, Unexplained};
 
 /// How long receipts that are not there yet are waited for, once.
 const RECEIPTS_LATE: Duration = Duration::from_millis(50);
 /// Transactions of the largest block whose receipts are asked for with one call. Anvil's time for it
 /// grows with their square: 2,000 take longer than any answer is waited for.
 const LARGEST_WHOLE: usize = 256;
+/// The transaction types that are whole in an `eth_call`: without blobs and authorisations.
+const PLAIN_TYPES: u64 = 2;
 /// Reverted transactions that are run again, of a group of blocks.
 const MOST_REPLAYS: usize = 32;
 
@@ -72,7 +76,7 @@ impl Receipts {
                 .filter_map(|transaction| {
                     let receipt = receipts.remove(&transaction.hash)?;
                     let revert = reverts.remove(&transaction.hash);
-                    Some(mined(transaction, receipt, revert))
+                    Some(mined(&block.header, transaction, receipt, revert))
                 })
                 .collect();
             let missing = u32::try_from(count - mined.len()).unwrap_or(u32::MAX);
@@ -108,41 +112,80 @@ impl Receipts {
         Ok(())
     }
 
-    /// What reverted transactions returned, by running them again on the state before their block.
-    /// Not exact where an earlier transaction of the same block changed that state; a transaction
-    /// that then does not revert is left unexplained.
+    /// Why reverted transactions did: the first of its block is run again, on the state before the
+    /// block, which it met. What the others met is not known, so their reasons are not.
     async fn reverts(
         &self,
         node: &Node,
         blocks: &[FullBlock],
         receipts: &HashMap<B256, Receipt>,
-    ) -> Result<HashMap<B256, Bytes>, NodeError> {
-        let reverted = |t: &FullTransaction| receipts.get(&t.hash).is_some_and(|r| !success(r));
+    ) -> Result<HashMap<B256, RevertCause>, NodeError> {
+        let reverted = |t: &FullTransaction| receipts.get(&t.hash).is_some_and(|r| !r.success());
         let is_any = blocks.iter().flat_map(|block| &block.transactions).any(reverted);
-        let fewest = match self.replay {
-            _ if !is_any => return Ok(HashMap::new()),
-            Replay::Never => return Ok(HashMap::new()),
-            Replay::NotAtOnce if mines_at_once(node).await? => 2,
-            Replay::NotAtOnce | Replay::All => 1,
-        };
-        let (hashes, asks): (Vec<B256>, Vec<Ask>) = blocks
-            .iter()
-            .filter(|block| block.transactions.len() >= fewest)
-            .flat_map(|block| block.transactions.iter().map(move |t| (block, t)))
-            .filter(|(_, transaction)| reverted(transaction))
-            .take(MOST_REPLAYS)
-            .map(|(block, transaction)| (transaction.hash, replay(block, transaction)))
-            .unzip();
-        if asks.is_empty() {
+        if !is_any {
             return Ok(HashMap::new());
         }
-        let explain = |(hash, answer): (B256, Answer)| {
-            let error = serde_json::to_vec(&answer.err()?).ok()?;
-            Some((hash, RevertInfo::parse(&error).data?))
-        };
-        let answers = node.batch(Purpose::Reverts, asks).await?;
-        Ok(hashes.into_iter().zip(answers).filter_map(explain).collect())
+        let at_once = self.replay == Replay::NotAtOnce && mines_at_once(node).await?;
+        let mut causes = HashMap::new();
+        let (mut replayed, mut asks): (Vec<&FullTransaction>, Vec<Ask>) = Default::default();
+        for block in blocks {
+            for (index, transaction) in block.transactions.iter().enumerate() {
+                if !reverted(transaction) {
+                    continue;
+                }
+                let obstacle = self.obstacle(block, index, at_once);
+                match obstacle.or((asks.len() >= MOST_REPLAYS).then_some(Unexplained::TooMany)) {
+                    Some(why) => {
+                        drop(causes.insert(transaction.hash, RevertCause::Unexplained(why)))
+                    }
+                    None => {
+                        replayed.push(transaction);
+                        asks.push(replay(block, transaction));
+                    }
+                }
+            }
+        }
+        if !asks.is_empty() {
+            let answers = node.batch(Purpose::Reverts, asks).await?;
+            for (transaction, answer) in replayed.into_iter().zip(answers) {
+                let all_gas =
+                    receipts.get(&transaction.hash).is_some_and(|r| r.gas_used == transaction.gas);
+                causes.insert(transaction.hash, cause(&answer, all_gas));
+            }
+        }
+        Ok(causes)
     }
+
+    /// Why a reverted transaction is not run again; none where it is.
+    fn obstacle(&self, block: &FullBlock, index: usize, at_once: bool) -> Option<Unexplained> {
+        let is_plain =
+            |envelope: Option<U64>| envelope.is_none_or(|it| it.to::<u64>() <= PLAIN_TYPES);
+        match self.replay {
+            Replay::Never => Some(Unexplained::SwitchedOff),
+            _ if index > 0 => Some(Unexplained::NotFirstInBlock),
+            _ if !is_plain(block.transactions[index].envelope) => {
+                Some(Unexplained::TransactionType)
+            }
+            _ if at_once && block.transactions.len() == 1 => Some(Unexplained::AnsweredElsewhere),
+            Replay::NotAtOnce | Replay::All => None,
+        }
+    }
+}
+
+/// What a replay's answer says of the transaction. `all_gas`: it used all of its gas, which a halt
+/// takes and a revert gives back.
+fn cause(answer: &Answer, all_gas: bool) -> RevertCause {
+    let Err(error) = answer else { return RevertCause::Unexplained(Unexplained::EndedOtherwise) };
+    let info = RevertInfo::parse(&serde_json::to_vec(error).unwrap_or_default());
+    let data = info.data.unwrap_or_default();
+    if !info.kind.ran() {
+        return RevertCause::Unexplained(Unexplained::NodeRefused);
+    }
+    if (info.kind.halted() && !all_gas) || (all_gas && !data.is_empty()) {
+        return RevertCause::Unexplained(Unexplained::EndedOtherwise);
+    }
+    let reason = info.kind.reason();
+    RevertCause::Replayed(ReplayedRevert { data, reason, words: info.words })
 }
 
 /// Whether a Hardhat node mines each transaction when it comes; held to be so when it does not tell.
@@ -177,7 +220,8 @@ async fn of_transactions(
 }
 
 fn replay(block: &FullBlock, transaction: &FullTransaction) -> Ask {
-    let before = U64::from(block.header.number().saturating_sub(1));
+    // By its hash: after a rollback another block has the number.
+    let before = json!({"blockHash": block.header.parent_hash});
     let mut call = json!({
         "from": transaction.from,
         "data": transaction.input,
@@ -190,16 +234,14 @@ fn replay(block: &FullBlock, transaction: &FullTransaction) -> Ask {
     ("eth_call", json!([call, before]))
 }
 
-fn success(receipt: &Receipt) -> bool {
-    receipt.status.is_none_or(|status| !status.is_zero())
-}
-
 fn mined(
+    header: &Header,
     transaction: FullTransaction,
     receipt: Receipt,
-    revert: Option<Bytes>,
+    revert: Option<RevertCause>,
 ) -> MinedTransaction {
     MinedTransaction {
+        blob: blob_gas(header, &transaction, &receipt),
         hash: transaction.hash,
         from: transaction.from,
         to: transaction.to,
@@ -209,10 +251,11 @@ fn mined(
         gas_limit: transaction.gas.to(),
         gas_used: receipt.gas_used.to(),
         gas_price: receipt.effective_gas_price.unwrap_or(transaction.gas_price).to(),
-        success: success(&receipt),
+        success: receipt.success(),
         created: receipt.contract_address,
         revert,
         envelope: transaction.envelope.and_then(|envelope| envelope.try_into().ok()),
-        logs: receipt.logs.0,
+        logs: receipt.logs.different,
+        logs_omitted: receipt.logs.omitted,
     }
 }

@@ -10,8 +10,8 @@ use super::buckets::{CONFIRMATION, COUNT, GAS, LATENCY};
 use super::family;
 use super::series::{Flush, Table};
 use crate::model::{
-    Access, ContractCall, InnerCall, LabelKey, Reason, Rollback, RollbackCause, RpcCall, SlotFate,
-    StateChange, Transaction, TransactionKind,
+    Access, ContractCall, InnerCall, LabelKey, OTHER, Reason, Rollback, RollbackCause, RpcCall,
+    SlotFate, StateChange, Transaction, TransactionKind, Unexplained,
 };
 
 /// `kind` of a revert that a transaction met; those of calls have the call's own.
@@ -33,6 +33,7 @@ pub struct Contracts {
     deployment_code_size: IntGaugeVec,
     deployment_block_share: GaugeVec,
     reverts: IntCounterVec,
+    unexplained: IntCounterVec,
     fees: CounterVec,
     events: IntCounterVec,
     state_slots: IntCounterVec,
@@ -52,8 +53,17 @@ impl Contracts {
             &["cause"],
         )?;
         family::begin(&rolled_back, RollbackCause::ALL.map(RollbackCause::as_str));
+        let unexplained = family::counters(
+            registry,
+            "evm_reverts_unexplained_total",
+            "Reverted transactions whose reason is not known (_unknown in evm_reverts_total), by \
+             why: not the first of its block, too much gas or too many to run again, and so on.",
+            &["why"],
+        )?;
+        family::begin(&unexplained, Unexplained::ALL.map(Unexplained::as_str));
         Ok(Self {
             rolled_back,
+            unexplained,
             call_duration: family::histograms(
                 registry,
                 "evm_contract_call_duration_seconds",
@@ -142,14 +152,15 @@ impl Contracts {
             fees: family::float_counters(
                 registry,
                 "evm_transaction_fees_eth_total",
-                "Fees of mined transactions in ETH: gas used times effective gas price.",
+                "Fees of mined transactions in ETH: gas used times effective gas price, and those of \
+                 blobs where their price is known.",
                 function,
             )?,
             events: family::counters(
                 registry,
                 "evm_events_total",
                 "Events that mined transactions emitted, by the emitting contract and the event's \
-                 name.",
+                 name; both _OTHER of those beyond the bound of different ones in a transaction.",
                 &["contract", "event"],
             )?,
             state_slots: family::counters(
@@ -204,7 +215,7 @@ impl Contracts {
                 self.deployment_block_share.with_label_values(&[contract]).set(share);
             }
         }
-        if let Some(fee) = transaction.fee() {
+        if let Some(fee) = transaction.fee().or_else(|| transaction.execution_fee()) {
             let eth = f64::from(fee) / WEI_PER_ETHER;
             self.fees.with_label_values(&[contract, function]).inc_by(eth);
         }
@@ -220,7 +231,14 @@ impl Contracts {
                 ContractCall { contract: transaction.contract, function: transaction.function };
             self.revert(call, TRANSACTION, reason);
         }
+        if let Some(why) = transaction.unexplained {
+            self.unexplained.with_label_values(&[why.as_str()]).inc();
+        }
         self.multicall(&transaction.inner);
+        if transaction.events_omitted > 0 {
+            let more = self.events.with_label_values(&[OTHER, OTHER]);
+            more.inc_by(u64::from(transaction.events_omitted));
+        }
         for events in &transaction.events {
             let labels = [events.contract.as_str(), events.event.as_str()];
             self.events.with_label_values(&labels).inc_by(u64::from(events.count));

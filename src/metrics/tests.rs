@@ -88,6 +88,7 @@ const CATALOGUE: &[(&str, &str, &str)] = &[
     ("evm_node_up", "gauge", ""),
     ("evm_oldest_pending_transaction_seconds", "gauge", ""),
     ("evm_reverts_total", "counter", "contract,function,kind,reason"),
+    ("evm_reverts_unexplained_total", "counter", "why"),
     ("evm_state_accounts_touched", "histogram", "contract,function"),
     ("evm_state_slots_total", "counter", "change,contract,function"),
     ("evm_transaction_confirmation_seconds", "histogram", "contract,function"),
@@ -230,6 +231,9 @@ fn transaction(kind: TransactionKind, status: TransactionStatus) -> Transaction 
         code_bytes: None,
         block_gas_limit: None,
         rolled_back_by: None,
+        unexplained: None,
+        events_omitted: 0,
+        blob: None,
     }
 }
 
@@ -324,6 +328,7 @@ fn feed(metrics: &Metrics) {
         client: Client::default(),
         request: None,
         query: None,
+        block: None,
     };
     let block = Block {
         at: UnixMicros(1),

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256, Bytes, U256};
 
+use super::revert::RevertCause;
 use super::state::Tracer;
 use super::time::Stamp;
+use super::transaction::BlobGas;
 
 /// Something the watcher saw.
 #[derive(Clone, Debug)]
@@ -121,12 +123,16 @@ pub struct MinedTransaction {
     pub success: bool,
     /// The receipt's `contractAddress`.
     pub created: Option<Address>,
-    /// What it returned when it reverted, where the watcher found out: receipts do not tell.
-    pub revert: Option<Bytes>,
+    /// Why it reverted, or why that is not known; none of one that did not.
+    pub revert: Option<RevertCause>,
+    /// Of one that carries blobs.
+    pub blob: Option<BlobGas>,
     /// The transaction's type: 0 legacy, 2 dynamic fee.
     pub envelope: Option<u8>,
-    /// The receipt's logs.
+    /// The receipt's logs, those that are alike counted together.
     pub logs: Box<[EmittedLog]>,
+    /// Logs beyond the bound of different ones.
+    pub logs_omitted: u32,
 }
 
 /// What of a log names it.
@@ -134,8 +140,10 @@ pub struct MinedTransaction {
 pub struct EmittedLog {
     /// The contract that emitted it.
     pub address: Address,
-    /// Its first topic; none for an anonymous event.
+    /// Its first topic; none for a log without topics.
     pub topic: Option<B256>,
+    /// How many such logs there are.
+    pub count: u32,
 }
 
 /// An address and its code.

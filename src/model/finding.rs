@@ -27,10 +27,13 @@ pub enum FindingKind {
     RepeatedCallsInRequest,
     /// A request was answered as a success, and its transaction reverted.
     RevertedAfterSuccess,
+    /// A client asks for a block that the chain does not have, and that one before it had: its
+    /// account has to be reset in the wallet.
+    BlockAhead,
 }
 
 impl FindingKind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::RepeatedCalls,
         Self::MulticallBurst,
         Self::ReceiptPolling,
@@ -38,6 +41,7 @@ impl FindingKind {
         Self::RepeatedQueries,
         Self::RepeatedCallsInRequest,
         Self::RevertedAfterSuccess,
+        Self::BlockAhead,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -49,6 +53,7 @@ impl FindingKind {
             Self::RepeatedQueries => "n_plus_one_queries",
             Self::RepeatedCallsInRequest => "n_plus_one_calls",
             Self::RevertedAfterSuccess => "reverted_after_success",
+            Self::BlockAhead => "block_ahead",
         }
     }
 }
@@ -93,6 +98,8 @@ pub struct Finding {
     pub request: Option<RequestRef>,
     /// Of queries: the statement with its literals replaced by `?`.
     pub query: Option<Box<str>>,
+    /// The highest block that was asked for; none where all were named by their hashes.
+    pub block: Option<u64>,
 }
 
 impl FindingKind {
@@ -104,7 +111,7 @@ impl FindingKind {
             | Self::ReceiptPolling
             | Self::RepeatedQueries
             | Self::RepeatedCallsInRequest => Some(count.saturating_sub(1)),
-            Self::NonceAhead | Self::RevertedAfterSuccess => None,
+            Self::NonceAhead | Self::RevertedAfterSuccess | Self::BlockAhead => None,
         }
     }
 }

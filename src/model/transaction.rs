@@ -6,6 +6,7 @@ use alloy::primitives::{Address, B256, U256};
 
 use super::call::InnerCall;
 use super::label::{ContractName, EventName, FunctionName, Reason};
+use super::revert::Unexplained;
 use super::rollback::RollbackCause;
 use super::time::UnixMicros;
 use super::trace::TraceContext;
@@ -87,6 +88,15 @@ pub struct EmittedEvents {
     pub count: u32,
 }
 
+/// What a transaction pays for the blobs that it carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlobGas {
+    /// In units of blob gas: 131,072 a blob.
+    pub used: u64,
+    /// Price of a unit, in wei. None where neither the receipt nor the block's header determines it.
+    pub price: Option<u128>,
+}
+
 /// A transaction whose fate is known.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transaction {
@@ -141,6 +151,11 @@ pub struct Transaction {
     /// What took it off the chain, where that was known when it was recorded; later ones are in a
     /// [`Rollback`](super::Rollback).
     pub rolled_back_by: Option<RollbackCause>,
+    /// Of a reverted one whose reason is not known, why.
+    pub unexplained: Option<Unexplained>,
+    /// Logs that `events` does not count, for there were too many different ones.
+    pub events_omitted: u32,
+    pub blob: Option<BlobGas>,
 }
 
 impl Transaction {
@@ -149,9 +164,23 @@ impl Transaction {
         self.submission.is_some()
     }
 
-    /// What was paid for its gas, in wei; none before it is mined.
+    /// What was paid for it, in wei: the fees for its execution and for its blobs. None before it is
+    /// mined, and where the price of its blobs is not known.
     pub fn fee(&self) -> Option<U256> {
+        Some(self.execution_fee()? + self.blob_fee()?)
+    }
+
+    /// What was paid for its gas, in wei; none before it is mined.
+    pub fn execution_fee(&self) -> Option<U256> {
         Some(U256::from(self.gas_used?) * U256::from(self.gas_price?))
+    }
+
+    /// What was paid for its blobs, in wei; zero without blobs, none where their price is not known.
+    pub fn blob_fee(&self) -> Option<U256> {
+        match self.blob {
+            Some(blob) => Some(U256::from(blob.used) * U256::from(blob.price?)),
+            None => Some(U256::ZERO),
+        }
     }
 
     /// Its share of the gas that its block may hold.

@@ -21,6 +21,7 @@ use super::unnamed::Touched;
 use super::unread_sends::UnreadSend;
 use crate::decode::jsonrpc::{Answer, Envelope};
 use crate::decode::reads;
+use crate::decode::revert::{RefusalKind, RevertInfo};
 use crate::decode::submission::Submission;
 use crate::model::{
     BatchPlace, CallDetail, Client, Clock, Event, Finding, Join, LabelKind, Method, Outcome,
@@ -60,6 +61,8 @@ pub(super) struct Asked {
     receipt: Option<B256>,
     /// The snapshot that `evm_revert` names.
     snapshot: Option<U256>,
+    /// The number of the block at which it reads, where it names one.
+    block: Option<u64>,
     sending: Option<Box<Submission>>,
     /// Why the request could not be read, or not all of it.
     pub(super) uninspected: Option<Uninspected>,
@@ -135,6 +138,7 @@ impl Desk {
             touched,
             receipt: receipt(class, params),
             snapshot: if class == Class::Replace { snapshot_in(params) } else { None },
+            block: question.and_then(|_| reads::block(params)),
             sending,
             uninspected: cut.map(Uninspected::one),
         }
@@ -160,6 +164,7 @@ impl Desk {
             touched: None,
             receipt: None,
             snapshot: None,
+            block: None,
             sending: None,
             uninspected,
         }
@@ -234,10 +239,13 @@ impl Desk {
                 .map(|it| Box::new(CallDetail { uninspected: Some(it), ..CallDetail::default() })),
         };
         match asked.touched {
-            None => match sent {
-                Some(sent) => self.ledger.sent_unread(call, &sent, &mut self.outbox),
-                None => self.outbox.sample(Sample::Call(call)),
-            },
+            None => {
+                let call = Ledger::refused(call, ending.answer);
+                match sent {
+                    Some(sent) => self.ledger.sent_unread(call, &sent, &mut self.outbox),
+                    None => self.outbox.sample(Sample::Call(call)),
+                }
+            }
             Some(touched) => {
                 let ended = passage.started.after(passage.total);
                 self.ledger.called(call, touched, ending.answer, ended, &mut self.outbox);
@@ -329,6 +337,7 @@ impl Desk {
             client: Client::default(),
             request: Some(odd.request),
             query: odd.query,
+            block: None,
         }
     }
 
@@ -363,6 +372,12 @@ impl Desk {
             if asked.class != Class::Receipt {
                 is_repetition = self.findings.repeated(&call, first, &mut self.people);
             }
+        }
+        if let Some(Answer::Error { text, .. }) = ending.answer
+            && RevertInfo::parse(text).kind == RefusalKind::UnknownBlock
+            && self.ledger.block_is_ahead(asked.block)
+        {
+            self.findings.block_ahead(asked.block, &call, &mut self.people);
         }
         if let (Some(hash), Some(Answer::Result(result))) = (asked.receipt, ending.answer) {
             self.findings.polled(hash, result != b"null", &call, &mut self.people);

@@ -10,11 +10,12 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256, U256};
 
 use super::passage::Caller;
+use super::reverts::{Why, why_refused, why_reverted};
 use super::unnamed::opened;
 use crate::decode::contracts::Contracts;
 use crate::decode::multicall::Inner;
-use crate::decode::receipt::RelayedReceipt;
-use crate::decode::revert::{RefusalKind, RevertInfo};
+use crate::decode::receipt::Receipt;
+use crate::decode::revert::RevertInfo;
 use crate::decode::submission::{Signed, Submission};
 use crate::model::{
     ContractCall, EmittedEvents, EventName, MinedTransaction, Reason, RollbackCause, Sample, Stamp,
@@ -102,9 +103,11 @@ pub struct Pending {
 
 /// A receipt that passed the relay.
 pub struct SeenReceipt {
-    pub receipt: RelayedReceipt,
+    pub receipt: Receipt,
     /// Who emitted which event how often.
     pub events: Vec<(Address, EventName, u32)>,
+    /// Logs beyond the bounds.
+    pub events_omitted: u32,
     /// When it was read.
     pub seen: Stamp,
 }
@@ -235,7 +238,7 @@ impl Pending {
     pub fn relayed(mut self, hash: B256, mines_refused: bool, contracts: &mut Contracts) -> Sample {
         let seen = self.receipt.take();
         let status = match (&seen, &self.refusal) {
-            (Some(seen), _) if seen.receipt.success => TransactionStatus::Success,
+            (Some(seen), _) if seen.receipt.success() => TransactionStatus::Success,
             (Some(_), _) => TransactionStatus::Reverted,
             (None, Some(refusal)) if refusal.transaction.is_some() || mines_refused => {
                 TransactionStatus::Reverted
@@ -248,13 +251,14 @@ impl Pending {
             transaction.reason = Some(Reason::unknown());
         }
         if let Some(seen) = seen {
-            let SeenReceipt { receipt, events, .. } = *seen;
+            let SeenReceipt { receipt, events, events_omitted, .. } = *seen;
             transaction.from = receipt.from.or(transaction.from);
-            transaction.created = receipt.created;
-            transaction.gas_used = Some(receipt.gas_used);
-            transaction.gas_price = receipt.gas_price;
-            transaction.block = receipt.block_number;
-            transaction.envelope = receipt.envelope;
+            transaction.created = receipt.contract_address;
+            transaction.gas_used = Some(receipt.gas_used.to());
+            transaction.gas_price = receipt.effective_gas_price.map(|price| price.to());
+            transaction.block = receipt.block_number.map(|number| number.to());
+            transaction.envelope = receipt.envelope.and_then(|it| it.try_into().ok());
+            transaction.events_omitted = events_omitted;
             transaction.events = emitted(&events, contracts);
         }
         Sample::Transaction(Box::new(transaction))
@@ -270,9 +274,9 @@ impl Pending {
         let from = if status == TransactionStatus::Lost { self.from } else { self.sender() };
         let known = self.deployed.or(self.named);
         let call = known.unwrap_or_else(|| contracts.target(self.to, self.head.as_slice()));
-        let (reason, message) = match self.refusal {
-            Some(refusal) => why(refusal, self.to, contracts),
-            None => (None, None),
+        let Why { reason, message, .. } = match self.refusal {
+            Some(refusal) => why_refused(refusal, self.to, contracts),
+            None => Why::default(),
         };
         Transaction {
             at: self.at,
@@ -301,6 +305,9 @@ impl Pending {
             inner: Box::default(),
             code_bytes: None,
             block_gas_limit: None,
+            unexplained: None,
+            events_omitted: 0,
+            blob: None,
             rolled_back_by: self.rolled_back,
         }
     }
@@ -338,8 +345,8 @@ impl Held {
         let status =
             if mined.success { TransactionStatus::Success } else { TransactionStatus::Reverted };
         let refusal = submission.as_ref().and_then(|s| s.refusal.as_ref());
-        let (reason, message) = match mined.success {
-            true => (None, None),
+        let Why { reason, message, unexplained } = match mined.success {
+            true => Why::default(),
             false => why_reverted(&mined, refusal, contracts),
         };
         Sample::Transaction(Box::new(Transaction {
@@ -373,6 +380,9 @@ impl Held {
             code_bytes,
             block_gas_limit: Some(block.gas_limit),
             rolled_back_by,
+            unexplained,
+            events_omitted: mined.logs_omitted,
+            blob: mined.blob,
         }))
     }
 }
@@ -421,41 +431,4 @@ fn emitted(found: &[(Address, EventName, u32)], contracts: &mut Contracts) -> Bo
         }
     }
     events.into()
-}
-
-/// A reason, and the same for people.
-type Why = (Option<Reason>, Option<Box<str>>);
-
-/// Why a submission was refused.
-fn why(refusal: RevertInfo, to: Option<Address>, contracts: &mut Contracts) -> Why {
-    match refusal.data {
-        Some(data) if !data.is_empty() => told(&data, to, contracts),
-        _ => {
-            let words = Some(refusal.words).filter(|words| !words.is_empty());
-            (Some(refusal.kind.reason()), words)
-        }
-    }
-}
-
-/// Why a mined transaction reverted: what the submission's error told, else what the watcher found
-/// out, else what the gas tells.
-fn why_reverted(
-    mined: &MinedTransaction,
-    refusal: Option<&RevertInfo>,
-    contracts: &mut Contracts,
-) -> Why {
-    let data = refusal.and_then(|info| info.data.as_ref()).or(mined.revert.as_ref());
-    let reason = match (data, refusal) {
-        (Some(data), _) if !data.is_empty() => return told(data, mined.to, contracts),
-        // The node's words say more than that nothing was returned.
-        (_, Some(info)) if info.kind != RefusalKind::Reverted => info.kind.reason(),
-        _ if mined.gas_used >= mined.gas_limit => RefusalKind::OutOfGas.reason(),
-        (Some(_), _) => contracts.reason(mined.to, &[]),
-        (None, _) => Reason::unknown(),
-    };
-    (Some(reason), None)
-}
-
-fn told(data: &[u8], to: Option<Address>, contracts: &mut Contracts) -> Why {
-    (Some(contracts.reason(to, data)), contracts.revert_message(to, data).map(Into::into))
 }

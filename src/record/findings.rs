@@ -1,10 +1,11 @@
 //! What the dapp does that it could leave out: the same call again and again, bursts that one
-//! multicall would serve, receipts that are polled; and wallets whose nonce is ahead.
+//! multicall would serve, receipts that are polled; and wallets whose nonce or block is ahead.
 //!
 //! Calls are told here when they have ended. A finding is told once it is over, and after
 //! [`WINDOW`] at the latest; it then begins anew. What the calls touch is named by the ledger when
 //! the finding is told.
 
+mod blocks;
 pub(super) mod bursts;
 mod polls;
 mod repeats;
@@ -18,6 +19,7 @@ use super::people::{Identity, People};
 use super::repeats::Question;
 use crate::model::{Client, Clock, ContractCall, Finding, FindingKind, Method, Stamp};
 
+use blocks::Blocks;
 use bursts::Bursts;
 use polls::Polls;
 use repeats::Repeated;
@@ -55,6 +57,8 @@ pub(super) struct Found {
     transaction: Option<B256>,
     account: Option<Address>,
     who: Identity,
+    /// The highest block that was asked for.
+    block: Option<u64>,
 }
 
 /// A span of calls that belong together.
@@ -71,6 +75,7 @@ pub(super) struct Findings {
     bursts: Bursts,
     polls: Polls,
     nonces: Vec<Found>,
+    blocks: Blocks,
 }
 
 impl Findings {
@@ -110,7 +115,18 @@ impl Findings {
             transaction: hash,
             account,
             who,
+            block: None,
         });
+    }
+
+    /// A block was asked for that the chain does not have, and one before it may have had.
+    pub(super) fn block_ahead(
+        &mut self,
+        block: Option<u64>,
+        call: &Ended<'_>,
+        people: &mut People,
+    ) {
+        self.blocks.asked(block, call, people);
     }
 
     /// The state changed: what is asked from here on is no repetition.
@@ -124,6 +140,7 @@ impl Findings {
         self.repeated.take_due(now, &mut found);
         self.bursts.take_due(now, &mut found);
         self.polls.take_due(now, &mut found);
+        self.blocks.take_due(now, &mut found);
         found
     }
 }
@@ -159,6 +176,7 @@ impl Found {
             client: Client { agent, process: process.as_deref().map(Into::into) },
             request: None,
             query: None,
+            block: self.block,
         }
     }
 }

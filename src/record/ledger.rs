@@ -28,9 +28,9 @@ use crate::decode::jsonrpc::Answer;
 use crate::decode::revert::{RefusalKind, RevertInfo};
 use crate::decode::submission::{CallTarget, Submission, call_target};
 use crate::model::{
-    ChainQuestion, Clock, ContractCall, ContractCode, Event, FunctionName, Method, MinedBlock,
-    Outcome, RollbackCause, RpcCall, Sample, Sight, Stamp, TraceContext, Traced, Transaction,
-    TransactionStatus, UnixMicros,
+    CallDetail, ChainQuestion, Clock, ContractCall, ContractCode, Event, FunctionName, Method,
+    MinedBlock, Outcome, RollbackCause, RpcCall, Sample, Sight, Stamp, TraceContext, Traced,
+    Transaction, TransactionStatus, UnixMicros,
 };
 
 /// After how long the code at an address is asked for again, when it did not come.
@@ -157,6 +157,18 @@ impl Ledger {
         }
     }
 
+    /// A call that touches nothing has ended: its sample, with the node's words where it was refused.
+    pub(super) fn refused(mut call: RpcCall, answer: Option<Answer<'_>>) -> RpcCall {
+        if let Some(Answer::Error { text, .. }) = answer {
+            let RevertInfo { kind, words, .. } = RevertInfo::parse(text);
+            let message = Some(words).filter(|words| !words.is_empty());
+            let detail =
+                CallDetail { reason: Some(kind.reason()), message, ..CallDetail::default() };
+            call.detail = Some(Box::new(detail));
+        }
+        call
+    }
+
     /// The name of what a finding's calls touch, as far as it is known.
     pub(super) fn name(&mut self, subject: Subject) -> ContractCall {
         match subject {
@@ -272,6 +284,21 @@ impl Ledger {
                 caller: caller.clone(),
             });
         }
+    }
+
+    /// Whether a block that the node does not have is of a chain before this one. The chain may have
+    /// been replaced without its being noticed yet, so the watcher looks.
+    pub(super) fn block_is_ahead(&self, number: Option<u64>) -> bool {
+        let is_ahead = self.nonces.block_is_ahead(number);
+        if !is_ahead {
+            self.doubt();
+        }
+        is_ahead
+    }
+
+    /// The node answers (again); its chain ends at `head`.
+    pub(super) const fn head(&mut self, head: u64) {
+        self.nonces.head(head);
     }
 
     /// Takes out the transactions that were mined of a trace.

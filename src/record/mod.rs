@@ -41,6 +41,7 @@ mod recent;
 mod recorder;
 mod recording;
 mod repeats;
+mod reverts;
 mod rollbacks;
 mod sockets;
 mod spans;

@@ -1,6 +1,6 @@
 //! Whether a wallet counts from a chain that is no more.
 //!
-//! A wallet remembers the nonce that comes next. When the chain was restarted or set back, its
+//! A wallet remembers the nonce that comes next, and the newest block. When the chain was restarted or set back, its
 //! transactions are refused, or wait for others that will never come, until the wallet's account is
 //! reset.
 
@@ -31,6 +31,21 @@ impl Nonces {
                 self.next.clear();
             }
             self.next.insert(transaction.from, transaction.nonce.saturating_add(1));
+        }
+    }
+
+    /// The node answers (again); its chain ends at `head`.
+    pub(super) const fn head(&mut self, head: u64) {
+        self.head = head;
+    }
+
+    /// Whether a block that the node does not have, by its number or else by its hash, is of another
+    /// chain: there was one, or this one is too short for it. One past the head may be haste.
+    pub(super) fn block_is_ahead(&self, number: Option<u64>) -> bool {
+        match number {
+            Some(number) if self.replaced => number > self.head,
+            Some(number) => number > self.head.saturating_add(1),
+            None => self.replaced,
         }
     }
 

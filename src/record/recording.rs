@@ -228,6 +228,7 @@ impl Recording {
             ChainEvent::NodeUp { chain_id, client, head, .. } => {
                 let at = desk.clock.wall(Stamp::now());
                 desk.ledger.node_up(&client);
+                desk.ledger.head(head.number);
                 desk.outbox.event(&Event::NodeUp { at, chain_id, client: client.into(), head });
             }
             ChainEvent::NodeDown { .. } => {

@@ -462,7 +462,8 @@ impl Transactions {
         };
         let (head, content) = (Head::of(&input), Content::of(mined.to, mined.value, &input));
         let inner = multicall::open(&input).unwrap_or_default();
-        let events = events(&std::mem::take(&mut mined.logs), contracts);
+        let (events, more) = events(&std::mem::take(&mut mined.logs), contracts);
+        mined.logs_omitted = mined.logs_omitted.saturating_add(more);
         let keys = keys(&mined, &input);
         let code_bytes = None;
         let mut held = Held {
@@ -622,19 +623,23 @@ impl Transactions {
     }
 }
 
-/// The events of logs, counted. To be asked for as soon as the logs are there: an upgrade is one.
-fn events(logs: &[EmittedLog], contracts: &mut Contracts) -> Vec<(Address, EventName, u32)> {
+/// The events of logs, counted, and the number of logs beyond the bound of different events. To be
+/// called as soon as the logs are there: an upgrade is one.
+fn events(logs: &[EmittedLog], contracts: &mut Contracts) -> (Vec<(Address, EventName, u32)>, u32) {
     let mut counted: Vec<(Address, EventName, u32)> = Vec::new();
+    let mut omitted = 0_u32;
     for log in logs {
         let event = contracts.event(log.address, log.topic);
         let same = |it: &&mut (Address, EventName, u32)| (it.0, it.1) == (log.address, event);
         if let Some((_, _, count)) = counted.iter_mut().find(same) {
-            *count = count.saturating_add(1);
+            *count = count.saturating_add(log.count);
         } else if counted.len() < MOST_EVENTS {
-            counted.push((log.address, event, 1));
+            counted.push((log.address, event, log.count));
+        } else {
+            omitted = omitted.saturating_add(log.count);
         }
     }
-    counted
+    (counted, omitted)
 }
 
 /// What a transaction may have used as the keys of mappings: its accounts, and what it was given.

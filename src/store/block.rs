@@ -198,6 +198,7 @@ mod tests {
                     client: Client { agent: Some("curl/8".into()), process: None },
                     request: None,
                     query: Some("SELECT ?".into()),
+                    block: Some(500),
                 })),
                 _ => Sample::Request(HttpRequest {
                     at,

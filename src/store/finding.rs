@@ -30,6 +30,9 @@ pub(super) fn put_finding(out: &mut Vec<u8>, finding: &Finding) {
         put_text(out, request.route.as_str());
     });
     put_option(out, finding.query.as_deref(), put_text);
+    if let Some(block) = finding.block {
+        put_varint(out, block);
+    }
 }
 
 pub(super) fn get_finding(
@@ -60,6 +63,7 @@ pub(super) fn get_finding(
         },
         request: None,
         query: None,
+        block: None,
     };
     if !reader.0.is_empty() {
         finding.request = get_option(reader, |reader| {
@@ -70,6 +74,9 @@ pub(super) fn get_finding(
             })
         })?;
         finding.query = get_option(reader, Reader::text)?.map(Into::into);
+    }
+    if !reader.0.is_empty() {
+        finding.block = Some(reader.varint()?);
     }
     Ok(finding)
 }

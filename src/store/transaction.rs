@@ -9,7 +9,10 @@ use super::fields::{
 };
 use super::labels::Labels;
 use super::rollback;
-use crate::model::{EmittedEvents, Transaction, TransactionKind, TransactionStatus, UnixMicros};
+use crate::model::{
+    BlobGas, EmittedEvents, Transaction, TransactionKind, TransactionStatus, Unexplained,
+    UnixMicros,
+};
 
 pub(super) fn put_transaction(out: &mut Vec<u8>, transaction: &Transaction) {
     let put_address = |out: &mut Vec<u8>, address: Address| out.extend_from_slice(&address.0.0);
@@ -46,8 +49,22 @@ pub(super) fn put_transaction(out: &mut Vec<u8>, transaction: &Transaction) {
         put_varint(out, u64::from(events.count));
     }
     put_inner(out, &transaction.inner);
-    // From here on what version 0.2 did not write.
-    put_option(out, transaction.rolled_back_by, |out, cause| out.push(rollback::code(cause)));
+    put_later(out, transaction);
+}
+
+/// What the first rows of this version did not have: written only where there is any of it.
+fn put_later(out: &mut Vec<u8>, transaction: &Transaction) {
+    let Transaction { unexplained, events_omitted, blob, rolled_back_by, .. } = *transaction;
+    if (unexplained, events_omitted, blob, rolled_back_by) == (None, 0, None, None) {
+        return;
+    }
+    put_option(out, unexplained, |out, why| out.push(why as u8));
+    put_varint(out, u64::from(events_omitted));
+    put_option(out, blob, |out, blob| {
+        put_varint(out, blob.used);
+        put_option(out, blob.price, put_varint_u128);
+    });
+    put_option(out, rolled_back_by, |out, cause| out.push(rollback::code(cause)));
 }
 
 fn get_events(reader: &mut Reader<'_>, labels: &Labels) -> Read<Box<[EmittedEvents]>> {
@@ -99,6 +116,9 @@ pub(super) fn get_transaction(
         code_bytes: None,
         block_gas_limit: None,
         rolled_back_by: None,
+        unexplained: None,
+        events_omitted: 0,
+        blob: None,
     };
     if !reader.0.is_empty() {
         transaction.message = get_option(reader, Reader::text)?.map(Into::into);
@@ -109,6 +129,16 @@ pub(super) fn get_transaction(
         transaction.inner = get_inner(reader, labels)?;
     }
     if !reader.0.is_empty() {
+        transaction.unexplained = get_option(reader, |reader| {
+            let code = usize::from(reader.byte()?);
+            Unexplained::ALL.get(code).copied().ok_or(Damage("why a reason is not known"))
+        })?;
+        transaction.events_omitted = small(reader.varint()?)?;
+        transaction.blob = get_option(reader, |reader| {
+            let used = reader.varint()?;
+            let price = get_option(reader, get_big_endian::<16>)?.map(u128::from_be_bytes);
+            Ok(BlobGas { used, price })
+        })?;
         let cause = get_option(reader, Reader::byte)?.map(rollback::cause);
         transaction.rolled_back_by = cause.transpose()?;
     }

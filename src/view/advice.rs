@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Finding, FindingKind};
+use crate::model::{Finding, FindingKind, Unexplained};
 
 /// One sentence of what was seen.
 pub fn text(finding: &Finding) -> String {
@@ -30,6 +30,13 @@ pub fn text(finding: &Finding) -> String {
             "{} sends nonces that are ahead of the chain's: the chain was restarted or set back, \
              and the wallet still counts from before.",
             finding.account.map_or_else(|| "An account".to_owned(), |account| account.to_string())
+        ),
+        FindingKind::BlockAhead => format!(
+            "{} was asked for {count} times within {span}, and the chain has no such block: it was \
+             restarted or set back, and the wallet remembers a block of the chain before.",
+            finding
+                .block
+                .map_or_else(|| "A block by its hash".to_owned(), |n| format!("The block {n}"))
         ),
         FindingKind::RepeatedQueries => format!(
             "{} made {count} similar queries ({}), {span} together.",
@@ -61,7 +68,7 @@ pub const fn advice(kind: FindingKind) -> &'static str {
         FindingKind::ReceiptPolling => {
             "Wait for the receipt through a subscription (newHeads), or ask once a block."
         }
-        FindingKind::NonceAhead => {
+        FindingKind::NonceAhead | FindingKind::BlockAhead => {
             "Reset the account in the wallet; MetaMask: Settings > Advanced > Clear activity tab \
              data."
         }
@@ -75,6 +82,36 @@ pub const fn advice(kind: FindingKind) -> &'static str {
         FindingKind::RevertedAfterSuccess => {
             "Answer once the receipt is there, or let the client ask for it: a hash is no success."
         }
+    }
+}
+
+/// Why the reason of a reverted transaction is not known.
+pub const fn unexplained(why: Unexplained) -> &'static str {
+    match why {
+        Unexplained::NotFirstInBlock => {
+            "The reason is not known: other transactions came before it in its block, and the node \
+             runs a call only on the state before a block."
+        }
+        Unexplained::TooMuchGas => {
+            "The reason is not known: it used too much gas to have the node run it again."
+        }
+        Unexplained::TooMany => {
+            "The reason is not known: too many reverted at once to have the node run them again."
+        }
+        Unexplained::NodeRefused => {
+            "The reason is not known: the node does not run calls on the state before its block."
+        }
+        Unexplained::EndedOtherwise => {
+            "The reason is not known: run again on the state before its block, it ended otherwise."
+        }
+        Unexplained::TransactionType => {
+            "The reason is not known: it has blobs or authorisations, which a call cannot have."
+        }
+        Unexplained::AnsweredElsewhere => {
+            "The reason is not known: the node answers the submission with it, and that did not \
+             pass the relay."
+        }
+        Unexplained::SwitchedOff => "The reason is not known: the node is not asked for it.",
     }
 }
 
@@ -151,6 +188,7 @@ mod tests {
                 route: Route::known("/api/nfts"),
             }),
             query: Some("SELECT ?".into()),
+            block: Some(500),
         }
     }
 

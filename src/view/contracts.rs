@@ -34,6 +34,8 @@ pub struct Found {
     /// Whether every failed call was.
     calls_complete: bool,
     traces_complete: bool,
+    /// Events beyond the bound of different ones in a transaction.
+    events_omitted: u64,
 }
 
 #[derive(Default)]
@@ -115,6 +117,7 @@ impl Found {
     }
 
     fn count(&mut self, transaction: &Transaction, wanted: impl Fn(&str) -> bool) {
+        self.events_omitted += u64::from(transaction.events_omitted);
         // Events belong to the contract that emitted them, whoever was called.
         for events in transaction.events.iter().filter(|events| wanted(events.contract.as_str())) {
             let emitter = self.contracts.entry(events.contract.to_string()).or_default();
@@ -135,7 +138,8 @@ impl Found {
         if let Some(reason) = transaction.reason {
             *function.reverts.entry((TRANSACTION, reason.as_str())).or_default() += 1;
         }
-        function.fees = function.fees.saturating_add(transaction.fee().unwrap_or_default());
+        let fee = transaction.fee().or_else(|| transaction.execution_fee());
+        function.fees = function.fees.saturating_add(fee.unwrap_or_default());
         if transaction.kind == TransactionKind::Deployment {
             let contract = self.contracts.entry(transaction.contract.to_string()).or_default();
             contract.deployed += 1;
@@ -279,6 +283,7 @@ pub fn tell(found: Found, range: Range, limit: usize, money: Option<&Money>) -> 
         "until_ms": json::millis(range.until),
         "contracts": told.collect::<Vec<_>>(),
         "left_out": left_out,
+        "events_omitted": found.events_omitted,
         "exact": exact,
         "reverts_exact": exact && found.calls_complete,
         "state_exact": found.traces_complete,

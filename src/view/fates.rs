@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::json::micros;
 use super::newest::each;
 use super::rollbacks;
-use crate::model::{Transaction, TransactionStatus};
+use crate::model::{Transaction, TransactionStatus, Unexplained};
 use crate::store::{Range, Store, StoreError, Summary, TransactionFilter};
 
 /// Transactions by what became of them.
@@ -14,6 +14,7 @@ use crate::store::{Range, Store, StoreError, Summary, TransactionFilter};
 pub struct Fates {
     by_status: [u64; TransactionStatus::ALL.len()],
     reasons: HashMap<&'static str, u64>,
+    unexplained: [u64; Unexplained::ALL.len()],
     gas: HashMap<(&'static str, &'static str), Values>,
     confirmation: Values,
     /// Of them, those that a rollback took off the chain again.
@@ -46,6 +47,9 @@ impl Fates {
         if let Some(reason) = transaction.reason {
             *self.reasons.entry(reason.as_str()).or_default() += 1;
         }
+        if let Some(why) = transaction.unexplained {
+            self.unexplained[why as usize] += 1;
+        }
         let reverted = transaction.status == TransactionStatus::Reverted;
         if let Some(gas) = transaction.gas_used {
             let key = (transaction.contract.as_str(), transaction.function.as_str());
@@ -66,6 +70,11 @@ impl Fates {
         reasons.sort_unstable_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
         reasons.truncate(most);
         reasons
+    }
+
+    /// Reverted transactions whose reason is not known, by why.
+    pub fn unexplained(&self) -> impl Iterator<Item = (Unexplained, u64)> {
+        Unexplained::ALL.into_iter().zip(self.unexplained).filter(|(_, count)| *count > 0)
     }
 
     /// Gas used, in gas units, by `Contract.function`. None when not all were read.

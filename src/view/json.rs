@@ -15,7 +15,7 @@ use super::{Money, advice};
 use crate::model::{
     Access, Block, Breakdown, End, Finding, HostReading, HttpRequest, InnerCall, Join, Operation,
     Outcome, Part, Rollback, RollbackCause, RpcCall, Sample, SlotFate, StateChange, TraceContext,
-    Transaction, TransactionKind, UnixMicros, Volume, Work,
+    Transaction, TransactionKind, Unexplained, UnixMicros, Volume, Work,
 };
 use crate::store::{Series, Summary};
 
@@ -142,6 +142,7 @@ pub fn finding(finding: &Finding) -> Value {
         "route": finding.request.map(|request| request.route),
         "trace_id": finding.request.map(|request| trace_text(request.trace_id)),
         "query": finding.query,
+        "block": finding.block,
     })
 }
 
@@ -258,9 +259,12 @@ pub fn transaction(transaction: &Transaction, money: Option<&Money>) -> Value {
         "trace_id": trace_id(transaction.trace),
         "through_relay": transaction.through_relay(),
         "envelope": transaction.envelope,
-        "message": transaction.message,
+        "message": transaction.message.as_deref().or(transaction.unexplained.map(advice::unexplained)),
+        "unexplained": transaction.unexplained.map(Unexplained::as_str),
         "fee_eth": fee.map(ether),
+        "execution_fee_eth": transaction.execution_fee().map(ether),
         "events": events.collect::<Vec<_>>(),
+        "events_omitted": transaction.events_omitted,
         "inner": inner(&transaction.inner),
         "block_gas_limit": transaction.block_gas_limit,
         "block_share": transaction.block_share(),
@@ -269,6 +273,11 @@ pub fn transaction(transaction: &Transaction, money: Option<&Money>) -> Value {
     if transaction.kind == TransactionKind::Deployment {
         value["code_bytes"] = transaction.code_bytes.into();
         value["code_limit_bytes"] = CODE_LIMIT.into();
+    }
+    if let Some(blob) = transaction.blob {
+        value["blob_gas_used"] = blob.used.into();
+        value["blob_gas_price_wei"] = blob.price.map(|price| price.to_string()).into();
+        value["blob_fee_eth"] = transaction.blob_fee().map(ether).into();
     }
     in_money(&mut value, fee, money);
     value

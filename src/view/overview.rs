@@ -11,7 +11,9 @@ use super::live::Now;
 use super::uninspected::Uninspected;
 use super::verdict::{Facts, verdict};
 use super::watched::watched;
-use crate::model::{Block, DropReason, Queue, SampleKind, Tally, TransactionStatus, UnixMicros};
+use crate::model::{
+    Block, DropReason, Queue, SampleKind, Tally, TransactionStatus, UNKNOWN, UnixMicros,
+};
 use crate::store::{
     BlockFilter, CallFilter, Measure, Paging, Range, SeriesQuery, Store, StoreError, Summary,
 };
@@ -124,7 +126,12 @@ pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
         reverted: transactions.of(TransactionStatus::Reverted),
         rejected: transactions.of(TransactionStatus::Rejected),
         lost: transactions.of(TransactionStatus::Lost),
-        commonest_reason: transactions.reasons(1).first().map(|(reason, _)| *reason),
+        commonest_reason: transactions
+            .reasons(2)
+            .into_iter()
+            .map(|(reason, _)| reason)
+            .find(|reason| *reason != UNKNOWN),
+        unexplained: transactions.unexplained().map(|(_, count)| count).sum(),
         now,
         dropped,
         health,
@@ -175,6 +182,9 @@ pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
             "oldest_pending_us": now.oldest_pending.map(json::micros),
             "reasons": transactions.reasons(TOP).into_iter()
                 .map(|(reason, count)| json!({ "reason": reason, "count": count }))
+                .collect::<Vec<_>>(),
+            "unexplained": transactions.unexplained()
+                .map(|(why, count)| json!({ "why": why.as_str(), "count": count }))
                 .collect::<Vec<_>>(),
         },
         "gas": stored.gas.iter().map(|(key, summary)| {

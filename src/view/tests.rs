@@ -218,6 +218,9 @@ fn transaction(status: TransactionStatus, reason: Option<&'static str>) -> Sampl
         code_bytes: None,
         block_gas_limit: None,
         rolled_back_by: None,
+        unexplained: None,
+        events_omitted: 0,
+        blob: None,
     }))
 }
 

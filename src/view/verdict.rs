@@ -52,6 +52,8 @@ pub struct Facts<'a> {
     pub lost: u64,
     /// Of reverts and rejections.
     pub commonest_reason: Option<&'a str>,
+    /// Reverted transactions whose reason is not known.
+    pub unexplained: u64,
     pub now: &'a Now,
     /// Samples lost since the start.
     pub dropped: u64,
@@ -172,6 +174,7 @@ fn shares(facts: &Facts<'_>, found: &mut Vec<(Level, String)>) {
         if let Some(reason) = facts.commonest_reason {
             words.push_str(&format!(", most often for {reason:?}"));
         }
+        words.push_str(&unexplained(facts));
         found.push((Level::Warning, words));
     }
 }
@@ -203,12 +206,21 @@ fn passed(facts: &Facts<'_>) -> Vec<String> {
     if mined + facts.rejected > 0 {
         let unhappy = facts.reverted + facts.rejected;
         passed.push(format!(
-            "{} transactions mined, {} reverted or rejected",
+            "{} transactions mined, {} reverted or rejected{}",
             grouped(mined),
-            grouped(unhappy)
+            grouped(unhappy),
+            unexplained(facts)
         ));
     }
     passed
+}
+
+/// How many reverts have no known reason, to go on with.
+fn unexplained(facts: &Facts<'_>) -> String {
+    match facts.unexplained {
+        0 => String::new(),
+        count => format!(", the reason of {} is not known", grouped(count)),
+    }
 }
 
 /// A count as the page writes it: `21,505`.
@@ -274,6 +286,7 @@ mod tests {
             rejected: 0,
             lost: 0,
             commonest_reason: None,
+            unexplained: 0,
             now,
             dropped: 0,
             health: &RECORDING,

@@ -9,9 +9,9 @@ mod watching;
 
 use std::time::Duration;
 
-use alloy::primitives::{Address, Bytes};
+use alloy::primitives::Address;
 use dappscope::chain::WatchSettings;
-use dappscope::model::{ChainQuestion, EmittedLog};
+use dappscope::model::{ChainQuestion, EmittedLog, RevertCause, Unexplained};
 
 use crate::fake::{Chain, FakeNode, word};
 use crate::watching::{PATIENCE, Watching};
@@ -28,14 +28,23 @@ async fn new_blocks_come_with_their_receipts_and_reverts() {
     let [fine, reverted] = &block.transactions[..] else { panic!("{block:?}") };
     assert!(fine.success && fine.revert.is_none());
     assert_eq!((fine.gas_used, fine.nonce, fine.gas_price), (21_000, 4, 8));
-    let log = EmittedLog { address: Address::repeat_byte(9), topic: Some(word(4)) };
+    let log = EmittedLog { address: Address::repeat_byte(9), topic: Some(word(4)), count: 1 };
     assert_eq!((fine.envelope, &*fine.logs), (Some(2), &[log][..]));
     assert!(!reverted.success);
-    assert_eq!(reverted.revert, Some(Bytes::from_static(&[0xd0, 0x7b, 0x00, 0xd6])));
+    // What the one before it did, a call on the state before the block would not meet.
+    let not_first = RevertCause::Unexplained(Unexplained::NotFirstInBlock);
+    assert_eq!(reverted.revert, Some(not_first));
+    assert_eq!(node.calls("eth_call"), 0);
     assert_eq!(
         (node.calls("eth_getBlockReceipts"), node.calls("eth_getTransactionReceipt")),
         (1, 0)
     );
+    node.mine(&[7]);
+    let block = watching.block().await;
+    let Some(RevertCause::Replayed(revert)) = &block.transactions[0].revert else {
+        panic!("{block:?}")
+    };
+    assert_eq!(revert.data[..], [0xd0, 0x7b, 0x00, 0xd6]);
     watching.finish().await;
 }
 

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without ends it")]
 
+mod amounts;
 mod clients;
 mod contracts;
 mod counting;
@@ -22,6 +23,7 @@ mod page;
 mod paths;
 #[allow(dead_code)]
 mod probes;
+mod reasons;
 mod repetitions;
 mod rollbacks;
 mod shutdown;

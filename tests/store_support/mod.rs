@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use dappscope::model::{
-    AppFunction, AppTiming, BatchPlace, Block, Breakdown, CacheOutcome, CallDetail, Client,
-    ConnectionId, ContractCall, ContractName, DatabaseTiming, DbCollection, DbOperation, DbSystem,
-    EmittedEvents, End, EventName, Finding, FindingKind, Flow, FunctionName, HostReading,
+    AppFunction, AppTiming, BatchPlace, BlobGas, Block, Breakdown, CacheOutcome, CallDetail,
+    Client, ConnectionId, ContractCall, ContractName, DatabaseTiming, DbCollection, DbOperation,
+    DbSystem, EmittedEvents, End, EventName, Finding, FindingKind, Flow, FunctionName, HostReading,
     HttpMethod, HttpRequest, InnerCall, Join, LearnedRoute, Method, Operation, Outcome,
     ProcessReading, Query, Reason, RequestRef, Role, Route, RpcCall, Sample, SlotChange,
     StateChange, ToldBy, TraceContext, Tracer, Transaction, TransactionKind, TransactionStatus,
-    Transport, UnixMicros, Volume, Work,
+    Transport, Unexplained, UnixMicros, Volume, Work,
 };
 
 /// SplitMix64: the same sequence everywhere.
@@ -219,11 +219,35 @@ fn finding(random: &mut Random, at: UnixMicros) -> Finding {
         },
         request: None,
         query: None,
+        block: None,
     }
 }
 
 /// A sample of any kind with any of its parts present or absent, durations in whole microseconds.
 pub fn any_sample(random: &mut Random, at: UnixMicros) -> Sample {
+    let often = |random: &mut Random| random.below(3) == 0;
+    match any_fourth_sample(random, at) {
+        Sample::Transaction(transaction) => {
+            let why = Unexplained::ALL[random.below(8) as usize];
+            let price = often(random).then(|| u128::from(random.next()) << 20);
+            Sample::Transaction(Box::new(Transaction {
+                unexplained: often(random).then_some(why),
+                events_omitted: if often(random) { random.below(1 << 20) as u32 } else { 0 },
+                blob: often(random).then(|| BlobGas { used: random.below(1 << 20), price }),
+                ..*transaction
+            }))
+        }
+        Sample::Finding(finding) => Sample::Finding(Box::new(Finding {
+            kind: FindingKind::ALL[random.below(8) as usize],
+            block: often(random).then(|| random.below(1 << 40)),
+            ..*finding
+        })),
+        other => other,
+    }
+}
+
+/// The same as it was written before findings named blocks and transactions their blobs.
+pub fn any_fourth_sample(random: &mut Random, at: UnixMicros) -> Sample {
     let often = |random: &mut Random| random.below(3) == 0;
     match random.below(12) {
         0 => return Sample::Operation(Box::new(operation(random, at))),
@@ -447,6 +471,9 @@ pub fn any_first_sample(random: &mut Random, at: UnixMicros) -> Sample {
                 code_bytes: None,
                 block_gas_limit: None,
                 rolled_back_by: None,
+                unexplained: None,
+                events_omitted: 0,
+                blob: None,
             }))
         }
         8 => Sample::Block(Box::new(Block {

@@ -99,6 +99,7 @@ impl Burst {
             subject: self.subject,
             transaction: None,
             account: None,
+            block: None,
             who: self.who?,
         })
     }

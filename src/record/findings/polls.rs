@@ -75,6 +75,7 @@ impl Polled {
             subject: None,
             transaction: Some(transaction),
             account: None,
+            block: None,
             who: self.who?,
         })
     }

@@ -70,6 +70,7 @@ impl Open {
             subject: self.subject,
             transaction: None,
             account: None,
+            block: None,
             who: self.who?,
         })
     }

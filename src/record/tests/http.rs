@@ -280,8 +280,10 @@ fn a_send_becomes_a_transaction_when_its_block_is_seen() {
         success: true,
         created: None,
         revert: None,
+        blob: None,
         envelope: Some(2),
         logs: Box::default(),
+        logs_omitted: 0,
     };
     let block = MinedBlock { transactions: vec![mined], ..block(1) };
     bench.take(Observation::Chain(ChainEvent::Block(Box::new(block))));

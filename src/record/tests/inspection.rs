@@ -158,6 +158,8 @@ fn block_with(hash: B256) -> Observation {
         created: None,
         revert: None,
         envelope: Some(3),
+        blob: None,
+        logs_omitted: 0,
         logs: Box::default(),
     };
     let block = MinedBlock { transactions: vec![mined], ..block(1) };

@@ -10,10 +10,8 @@ use super::super::on_chain::Mined;
 use super::super::rollbacks::RelayedRollback;
 use super::{GRACE, RECEIPT_GRACE, Told, Transactions, events};
 use crate::decode::contracts::Contracts;
-use crate::decode::receipt::RelayedReceipt;
-use crate::model::{
-    EmittedLog, Rollback, RollbackCause, Sample, Stamp, TransactionStatus, UnixMicros,
-};
+use crate::decode::receipt::Receipt;
+use crate::model::{Rollback, RollbackCause, Sample, Stamp, TransactionStatus, UnixMicros};
 
 /// For how long a reorganisation's transactions may be mined anew before they count as rolled back.
 const REORGANISED_WITHIN: Duration = Duration::from_secs(5);
@@ -49,13 +47,12 @@ impl Transactions {
         // Nearly always the watcher was first, and nothing needs to be read.
         let wanted = |pending: &&mut Pending| pending.receipt.is_none() && pending.left <= seen;
         let Some(pending) = self.pending.get_mut(&hash).filter(wanted) else { return };
-        let Some(receipt) = RelayedReceipt::parse(result).filter(|it| it.hash == hash) else {
+        let Some(receipt) = Receipt::parse(result).filter(|it| it.transaction_hash == hash) else {
             return;
         };
-        let logs: Vec<_> =
-            receipt.logs.iter().map(|&(address, topic)| EmittedLog { address, topic }).collect();
-        let events = events(&logs, contracts);
-        pending.receipt = Some(Box::new(SeenReceipt { receipt, events, seen }));
+        let (events, beyond) = events(&receipt.logs.different, contracts);
+        let events_omitted = receipt.logs.omitted.saturating_add(beyond);
+        pending.receipt = Some(Box::new(SeenReceipt { receipt, events, events_omitted, seen }));
         if let Some(pending) = self.pending.remove(&hash) {
             self.pending.insert(hash, self.now.after(RECEIPT_GRACE), pending);
         }

@@ -5,7 +5,7 @@ use alloy::primitives::{Bytes, U256, address};
 use super::*;
 use crate::decode::artifact::Artifact;
 use crate::decode::revert::{RefusalKind, RevertInfo};
-use crate::model::{Transaction, TransactionKind};
+use crate::model::{ReplayedRevert, RevertCause, Transaction, TransactionKind, Unexplained};
 
 const NFT: &str = include_str!("../../../tests/fixtures/artifacts/MarketNFT.json");
 const THERE: Address = address!("5FbDB2315678afecb367f032d93F642f64180aa3");
@@ -133,8 +133,10 @@ fn mined(hash: u8) -> MinedTransaction {
         success: true,
         created: None,
         revert: None,
+        blob: None,
         envelope: Some(2),
         logs: Box::default(),
+        logs_omitted: 0,
     }
 }
 
@@ -345,20 +347,48 @@ fn a_revert_without_a_hash_waits_a_moment_for_its_block() {
 #[test]
 fn why_it_reverted_is_told_as_well_as_can_be_known() {
     let mut recorder = Recorder::named();
-    let data = Some(Bytes::copy_from_slice(&EMPTY_URI));
+    let replayed = |kind: RefusalKind, data: &[u8]| {
+        Some(RevertCause::Replayed(ReplayedRevert {
+            data: Bytes::copy_from_slice(data),
+            reason: kind.reason(),
+            words: Box::default(),
+        }))
+    };
+    let not_first = Some(RevertCause::Unexplained(Unexplained::NotFirstInBlock));
+    let all_gas = MinedTransaction { gas_used: 500_000, ..reverted(3) };
     for (mined, reason) in [
-        (MinedTransaction { revert: data, ..reverted(1) }, "EmptyURI"),
-        (MinedTransaction { revert: Some(Bytes::new()), ..reverted(2) }, "no_data"),
-        (MinedTransaction { gas_used: 500_000, ..reverted(3) }, "out_of_gas"),
-        (reverted(4), "_unknown"),
+        (
+            MinedTransaction { revert: replayed(RefusalKind::Reverted, &EMPTY_URI), ..reverted(1) },
+            "EmptyURI",
+        ),
+        (MinedTransaction { revert: replayed(RefusalKind::NoData, &[]), ..reverted(2) }, "no_data"),
+        // That all gas was used means a halt, and not which.
+        (all_gas.clone(), "_unknown"),
+        (
+            MinedTransaction {
+                hash: B256::repeat_byte(6),
+                revert: replayed(RefusalKind::InvalidOpcode, &[]),
+                ..all_gas
+            },
+            "invalid_opcode",
+        ),
+        (MinedTransaction { revert: not_first, ..reverted(4) }, "_unknown"),
     ] {
+        let unexplained = match mined.revert {
+            Some(RevertCause::Unexplained(why)) => Some(why),
+            _ => None,
+        };
         let number = u64::from(mined.hash[0]);
         recorder.block_of(block(number, number * 2_000, vec![mined]));
         recorder.expire(number * 2_000 + 1_000);
-        assert_eq!(recorder.only().reason.unwrap().as_str(), reason);
+        let told = recorder.only();
+        assert_eq!((told.reason.unwrap().as_str(), told.unexplained), (reason, unexplained));
     }
-    recorder.submit(5, 10_000, refused(RefusalKind::UnknownFunction, Some(5), Some(&[])));
-    recorder.block_of(block(5, 10_001, vec![reverted(5)]));
+    // The submission's answer is of its own place, whatever could be found out afterwards.
+    recorder.submit(5, 20_000, refused(RefusalKind::UnknownFunction, Some(5), Some(&[])));
+    let not_first = Some(RevertCause::Unexplained(Unexplained::NotFirstInBlock));
+    let mined = MinedTransaction { revert: not_first, ..reverted(5) };
+    recorder.block_of(block(15, 20_001, vec![mined]));
     assert_eq!(recorder.only().reason.unwrap().as_str(), "unknown_function");
 }
 
@@ -782,10 +812,11 @@ fn a_block_mined_alone_within_its_submission_tells_how_long_mining_took() {
 fn events_are_counted_by_name_and_the_keys_of_mappings_are_passed_on() {
     let mut recorder = Recorder::named();
     let transfer = alloy::primitives::keccak256("Transfer(address,address,uint256)");
-    let log = |topic| EmittedLog { address: THERE, topic };
-    let logs = vec![log(Some(transfer)), log(None), log(Some(transfer))].into();
+    let log = |topic, count| EmittedLog { address: THERE, topic, count };
+    let logs = vec![log(Some(transfer), 1), log(None, 1), log(Some(transfer), 1)].into();
     recorder.accept(0xaa, 1_000);
-    recorder.block_of(block(1, 1_004, vec![MinedTransaction { logs, ..mined(0xaa) }]));
+    let mined = MinedTransaction { logs, logs_omitted: 3, ..mined(0xaa) };
+    recorder.block_of(block(1, 1_004, vec![mined]));
     let keys = &recorder.out.keys[&B256::repeat_byte(0xaa)];
     assert!(keys.contains(&Address::repeat_byte(1).into_word()), "the sender");
     assert!(keys.contains(&B256::repeat_byte(7)), "a word of the input");
@@ -794,6 +825,20 @@ fn events_are_counted_by_name_and_the_keys_of_mappings_are_passed_on() {
         told.events.iter().map(|e| (e.contract.as_str(), e.event.as_str(), e.count)).collect();
     assert_eq!(events, [("MarketNFT", "Transfer", 2), ("MarketNFT", "_unknown", 1)]);
     assert_eq!((told.envelope, told.block_gas_limit), (Some(2), Some(30_000_000)));
+    assert_eq!(told.events_omitted, 3);
+}
+
+#[test]
+fn events_beyond_the_bound_of_different_ones_are_counted() {
+    let mut recorder = Recorder::named();
+    let logs =
+        (0..100).map(|i| EmittedLog { address: Address::repeat_byte(i), topic: None, count: 2 });
+    recorder.accept(0xaa, 1_000);
+    let mined = MinedTransaction { logs: logs.collect(), logs_omitted: 5, ..mined(0xaa) };
+    recorder.block_of(block(1, 1_004, vec![mined]));
+    let told = recorder.only();
+    let counted: u32 = told.events.iter().map(|events| events.count).sum();
+    assert_eq!((counted, told.events_omitted), (2 * 64, 2 * 36 + 5));
 }
 
 #[test]

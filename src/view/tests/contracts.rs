@@ -116,6 +116,7 @@ fn finding(kind: FindingKind) -> Finding {
         client: Client { agent: Some("ethers/6".into()), process: None },
         request: None,
         query: None,
+        block: None,
     }
 }
 
