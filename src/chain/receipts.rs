@@ -213,6 +213,7 @@ fn mined(
         created: receipt.contract_address,
         revert,
         envelope: transaction.envelope.and_then(|envelope| envelope.try_into().ok()),
+        authorities: transaction.authorization_list.authorities(),
         logs: receipt.logs.0,
     }
 }

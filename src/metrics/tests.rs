@@ -225,6 +225,7 @@ fn transaction(kind: TransactionKind, status: TransactionStatus) -> Transaction 
         envelope: None,
         events: Box::default(),
         inner: Box::default(),
+        delegation: None,
         code_bytes: None,
         block_gas_limit: None,
     }

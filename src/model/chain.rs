@@ -6,7 +6,7 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256, Bytes, U256};
 
 use super::state::Tracer;
-use super::time::Stamp;
+use super::time::{Interval, Stamp};
 
 /// Something the watcher saw.
 #[derive(Clone, Debug)]
@@ -123,6 +123,8 @@ pub struct MinedTransaction {
     pub revert: Option<Bytes>,
     /// The transaction's type: 0 legacy, 2 dynamic fee.
     pub envelope: Option<u8>,
+    /// The accounts whose delegation it sets (EIP-7702), from their signatures.
+    pub authorities: Box<[Address]>,
     /// The receipt's logs.
     pub logs: Box<[EmittedLog]>,
 }
@@ -143,6 +145,8 @@ pub struct ContractCode {
     pub code: Bytes,
     /// Of a proxy (ERC-1967, or a beacon's), the contract behind it.
     pub implementation: Option<Address>,
+    /// From the question leaving to its answer being read: the code was there at a time in between.
+    pub asked: Interval,
 }
 
 /// Where a submitted transaction is.

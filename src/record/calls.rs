@@ -18,12 +18,13 @@ use super::repeats::{Question, Repeats};
 use super::replaced::Replaced;
 use super::trees::{CallPart, Odd, Shape, Trees};
 use super::unnamed::Touched;
+use crate::decode::chain_control::ChainControl;
 use crate::decode::jsonrpc::{Answer, Envelope};
 use crate::decode::reads;
 use crate::decode::submission::Submission;
 use crate::model::{
-    BatchPlace, Client, Clock, Event, Finding, Join, LabelKind, Method, Outcome, RpcCall, Sample,
-    Stamp, TraceContext, Transport, kind,
+    BatchPlace, Client, Clock, Event, Finding, Interval, Join, LabelKind, Method, Outcome, RpcCall,
+    Sample, Stamp, TraceContext, Transport, kind,
 };
 
 /// All that the makers of calls share.
@@ -55,11 +56,20 @@ pub(super) struct Asked {
     touched: Option<Touched>,
     /// The transaction whose receipt it asks for.
     receipt: Option<B256>,
+    /// The transaction about which it asks, while that may say where a contract was created.
+    about: Option<B256>,
+    /// What it does to the chain.
+    control: Option<Box<ChainControl>>,
     sending: Option<Box<Submission>>,
 }
 
 /// What a multicall can gather; estimates it cannot.
 const READ: &str = "eth_call";
+/// Asks about a transaction by its hash.
+const LOOKUP: &str = "eth_getTransactionByHash";
+/// Asks for an account's code, and what is answered where there is none.
+const CODE: &str = "eth_getCode";
+const NO_CODE: &str = "\"0x\"";
 /// Blocks of one call whose mining is counted, at most.
 const MOST_MINED: u32 = 256;
 
@@ -75,7 +85,12 @@ fn blocks(method: Method, params: &[u8]) -> u32 {
 
 /// The transaction whose receipt the params of such a call name.
 fn receipt(class: Class, params: &[u8]) -> Option<B256> {
-    if class != Class::Receipt || params.len() > 1_024 {
+    if class == Class::Receipt { hash(params) } else { None }
+}
+
+/// The transaction that the params name first.
+fn hash(params: &[u8]) -> Option<B256> {
+    if params.len() > 1_024 {
         return None;
     }
     serde_json::from_slice::<Vec<B256>>(params).ok()?.first().copied()
@@ -104,16 +119,24 @@ impl Desk {
     ) -> Asked {
         let (method, class) = self.method(request);
         let params = request.params.unwrap_or_default();
-        let question = matches!(class, Class::Read | Class::State | Class::Call | Class::Receipt)
-            .then(|| self.repeats.question(method, params));
+        let question = matches!(
+            class,
+            Class::Read | Class::State | Class::Call | Class::Simulate | Class::Receipt
+        )
+        .then(|| self.repeats.question(method, params));
         let (touched, sending) = match class {
             Class::State => {
                 (Some(Touched::State { account: reads::account(params), method }), None)
             }
-            Class::Call => (self.ledger.touched(params), None),
+            Class::Call | Class::Simulate => (self.ledger.touched(method, params), None),
             Class::Send => self.ledger.sending(method, params),
             _ => (None, None),
         };
+        let receipt = receipt(class, params);
+        let is_lookup = method.as_str() == LOOKUP;
+        let about = receipt.or_else(|| is_lookup.then(|| hash(params)).flatten());
+        let changes = matches!(class, Class::Change | Class::Replace);
+        let control = changes.then(|| ChainControl::parse(method.as_str(), params)).flatten();
         Asked {
             method,
             class,
@@ -124,7 +147,9 @@ impl Desk {
             blocks: if class == Class::Mine { blocks(method, params) } else { 0 },
             question,
             touched,
-            receipt: receipt(class, params),
+            receipt,
+            about: about.filter(|_| self.ledger.awaits_creations()),
+            control: control.map(Box::new),
             sending,
         }
     }
@@ -142,6 +167,8 @@ impl Desk {
             question: None,
             touched: None,
             receipt: None,
+            about: None,
+            control: None,
             sending: None,
         }
     }
@@ -160,6 +187,8 @@ impl Desk {
             // With automine the block is there with the answer, long before it is told.
             self.changed();
         }
+        let ran = Interval::lasting(passage.written, passage.upstream);
+        self.note_changes(&asked, ran, ending);
         if asked.class == Class::Replace {
             self.replaced.by(asked.method, passage.started.after(passage.total));
             self.ledger.doubt();
@@ -200,9 +229,39 @@ impl Desk {
         match asked.touched {
             None => self.outbox.sample(Sample::Call(call)),
             Some(touched) => {
-                let ended = passage.started.after(passage.total);
-                self.ledger.called(call, touched, ending.answer, ended, &mut self.outbox);
+                self.ledger.called(call, touched, ending.answer, ran, &mut self.outbox);
             }
+        }
+    }
+
+    /// Notes what a call, or its answer, shows of the code at addresses.
+    fn note_changes(&mut self, asked: &Asked, ran: Interval, ending: &Ending<'_>) {
+        if matches!(asked.class, Class::Send | Class::Mine | Class::Change | Class::Replace) {
+            self.ledger.state_changed(ran.end);
+        }
+        let result = match ending.answer {
+            Some(Answer::Result(result)) => result,
+            Some(Answer::Error { .. }) => return,
+            None => {
+                // It may have been carried out all the same.
+                let is_over = !matches!(ending.outcome, Outcome::Connect | Outcome::Http(_));
+                if asked.class == Class::Replace && is_over {
+                    self.ledger.rolled_back(None, ran);
+                }
+                return;
+            }
+        };
+        if let Some(control) = &asked.control {
+            self.ledger.controlled((**control).clone(), result, ran);
+        }
+        if let Some(about) = asked.about {
+            self.ledger.answered_about(about, result, ran);
+        }
+        if let (CODE, Some(Touched::State { account: Some(account), .. })) =
+            (asked.method.as_str(), &asked.touched)
+            && result.len() > NO_CODE.len()
+        {
+            self.ledger.saw_code(*account, ran);
         }
     }
 
@@ -236,7 +295,7 @@ impl Desk {
             left: passage.written,
             upstream: passage.upstream,
             overhead: if is_first { passage.overhead } else { Duration::ZERO },
-            runs_code: matches!(asked.class, Class::Call | Class::Send),
+            runs_code: matches!(asked.class, Class::Call | Class::Simulate | Class::Send),
             sends: matches!(asked.class, Class::Send),
             gathers,
             shape: similar,

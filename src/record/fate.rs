@@ -16,8 +16,8 @@ use crate::decode::multicall::Inner;
 use crate::decode::revert::{RefusalKind, RevertInfo};
 use crate::decode::submission::{Signed, Submission};
 use crate::model::{
-    ContractCall, EmittedEvents, EventName, MinedTransaction, Reason, Sample, Stamp, TraceContext,
-    Transaction, TransactionKind, TransactionStatus, UnixMicros,
+    ContractCall, EmittedEvents, EventName, Interval, MinedTransaction, Reason, Sample, Stamp,
+    TraceContext, Transaction, TransactionKind, TransactionStatus, UnixMicros,
 };
 
 /// How much later than the answer to a submission its block may be announced, and still have been
@@ -86,8 +86,9 @@ pub struct Pending {
     pub to: Option<Address>,
     pub head: Head,
     pub content: Content,
-    /// A deployment's name, from the input that is not kept.
-    pub deployed: Option<ContractCall>,
+    /// What it calls, where that was known when it was submitted: of a deployment from the input, which
+    /// is not kept.
+    pub named: Option<ContractCall>,
     pub nonce: Option<u64>,
     pub value: U256,
     pub gas_limit: Option<u64>,
@@ -134,7 +135,11 @@ impl Pending {
         refusal: Option<&RevertInfo>,
         contracts: &mut Contracts,
     ) -> Self {
-        let Submission { from, signed, to, input, nonce, value, gas_limit, hash: _ } = submission;
+        let Submission { from, signed, to, input, nonce, value, gas_limit, .. } = submission;
+        let ran = Some(Interval::lasting(call.left, call.upstream));
+        let is_known =
+            to.is_none_or(|to| contracts.missing_at(to, !input.is_empty(), ran).is_none());
+        let named = is_known.then(|| contracts.target_at(to, &input, ran));
         Self {
             at: call.at,
             left: call.left,
@@ -150,11 +155,16 @@ impl Pending {
             to,
             head: Head::of(&input),
             content: Content::of(to, value, &input),
-            deployed: to.is_none().then(|| contracts.target(None, &input)),
+            named,
             nonce,
             value,
             gas_limit,
         }
+    }
+
+    /// When the node was given it.
+    pub fn ran(&self) -> Interval {
+        Interval::lasting(self.left, self.upstream)
     }
 
     /// Who sent it, if that can be told.
@@ -174,7 +184,9 @@ impl Pending {
     ) -> Sample {
         // A restarted chain loses all at once: recovering every sender would take a second.
         let from = if status == TransactionStatus::Lost { self.from } else { self.sender() };
-        let call = self.deployed.unwrap_or_else(|| contracts.target(self.to, self.head.as_slice()));
+        let ran = Some(self.ran());
+        let call =
+            self.named.unwrap_or_else(|| contracts.target_at(self.to, self.head.as_slice(), ran));
         let (reason, message) = match self.refusal {
             Some(refusal) => why(refusal, self.to, contracts),
             None => (None, None),
@@ -206,6 +218,7 @@ impl Pending {
             inner: Box::default(),
             code_bytes: None,
             block_gas_limit: None,
+            delegation: self.to.and_then(|to| contracts.delegation(to, ran)),
         }))
     }
 }
@@ -214,9 +227,15 @@ impl Held {
     /// Whose code has to be known for its names, or for the size of what it deployed.
     pub fn missing(&self, contracts: &Contracts) -> Option<Address> {
         let unnamed = self.mined.to.filter(|_| self.named.is_none());
-        let unnamed = unnamed.and_then(|to| contracts.missing(to));
+        let with_input = self.head.is_any();
+        let unnamed = unnamed.and_then(|to| contracts.missing_at(to, with_input, self.ran()));
         let unmeasured = self.mined.success && self.code_bytes.is_none();
         unnamed.or_else(|| self.mined.created.filter(|_| unmeasured))
+    }
+
+    /// When its submission was given to the node, for one that passed the relay.
+    pub fn ran(&self) -> Option<Interval> {
+        self.submission.as_ref().map(Pending::ran)
     }
 
     /// How long mining took, where the node mined it alone while it answered the submission.
@@ -229,10 +248,12 @@ impl Held {
 
     /// The sample of a mined transaction, complete or as complete as it got.
     pub fn into_sample(self, contracts: &mut Contracts) -> Sample {
+        let ran = self.ran();
         let Self { mined, events, inner, head, named, block, submission, code_bytes, .. } = self;
-        let events = emitted(&events, contracts);
-        let inner = opened(&inner, &[], contracts);
-        let call = named.unwrap_or_else(|| contracts.target(mined.to, head.as_slice()));
+        let events = emitted(&events, contracts, ran);
+        let inner = opened(&inner, &[], contracts, ran);
+        let named = named.or(submission.as_ref().and_then(|submission| submission.named));
+        let call = named.unwrap_or_else(|| contracts.target_at(mined.to, head.as_slice(), ran));
         let status =
             if mined.success { TransactionStatus::Success } else { TransactionStatus::Reverted };
         let refusal = submission.as_ref().and_then(|s| s.refusal.as_ref());
@@ -270,6 +291,7 @@ impl Held {
             inner,
             code_bytes,
             block_gas_limit: Some(block.gas_limit),
+            delegation: mined.to.and_then(|to| contracts.delegation(to, ran)),
         }))
     }
 }
@@ -290,6 +312,11 @@ impl Head {
         Self { bytes, length }
     }
 
+    /// Whether there is an input.
+    pub fn is_any(self) -> bool {
+        self.length > 0
+    }
+
     fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
@@ -308,10 +335,14 @@ fn kind(to: Option<Address>, head: Head) -> TransactionKind {
 }
 
 /// Events by contract and name.
-fn emitted(found: &[(Address, EventName, u32)], contracts: &mut Contracts) -> Box<[EmittedEvents]> {
+fn emitted(
+    found: &[(Address, EventName, u32)],
+    contracts: &mut Contracts,
+    ran: Option<Interval>,
+) -> Box<[EmittedEvents]> {
     let mut events: Vec<EmittedEvents> = Vec::new();
     for &(address, event, ref count) in found {
-        let contract = contracts.contract(address);
+        let contract = contracts.contract_at(address, ran);
         match events.iter_mut().find(|it| it.contract == contract && it.event == event) {
             Some(same) => same.count = same.count.saturating_add(*count),
             None => events.push(EmittedEvents { contract, event, count: *count }),

@@ -72,6 +72,7 @@ impl Recording {
     /// Time has passed. Called before the observations of a drain are taken.
     pub(super) fn tick(&mut self, now: Stamp, clock: Clock) {
         self.desk.clock = clock;
+        self.desk.ledger.advance(now, &mut self.desk.outbox);
         if now.since(self.ticked) < TICK {
             return;
         }
@@ -91,6 +92,11 @@ impl Recording {
     /// A contract was compiled.
     pub(super) fn learn(&mut self, artifact: Artifact) {
         self.desk.ledger.learn(artifact);
+    }
+
+    /// A scan of the artifacts is over.
+    pub(super) fn scanned(&mut self) {
+        self.desk.ledger.scanned();
     }
 
     /// Records one observation.
@@ -222,7 +228,7 @@ impl Recording {
                 }
                 desk.ledger.block(*block, &desk.clock, outbox);
             }
-            ChainEvent::Code(code) => desk.ledger.code(&code, &mut desk.outbox),
+            ChainEvent::Code(code) => desk.ledger.code(code, &mut desk.outbox),
             ChainEvent::NodeUp { chain_id, client, head, .. } => {
                 let at = desk.clock.wall(Stamp::now());
                 desk.outbox.event(&Event::NodeUp { at, chain_id, client: client.into(), head });
@@ -235,7 +241,7 @@ impl Recording {
             }
             ChainEvent::WentBack { from, to } => {
                 desk.changed();
-                desk.ledger.went_back(to);
+                desk.ledger.went_back(to, desk.replaced.is_known());
                 // Events overtake samples: those of what is gone now come first.
                 desk.outbox.hand_over();
                 let blocks = from.saturating_sub(to);
@@ -250,7 +256,7 @@ impl Recording {
             }
             ChainEvent::NodeRestarted => {
                 desk.changed();
-                desk.ledger.restarted(&mut desk.outbox);
+                desk.ledger.restarted(desk.replaced.is_known(), &mut desk.outbox);
                 desk.outbox.hand_over();
                 if desk.replaced.cause() == replaced::RESET {
                     desk.outbox.event(&Event::WentBack { cause: replaced::RESET, blocks: 0 });

@@ -26,6 +26,11 @@ impl Replaced {
         self.last = Some((at, cause));
     }
 
+    /// Whether a call that passed did it.
+    pub(super) fn is_known(&self) -> bool {
+        self.cause() != REORGANISATION
+    }
+
     /// Why the chain went back just now.
     pub(super) fn cause(&self) -> &'static str {
         match self.last {

@@ -26,8 +26,8 @@ use crate::decode::contracts::Contracts;
 use crate::decode::multicall;
 use crate::decode::submission::Submission;
 use crate::model::{
-    Block, ChainQuestion, Clock, ContractCode, EmittedLog, EventName, MinedBlock, MinedTransaction,
-    Sample, Sight, Stamp, TransactionStatus, UnixMicros,
+    Block, ChainQuestion, Clock, ContractCode, EmittedLog, EventName, Interval, MinedBlock,
+    MinedTransaction, Sample, Sight, Stamp, TransactionStatus, UnixMicros,
 };
 
 /// How long a mined transaction waits for its submission's answer and for its contract's name.
@@ -109,7 +109,10 @@ impl Transactions {
         };
         let hash = told.or(submission.hash);
         let pending = Pending::new(submission, call, refusal, contracts);
-        if let Some(missing) = pending.to.and_then(|to| contracts.missing(to)) {
+        let unnamed = pending.to.filter(|_| pending.named.is_none());
+        if let Some(missing) =
+            unnamed.and_then(|to| contracts.missing_at(to, pending.head.is_any(), None))
+        {
             out.wanted.push(ChainQuestion::Code(missing));
         }
         // Without a txHash an error means "not mined", except that nodes which leave it out say in
@@ -161,7 +164,10 @@ impl Transactions {
             if held.mined.created == Some(found.address) && !found.code.is_empty() {
                 held.code_bytes = u32::try_from(found.code.len()).ok();
             }
-            let asked_again = held.missing(contracts).filter(|next| *next != found.address);
+            // The size of a deployment's code is asked for once.
+            let is_size = held.mined.created == Some(found.address);
+            let asked_again =
+                held.missing(contracts).filter(|next| *next != found.address || !is_size);
             if let Some(next) = asked_again {
                 out.wanted.push(ChainQuestion::Code(next));
                 self.waiting.entry(next).or_default().push(hash);
@@ -171,6 +177,11 @@ impl Transactions {
                 self.settle(held, contracts, out);
             }
         }
+    }
+
+    /// The addresses whose code mined transactions wait for.
+    pub fn awaited(&self) -> impl Iterator<Item = Address> {
+        self.waiting.keys().copied()
     }
 
     /// The node told where a submitted transaction is.
@@ -366,14 +377,21 @@ impl Transactions {
         // The chain was set back while it waited, and it was mined anew: perhaps with another outcome.
         let earlier = self.held.remove(&hash).and_then(|held| held.submission);
         let again = self.settled.contains(&hash);
+        let submission = self.pending.remove(&hash).or(earlier);
+        let ran = submission.as_ref().map(Pending::ran);
         if let (Some(address), true) = (mined.created, mined.success) {
-            contracts.created(address, &mined.input);
+            let sent = ran.map(|ran| ran.start);
+            contracts.mined_creation(address, &mined.input, sent, block.seen);
+        }
+        for authority in &mined.authorities {
+            contracts.doubt(*authority, Interval { start: block.seen, end: block.seen });
         }
         let input = std::mem::take(&mut mined.input);
-        let known = mined.to.is_none_or(|to| contracts.missing(to).is_none());
-        let named = known.then(|| contracts.target(mined.to, &input));
+        let with_input = !input.is_empty();
+        let known = mined.to.is_none_or(|to| contracts.missing_at(to, with_input, ran).is_none());
+        let named = submission.as_ref().and_then(|submission| submission.named);
+        let named = named.or_else(|| known.then(|| contracts.target_at(mined.to, &input, ran)));
         let (head, content) = (Head::of(&input), Content::of(mined.to, mined.value, &input));
-        let submission = self.pending.remove(&hash).or(earlier);
         let inner = multicall::open(&input).unwrap_or_default();
         let events = events(&std::mem::take(&mut mined.logs), contracts);
         let keys = keys(&mined, &input);

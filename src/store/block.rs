@@ -119,6 +119,7 @@ mod tests {
             message: (row % 3 == 1).then(|| "NotOwner(7)".into()),
             gas: Some(row * 1_000),
             inner: vec![inner; usize::from(row.is_multiple_of(5))].into(),
+            delegation: None,
         }
     }
 

@@ -14,7 +14,7 @@ use super::columns::{
     read_sparse, read_strings, sparse, strings, within,
 };
 use super::fields::{
-    get_inner, get_option, micros, put_inner, put_option, small, trace_bytes, trace_of,
+    get_address, get_inner, get_option, micros, put_inner, put_option, small, trace_bytes, trace_of,
 };
 use super::labels::Labels;
 use super::query::CallFilter;
@@ -254,6 +254,10 @@ fn put_detail(out: &mut Vec<u8>, detail: &CallDetail) {
     put_option(out, detail.message.as_deref(), put_text);
     put_option(out, detail.gas, put_varint);
     put_inner(out, &detail.inner);
+    // Beyond what versions before 0.2 wrote.
+    if detail.delegation.is_some() {
+        put_option(out, detail.delegation, |out, address| out.extend_from_slice(&address.0.0));
+    }
 }
 
 fn get_detail(bytes: &[u8], labels: &Labels) -> Read<Option<Box<CallDetail>>> {
@@ -261,13 +265,17 @@ fn get_detail(bytes: &[u8], labels: &Labels) -> Read<Option<Box<CallDetail>>> {
         return Ok(None);
     }
     let mut reader = Reader(bytes);
-    let detail = CallDetail {
+    let mut detail = CallDetail {
         selector: get_option(&mut reader, Reader::array::<4>)?,
         reason: get_option(&mut reader, Reader::text)?.map(|text| labels.reason(text)),
         message: get_option(&mut reader, Reader::text)?.map(Into::into),
         gas: get_option(&mut reader, Reader::varint)?,
         inner: get_inner(&mut reader, labels)?,
+        delegation: None,
     };
+    if !reader.0.is_empty() {
+        detail.delegation = get_option(&mut reader, get_address)?;
+    }
     reader.end()?;
     Ok(Some(Box::new(detail)))
 }

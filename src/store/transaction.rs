@@ -45,6 +45,9 @@ pub(super) fn put_transaction(out: &mut Vec<u8>, transaction: &Transaction) {
         put_varint(out, u64::from(events.count));
     }
     put_inner(out, &transaction.inner);
+    if transaction.delegation.is_some() {
+        put_option(out, transaction.delegation, put_address);
+    }
 }
 
 fn get_events(reader: &mut Reader<'_>, labels: &Labels) -> Read<Box<[EmittedEvents]>> {
@@ -95,6 +98,7 @@ pub(super) fn get_transaction(
         inner: Box::default(),
         code_bytes: None,
         block_gas_limit: None,
+        delegation: None,
     };
     if !reader.0.is_empty() {
         transaction.message = get_option(reader, Reader::text)?.map(Into::into);
@@ -103,6 +107,9 @@ pub(super) fn get_transaction(
         transaction.block_gas_limit = get_option(reader, Reader::varint)?;
         transaction.events = get_events(reader, labels)?;
         transaction.inner = get_inner(reader, labels)?;
+    }
+    if !reader.0.is_empty() {
+        transaction.delegation = get_option(reader, get_address)?;
     }
     Ok(transaction)
 }

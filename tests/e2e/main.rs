@@ -15,6 +15,7 @@ mod harness;
 mod joining;
 mod machine;
 mod marketplace;
+mod names;
 mod node_log;
 mod nodes;
 mod page;

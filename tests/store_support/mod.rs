@@ -348,6 +348,8 @@ pub fn any_second_sample(random: &mut Random, at: UnixMicros) -> Sample {
                     message: often(random).then(|| message(random)),
                     gas: often(random).then(|| random.below(30_000_000)),
                     inner: inner(random),
+                    delegation: often(random)
+                        .then(|| alloy::primitives::Address::repeat_byte(random.below(256) as u8)),
                 })
             }),
             ..call
@@ -364,6 +366,8 @@ pub fn any_second_sample(random: &mut Random, at: UnixMicros) -> Sample {
                 })
                 .collect(),
             inner: inner(random),
+            delegation: often(random)
+                .then(|| alloy::primitives::Address::repeat_byte(random.below(256) as u8)),
             code_bytes: often(random).then(|| random.below(24_577) as u32),
             block_gas_limit: often(random).then_some(30_000_000),
             ..*transaction
@@ -443,6 +447,7 @@ pub fn any_first_sample(random: &mut Random, at: UnixMicros) -> Sample {
                 envelope: None,
                 events: Box::default(),
                 inner: Box::default(),
+                delegation: None,
                 code_bytes: None,
                 block_gas_limit: None,
             }))

@@ -259,6 +259,7 @@ fn a_send_becomes_a_transaction_when_its_block_is_seen() {
         address: TOKEN,
         code: Bytes::from_static(&[0xfe]),
         implementation: None,
+        asked: Interval::default(),
     })));
     let [call] = &bench.received.calls()[..] else { panic!("one call") };
     assert_eq!(call.transaction, Some(hash));
@@ -279,6 +280,7 @@ fn a_send_becomes_a_transaction_when_its_block_is_seen() {
         created: None,
         revert: None,
         envelope: Some(2),
+        authorities: Box::default(),
         logs: Box::default(),
     };
     let block = MinedBlock { transactions: vec![mined], ..block(1) };
