@@ -25,7 +25,7 @@ use ending::losses;
 pub use fit::Unfit;
 use narrator::Narrator;
 
-use crate::chain::{self, WatchSettings, artifacts::follow_artifacts};
+use crate::chain::{self, WatchSettings, artifacts::ArtifactWatcher, artifacts::follow_artifacts};
 use crate::config::{Config, LogFormat, StateChanges, Upstream};
 use crate::decode::contracts::Contracts;
 use crate::host::{self, HostSettings, HostWatch};
@@ -50,6 +50,9 @@ const SLOWEST_EXPORT: Duration = Duration::from_secs(10);
 const STALLED_EXPORT: Duration = Duration::from_secs(2);
 /// How often the artifacts' directories are looked at for new contracts.
 const ARTIFACTS_EVERY: Duration = Duration::from_secs(2);
+
+/// How long the recorder waits for the first look at the artifacts: a few hundred take milliseconds.
+const FIRST_SCAN: Duration = Duration::from_secs(2);
 
 /// Where the parts really listen.
 #[derive(Clone, Copy, Debug)]
@@ -140,6 +143,28 @@ pub fn doubts(config: &Config) -> Vec<String> {
         )
     });
     dirs.chain(files).collect()
+}
+
+/// Looks at the artifacts as a start does: says if there are more than are read.
+pub fn artifacts_left_out(config: &Config) -> Option<String> {
+    let most = most_artifacts(config);
+    let found = artifact_watcher(config).scan(|| false).artifacts.len();
+    (found > most).then(|| {
+        format!(
+            "chain.max_artifacts: expected at most {most} artifacts, found {found}; the contracts of the \
+             other {} have no names, raise it",
+            found - most
+        )
+    })
+}
+
+fn most_artifacts(config: &Config) -> usize {
+    usize::try_from(config.chain.max_artifacts.0).unwrap_or(usize::MAX)
+}
+
+fn artifact_watcher(config: &Config) -> ArtifactWatcher {
+    let folders = config.chain.artifacts.iter().map(PathBuf::from).collect();
+    ArtifactWatcher::new(folders).finding(most_artifacts(config))
 }
 
 /// Judges what the settings name as a start does, and reads the files that it needs.
@@ -251,7 +276,7 @@ impl App {
         let recorder = Recorder::start(
             Arc::clone(&queue),
             Arc::clone(&tally),
-            Contracts::new(),
+            Contracts::holding(most_artifacts(&config)),
             artifacts,
             record::Settings {
                 traces: traces(&config),
@@ -261,6 +286,7 @@ impl App {
                 learned,
                 custom: custom.clone(),
                 inspect_bytes: usize::try_from(config.rpc.capture_bytes.0)?,
+                first_scan: FIRST_SCAN,
             },
             sinks,
             wanted,
@@ -310,7 +336,7 @@ impl App {
 
         let (stop_watchers, stopping) = watch::channel(false);
         let artifacts = follow_artifacts(
-            config.chain.artifacts.iter().map(PathBuf::from).collect(),
+            artifact_watcher(&config),
             ARTIFACTS_EVERY,
             compiled,
             stopping.clone(),

@@ -83,6 +83,7 @@ pub struct Page {
 #[derive(Clone, Debug)]
 pub struct Chain {
     pub artifacts: Vec<String>,
+    pub max_artifacts: Bounded<1, 1_000_000>,
     pub state_changes: StateChanges,
     pub state_changes_every_ms: Bounded<100, 86_400_000>,
 }
@@ -162,6 +163,7 @@ impl Default for Config {
             },
             chain: Chain {
                 artifacts: vec!["artifacts".into(), "out".into()],
+                max_artifacts: Bounded(10_000),
                 state_changes: StateChanges::Sampled,
                 state_changes_every_ms: Bounded(10_000),
             },

@@ -64,7 +64,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<()> {
         None => "# No settings file: defaults and flags. In effect:".to_owned(),
     };
     print(&format!("{head}\n\n{}", config.to_toml()))?;
-    for doubt in app::doubts(&config) {
+    for doubt in app::doubts(&config).into_iter().chain(app::artifacts_left_out(&config)) {
         eprintln!("dappscope: warning: {doubt}");
     }
     Ok(())

@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::builds::{Builds, is_build};
-use super::walk::{LoadError, Looks, Warning, walk};
-use crate::decode::artifact::{Artifact, ArtifactError, LARGEST};
+use super::walk::{LoadError, Looks, MOST_FILES, Warning, walk};
+use crate::decode::artifact::{Artifact, ArtifactError, Compiled, LARGEST};
 
 /// What a scan found.
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ pub struct ArtifactWatcher {
     /// Files read before, by what they looked like then.
     read: HashMap<PathBuf, Looks>,
     builds: Builds,
+    /// Files that are looked at in a folder.
+    most_files: usize,
     /// Folders that were warned of.
     warned: HashSet<PathBuf>,
 }
@@ -38,7 +40,12 @@ pub struct ArtifactWatcher {
 impl ArtifactWatcher {
     pub fn new(folders: Vec<PathBuf>) -> Self {
         let (read, builds, warned) = Default::default();
-        Self { folders, read, builds, warned }
+        Self { folders, read, builds, most_files: MOST_FILES, warned }
+    }
+
+    /// One that finds so many artifacts, beside the other files of their folders.
+    pub fn finding(self, artifacts: usize) -> Self {
+        Self { most_files: artifacts.saturating_mul(2).max(MOST_FILES), ..self }
     }
 
     /// Reads what is new since the last scan, as long as nobody `stopped` it. Blocks on the disk.
@@ -46,7 +53,7 @@ impl ArtifactWatcher {
         let mut scan = Scan::default();
         let mut files = Vec::new();
         for folder in &self.folders {
-            match walk(folder, &mut files, &stopped) {
+            match walk(folder, self.most_files, &mut files, &stopped) {
                 Ok(()) => drop(self.warned.remove(folder)),
                 Err(cause) => {
                     if self.warned.insert(folder.clone()) {
@@ -86,15 +93,14 @@ impl ArtifactWatcher {
     }
 }
 
-/// Scans `folders` once and then every so often, until `shutdown` becomes true or nobody receives:
+/// Has `watcher` scan once and then every so often, until `shutdown` becomes true or nothing receives:
 /// sends artifacts, logs warnings.
 pub async fn follow_artifacts(
-    folders: Vec<PathBuf>,
+    mut watcher: ArtifactWatcher,
     every: Duration,
-    artifacts: Sender<Artifact>,
+    artifacts: Sender<Compiled>,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    let mut watcher = ArtifactWatcher::new(folders);
     loop {
         let stopping = shutdown.clone();
         let scanned = tokio::task::spawn_blocking(move || {
@@ -115,8 +121,9 @@ pub async fn follow_artifacts(
                 cause => tracing::warn!(path = %path.display(), "artifact not used: {cause}"),
             }
         }
-        for artifact in scan.artifacts {
-            if artifacts.send(artifact).is_err() {
+        let found = scan.artifacts.into_iter().map(|it| Compiled::Artifact(Box::new(it)));
+        for compiled in found.chain([Compiled::Scanned]) {
+            if artifacts.send(compiled).is_err() {
                 return;
             }
         }
@@ -333,11 +340,12 @@ mod tests {
         write(folder.path(), "A.json", NFT);
         let (sender, receiver) = std::sync::mpsc::channel();
         let (stop, stopped) = watch::channel(false);
-        let folders = vec![folder.path().to_path_buf()];
+        let watcher = ArtifactWatcher::new(vec![folder.path().to_path_buf()]);
         let task =
-            tokio::spawn(follow_artifacts(folders, Duration::from_secs(60), sender, stopped));
+            tokio::spawn(follow_artifacts(watcher, Duration::from_secs(60), sender, stopped));
         let first = tokio::task::spawn_blocking(move || receiver.recv()).await.unwrap();
-        assert_eq!(first.unwrap().contract, "MarketNFT");
+        let Ok(Compiled::Artifact(first)) = first else { panic!("an artifact") };
+        assert_eq!(first.contract, "MarketNFT");
         stop.send(true).unwrap();
         task.await.unwrap();
     }

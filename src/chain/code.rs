@@ -1,6 +1,6 @@
 //! The code at addresses, and of a proxy the contract behind it.
 
-use alloy::primitives::{Address, B256, Bytes, b256, hex};
+use alloy::primitives::{Address, B256, Bytes, hex};
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -8,13 +8,9 @@ use super::follow::GROUP;
 use super::json::FullBlock;
 use super::meter::Purpose;
 use super::node::{Answer, Ask, Node, NodeError, read};
-use crate::model::{ChainEvent, ContractCode, Observation, Observer};
+use crate::decode::contracts::{BEACON_SLOT, IMPLEMENTATION_SLOT};
+use crate::model::{ChainEvent, ContractCode, Interval, Observation, Observer, Stamp};
 
-/// Where ERC-1967 has a proxy keep its implementation.
-const IMPLEMENTATION_SLOT: B256 =
-    b256!("360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc");
-/// Where ERC-1967 has a proxy keep its beacon, which knows the implementation.
-const BEACON_SLOT: B256 = b256!("a3f0ad74e5423aebfd80d3ef4346578335a9a72aeaee59ff6cb3582b35133d50");
 /// A beacon's `implementation()`.
 const IMPLEMENTATION: &str = "0x5c60da1b";
 /// Bytes of code that are looked into. Ethereum has at most 24,576, and nodes that were told to allow
@@ -75,7 +71,9 @@ async fn look_up(node: &Node, addresses: &[Address]) -> Result<Vec<ContractCode>
             ("eth_getStorageAt", json!([address, BEACON_SLOT, "latest"])),
         ]
     });
+    let start = Stamp::now();
     let mut answers = node.batch(Purpose::Code, asks.collect()).await?.into_iter();
+    let asked = Interval { start, end: Stamp::now() };
     let mut found = Vec::with_capacity(addresses.len());
     let mut beacons = Vec::new();
     for address in addresses {
@@ -88,7 +86,7 @@ async fn look_up(node: &Node, addresses: &[Address]) -> Result<Vec<ContractCode>
         if let (None, Some(beacon)) = (implementation, beacon) {
             beacons.push((found.len(), beacon));
         }
-        found.push(ContractCode { address: *address, code, implementation });
+        found.push(ContractCode { address: *address, code, implementation, asked });
     }
     let ask = |(_, beacon): &(usize, Address)| -> Ask {
         ("eth_call", json!([{"to": beacon, "data": IMPLEMENTATION}, "latest"]))
@@ -96,6 +94,7 @@ async fn look_up(node: &Node, addresses: &[Address]) -> Result<Vec<ContractCode>
     let answers = node.batch(Purpose::Code, beacons.iter().map(ask).collect()).await?;
     for ((place, _), answer) in beacons.into_iter().zip(answers) {
         found[place].implementation = answer.ok().as_deref().and_then(address_in);
+        found[place].asked.end = Stamp::now();
     }
     Ok(found)
 }

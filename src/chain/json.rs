@@ -1,5 +1,6 @@
 //! The JSON that nodes answer with, as far as it matters here.
 
+use alloy::eips::eip7702;
 use alloy::primitives::{Address, B256, Bytes, U64, U128, U256, b256};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
@@ -80,7 +81,44 @@ pub struct FullTransaction {
     #[serde(rename = "type")]
     pub envelope: Option<U64>,
     #[serde(default)]
+    pub authorization_list: Authorizations,
+    #[serde(default)]
     pub blob_versioned_hashes: Count,
+}
+
+/// The delegations that a transaction sets (EIP-7702).
+#[derive(Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Authorizations(Vec<Authorization>);
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Authorization {
+    chain_id: U256,
+    address: Address,
+    nonce: U64,
+    /// Older nodes call it `v`.
+    #[serde(alias = "v")]
+    y_parity: U64,
+    r: U256,
+    s: U256,
+}
+
+impl Authorizations {
+    /// Signers that are recovered of one transaction: each takes some 100 µs.
+    const MOST: usize = 256;
+
+    /// Who signed: the accounts that delegate.
+    pub fn authorities(&self) -> Box<[Address]> {
+        let signer = |it: &Authorization| {
+            let (chain_id, address, nonce) = (it.chain_id, it.address, it.nonce.to());
+            let unsigned = eip7702::Authorization { chain_id, address, nonce };
+            let parity = u8::try_from(it.y_parity.to::<u64>()).ok()?;
+            let signed = eip7702::SignedAuthorization::new_unchecked(unsigned, parity, it.r, it.s);
+            signed.recover_authority().ok()
+        };
+        self.0.iter().take(Self::MOST).filter_map(signer).collect()
+    }
 }
 
 /// How many items a list has.

@@ -255,6 +255,7 @@ fn mined(
         created: receipt.contract_address,
         revert,
         envelope: transaction.envelope.and_then(|envelope| envelope.try_into().ok()),
+        authorities: transaction.authorization_list.authorities(),
         logs: receipt.logs.different,
         logs_omitted: receipt.logs.omitted,
     }

@@ -14,8 +14,8 @@ use crate::decode::build_info::BuildInfoError;
 const PASSED_OVER: [&str; 3] = ["cache", "node_modules", ".git"];
 /// How deep folders are followed: also what ends a chain of links that grows.
 const DEEPEST: usize = 24;
-/// Files that are looked at in one scan.
-const MOST_FILES: usize = 50_000;
+/// Files that are looked at in one scan, where no more artifacts are asked for.
+pub(super) const MOST_FILES: usize = 50_000;
 /// Folders that are looked into below each one that was named.
 const MOST_FOLDERS: usize = 20_000;
 
@@ -31,8 +31,8 @@ pub enum LoadError {
     Artifact(#[from] ArtifactError),
     #[error(transparent)]
     BuildInfo(#[from] BuildInfoError),
-    #[error("more than {MOST_FILES} files here: the others are not looked at")]
-    TooManyFiles,
+    #[error("more than {0} files here: the others are not looked at; raise chain.max_artifacts")]
+    TooManyFiles(usize),
     #[error(
         "more than {MOST_FOLDERS} folders here: the others are not looked into; name the folder that \
          the compiler writes to"
@@ -65,6 +65,7 @@ impl Looks {
 /// too, and not out of it: there may be a whole disk.
 pub(super) fn walk(
     folder: &Path,
+    most_files: usize,
     files: &mut Vec<(PathBuf, Looks)>,
     stopped: impl Fn() -> bool,
 ) -> Result<(), LoadError> {
@@ -98,8 +99,8 @@ pub(super) fn walk(
                 }
             } else if metadata.is_file() && name.ends_with(".json") && !name.ends_with(".dbg.json")
             {
-                if files.len() >= MOST_FILES {
-                    return Err(LoadError::TooManyFiles);
+                if files.len() >= most_files {
+                    return Err(LoadError::TooManyFiles(most_files));
                 }
                 files.push((path, Looks::of(&metadata)));
             }

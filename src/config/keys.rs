@@ -96,6 +96,9 @@ pub const KEYS: &[Key] = &[
     key("chain", "artifacts", |c| &mut c.chain.artifacts,
         "Directories with compiled contracts: Hardhat's artifacts, Foundry's out. They are looked at\n\
          again while running, and may come to be later."),
+    key("chain", "max_artifacts", |c| &mut c.chain.max_artifacts,
+        "Contracts that are read from them, at most; of more the others have no names, and the log says\n\
+         how many. 10,000 take some hundred MiB of memory."),
     key("chain", "state_changes", |c| &mut c.chain.state_changes,
         "Of which transactions the node is asked (debug_traceTransaction, one at a time) what storage\n\
          they changed: \"off\", \"sampled\" (one of each function in state_changes_every_ms) or \"all\"."),

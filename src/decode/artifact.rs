@@ -1,5 +1,5 @@
 //! A compiler's artifact file: one contract's name, ABI and code, as Hardhat 2, Hardhat 3 and Foundry
-//! write it.
+//! write it, of Solidity or Vyper.
 //!
 //! Reads bytes that somebody handed over; finding the files is `chain::artifacts`' business, and
 //! telling deployed contracts apart is [`super::contracts`]'.
@@ -43,6 +43,14 @@ pub struct Artifact {
     pub layout: Option<Arc<Layout>>,
 }
 
+/// What the scans of the artifacts' folders bring.
+#[derive(Debug)]
+pub enum Compiled {
+    Artifact(Box<Artifact>),
+    /// A scan is over: everything that is there now was sent.
+    Scanned,
+}
+
 /// Why a file is not a usable artifact.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -70,6 +78,8 @@ pub enum ArtifactError {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct File<'a> {
+    #[serde(rename = "_format")]
+    format: Option<String>,
     contract_name: Option<String>,
     source_name: Option<String>,
     input_source_name: Option<String>,
@@ -151,12 +161,18 @@ impl Artifact {
             let places = references.into_values().flatten();
             holes.extend(places.map(|p| p.start..p.start.saturating_add(p.length)));
         }
+        let is_vyper = source.ends_with(".vy")
+            || file.format.is_some_and(|format| format.starts_with("hh-vyper"));
+        let mut deployed = Bytecode::deployed(deployed, holes);
+        if is_vyper {
+            deployed = deployed.with_any_immutables();
+        }
         Ok(Self {
             contract,
             source,
             abi,
+            deployed: deployed.with_immutables_of(&creation),
             creation: Bytecode::new(creation, creation_holes),
-            deployed: Bytecode::deployed(deployed, holes),
             built_from: file.input_source_name,
             // A contract is of use without it.
             layout: file

@@ -2,9 +2,12 @@
 //!
 //! The compiler leaves holes: library addresses are filled in by the linker, immutables by the
 //! constructor, and the metadata at the end changes with every comment of the source. Code is
-//! compared with the holes left out. Knows no artifact format and no address.
+//! compared with the holes left out. Vyper's constructors append immutables to the code instead.
+//! Knows no artifact format and no address.
 
 use std::ops::Range;
+
+mod vyper;
 
 /// Code with its holes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,11 +15,25 @@ pub struct Bytecode {
     code: Vec<u8>,
     /// Sorted, never overlapping, all inside `code`.
     holes: Vec<Range<usize>>,
+    appended: Appended,
+}
+
+/// What the constructor appends to deployed code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Appended {
+    #[default]
+    Nothing,
+    /// So many bytes.
+    Bytes(usize),
+    /// Words of 32 bytes, an unknown number of them.
+    Words,
 }
 
 /// How well code from the chain fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fit {
+    /// It begins with all of the code, and immutables may follow.
+    Beginning,
     /// The instructions are the same; the metadata is not, so the source may be another one.
     Instructions,
     /// All is the same, outside the holes.
@@ -41,7 +58,7 @@ impl Bytecode {
                 disjoint.push(start..end);
             }
         }
-        Self { code, holes: disjoint }
+        Self { code, holes: disjoint, appended: Appended::Nothing }
     }
 
     /// Deployed code: also takes for holes what artifacts without immutable references do not tell.
@@ -50,6 +67,22 @@ impl Bytecode {
     pub fn deployed(code: Vec<u8>, mut holes: Vec<Range<usize>>) -> Self {
         holes.extend(zero_pushes(&code));
         Self::new(code, holes)
+    }
+
+    /// The same, deployed by creation code of Vyper, which appends immutables to it.
+    pub fn with_immutables_of(mut self, creation: &[u8]) -> Self {
+        self.appended = match vyper::immutables(creation) {
+            Some(0) => Appended::Nothing,
+            Some(bytes) => Appended::Bytes(bytes),
+            None => self.appended,
+        };
+        self
+    }
+
+    /// The same, written by a Vyper whose creation code does not say how much is appended.
+    pub fn with_any_immutables(mut self) -> Self {
+        self.appended = Appended::Words;
+        self
     }
 
     pub fn len(&self) -> usize {
@@ -77,6 +110,16 @@ impl Bytecode {
         }
         if code.len() == self.code.len() {
             return self.compare(code);
+        }
+        if let Some(more) = code.len().checked_sub(self.code.len()) {
+            let (fits, fit) = match self.appended {
+                Appended::Nothing => (false, Fit::Beginning),
+                Appended::Bytes(bytes) => (more == bytes, Fit::Whole),
+                Appended::Words => (more.is_multiple_of(32), Fit::Beginning),
+            };
+            if fits && self.equal(code, 0..self.code.len()) {
+                return Some(fit);
+            }
         }
         // Metadata of another length: compare what comes before it.
         let (ours, theirs) = (instructions(&self.code), instructions(code));
@@ -194,6 +237,22 @@ mod tests {
         assert_eq!(ours.matches(&code), Some(Fit::Whole));
         code[1] = 0x7e;
         assert_eq!(ours.matches(&code), None);
+    }
+
+    #[test]
+    fn immutables_may_follow_the_code_of_vyper_only() {
+        let plain = Bytecode::deployed(vec![1, 2, 3], vec![]);
+        let with = |more: usize| [&[1, 2, 3][..], &vec![9; more]].concat();
+        let creation = alloy::primitives::hex!("fe8403801820a1657679706572830004000012");
+        let counted = plain.clone().with_immutables_of(&creation);
+        let uncounted = plain.clone().with_any_immutables();
+        assert_eq!(plain.matches(&with(32)), None);
+        assert_eq!(counted.matches(&with(32)), Some(Fit::Whole));
+        assert_eq!(counted.matches(&with(64)), None, "a longer contract");
+        assert_eq!(counted.matches(&with(0)), Some(Fit::Whole), "as compiled");
+        assert_eq!(uncounted.matches(&with(64)), Some(Fit::Beginning));
+        assert_eq!(uncounted.matches(&with(33)), None);
+        assert_eq!(uncounted.with_immutables_of(&creation).matches(&with(64)), None);
     }
 
     #[test]

@@ -4,64 +4,57 @@
 //! Owned by the recorder, in whose thread every name is looked up. Reading artifact files comes
 //! before ([`super::artifact`]); asking the node for code is done by `chain`.
 //!
+//! What is at an address holds for an interval of time ([`residents`]): lookups take the interval in
+//! which a call ran, or none for what is there now. What may be out of date gets no name.
+//!
 //! What has no name: a function or contract that no artifact knows is `_unknown`. An address without
 //! code is the contract [`ACCOUNT`], and a call to it with input, which does nothing at all on the
-//! chain, can so be told from a call to an unknown contract. A call without input is `receive`,
-//! whomever it goes to.
+//! chain, differs so from a call to an unknown contract. A call without input is `receive`, whatever
+//! is at the address.
 
 use std::collections::HashMap;
 
-use alloy::json_abi::Error as AbiError;
 use alloy::primitives::{Address, B256};
 
 use super::artifact::Artifact;
-use super::bytecode::Fit;
 use super::layout;
-use super::revert::{PANIC, REVERT, panic_code, revert_text};
-use crate::model::{ContractCall, ContractName, EventName, FunctionName, LabelSet, Reason};
-use interfaces::Interface;
-use known::Known;
-use residents::{Code, Resident, Residents};
+use crate::model::{ContractCall, ContractName, EventName, FunctionName, Interval, LabelSet};
+pub use proxies::{BEACON_SLOT, IMPLEMENTATION_SLOT};
+use registry::Registry;
+use residents::{Code, Residents};
 
+mod changes;
 mod interfaces;
 mod known;
 mod proxies;
 mod reasons;
+mod registry;
 mod residents;
 
 /// What a plain account, an address without code, is called in the place of a contract.
 pub const ACCOUNT: &str = "_account";
 
-/// Artifacts that are kept; later ones are for their errors and functions of no use and ignored.
-const MOST_CONTRACTS: usize = 10_000;
+/// Artifacts that are kept where no other number is configured.
+pub const MOST_ARTIFACTS: usize = 10_000;
 /// Events that are kept: they outlast the artifacts that are written anew.
 const MOST_EVENTS: usize = 100_000;
 type Selector = [u8; 4];
 
-/// All contracts that artifacts tell of, and the addresses where they were found.
+/// All contracts of the artifacts, and the addresses where they were found.
 pub struct Contracts {
-    known: Vec<Known>,
+    registry: Registry,
     residents: Residents,
-    /// By first topic the names of all events. The topic is the hash of the name and the types, so
-    /// whoever knows it knows the name.
+    /// By first topic the names of all events. The topic is the hash of the name and the types, so it
+    /// stands for one name.
     events: HashMap<B256, String>,
     event_names: LabelSet<crate::model::kind::EventKind>,
-    names: LabelSet<crate::model::kind::ContractKind>,
     functions: LabelSet<crate::model::kind::FunctionKind>,
     reasons: LabelSet<crate::model::kind::ReasonKind>,
 }
 
 impl Default for Contracts {
     fn default() -> Self {
-        Self {
-            known: Vec::new(),
-            residents: Residents::default(),
-            events: interfaces::events().map(|(topic, name)| (topic, name.to_owned())).collect(),
-            event_names: LabelSet::new(),
-            names: LabelSet::new(),
-            functions: LabelSet::new(),
-            reasons: LabelSet::new(),
-        }
+        Self::holding(MOST_ARTIFACTS)
     }
 }
 
@@ -70,69 +63,49 @@ impl Contracts {
         Self::default()
     }
 
-    /// Takes a contract in, in the place of an earlier one of the same name and source.
+    /// As [`Self::new`], with room for so many artifacts.
+    pub fn holding(artifacts: usize) -> Self {
+        Self {
+            registry: Registry::holding(artifacts),
+            residents: Residents::default(),
+            events: interfaces::events().map(|(topic, name)| (topic, name.to_owned())).collect(),
+            event_names: LabelSet::new(),
+            functions: LabelSet::new(),
+            reasons: LabelSet::new(),
+        }
+    }
+
+    /// Takes a contract in, in the place of an earlier one of the same name and source. Beyond the
+    /// limit it is left out, and counted.
     pub fn add(&mut self, artifact: Artifact) {
-        let same = |k: &Known| k.contract == artifact.contract && k.source == artifact.source;
-        let place = self.known.iter().position(same);
-        if place.is_none() && self.known.len() >= MOST_CONTRACTS {
+        let events: Vec<_> = artifact
+            .abi
+            .events()
+            .filter(|event| !event.anonymous)
+            .map(|event| (event.selector(), event.name.clone()))
+            .collect();
+        if !self.registry.add(artifact) {
             return;
         }
-        for event in artifact.abi.events().filter(|event| !event.anonymous) {
+        for (topic, name) in events {
             if self.events.len() >= MOST_EVENTS {
                 break;
             }
-            self.events.entry(event.selector()).or_insert_with(|| event.name.clone());
-        }
-        let mut known = Known::from(artifact);
-        match place {
-            Some(place) => {
-                // Its code may be another one now; where the old code is, the name still holds.
-                known.label = self.known[place].label;
-                self.known[place] = known;
-            }
-            None => self.known.push(known),
+            self.events.entry(topic).or_insert(name);
         }
         // Addresses looked at in vain are worth another look.
         self.residents.forget_unnamed();
     }
 
-    /// A contract was created at `address` by a transaction with this input. When no artifact fits,
-    /// the address stays unknown, so that its code is asked for.
-    pub fn created(&mut self, address: Address, creation_input: &[u8]) -> ContractName {
-        let Some(index) = self.by_creation(creation_input) else {
-            // Whatever was there before the chain was reset is there no more.
-            self.residents.forget(address);
-            return ContractName::unknown();
-        };
-        // What passes on calls it has no function for may be a proxy: the node knows of whom.
-        let is_settled = !self.known[index].has_fallback;
-        let code = Code::Contract(index);
-        self.residents.put(address, Resident { code, behind: None, is_settled });
-        self.name(index)
+    /// Artifacts that were left out for want of room.
+    pub fn left_out(&self) -> usize {
+        self.registry.left_out()
     }
 
-    /// The code at an address, as the node tells it.
-    ///
-    /// `implementation` is the contract behind a proxy, where its storage names one.
-    pub fn learn_code(
-        &mut self,
-        address: Address,
-        code: &[u8],
-        implementation: Option<Address>,
-    ) -> ContractName {
-        let cloned = proxies::cloned(code);
-        let fit = |known: &Known| known.deployed.matches(code).map(|fit| (fit, 0));
-        let own = if code.is_empty() {
-            Code::Account
-        } else if let Some(index) = self.best(fit) {
-            Code::Contract(index)
-        } else {
-            // The functions of a proxy's own code are not those that are called through it.
-            Interface::of(address, code).map_or(Code::Stranger, Code::Interface)
-        };
-        let behind = cloned.or(implementation).filter(|behind| !behind.is_zero());
-        self.residents.put(address, Resident { code: own, behind, is_settled: true });
-        self.contract(address)
+    /// The contract that an input creates, by its place among the artifacts.
+    pub fn by_creation(&self, input: &[u8]) -> Option<usize> {
+        self.registry
+            .best(|known| known.creation.begins(input).map(|fit| (known.creation.len(), fit)))
     }
 
     /// Whether nothing more is to be learnt of an address: it was named, or looked at in vain, and so
@@ -147,24 +120,48 @@ impl Contracts {
         self.residents.missing(address)
     }
 
+    /// Whose code has to be asked for to name a call that ran in an interval; none where an answer of
+    /// the node would come too late. An address without code is asked about again when it is called
+    /// with input after the chain has changed.
+    pub fn missing_at(
+        &self,
+        address: Address,
+        with_input: bool,
+        at: Option<Interval>,
+    ) -> Option<Address> {
+        let is_over = at.is_some_and(|at| at.start < self.residents.last_rollback().end);
+        if is_over {
+            return None;
+        }
+        let doubted = with_input && self.residents.may_have_code(address, at);
+        if doubted { Some(address) } else { self.missing(address) }
+    }
+
     /// The contract at an address: of a proxy, the one behind it.
     pub fn contract(&mut self, address: Address) -> ContractName {
-        match self.residents.face(address) {
-            Some(Code::Contract(index)) => self.name(index),
+        self.contract_at(address, None)
+    }
+
+    /// The same in an interval.
+    pub fn contract_at(&mut self, address: Address, at: Option<Interval>) -> ContractName {
+        match self.residents.face(address, at) {
+            Some(Code::Contract(index)) => self.registry.label(index),
             Some(Code::Interface(interface)) => ContractName::known(interface.name),
             Some(Code::Account) => ContractName::known(ACCOUNT),
-            Some(Code::Stranger) | None => ContractName::unknown(),
+            Some(Code::Stranger | Code::Delegated) | None => ContractName::unknown(),
         }
     }
 
-    /// The name of an event that was emitted at an address, by its first topic. That a proxy was
-    /// upgraded is told by an event: what is behind it is then [`Self::missing`].
+    /// Where an account's delegation leads (EIP-7702).
+    pub fn delegation(&self, account: Address, at: Option<Interval>) -> Option<Address> {
+        self.residents.delegate(account, at)
+    }
+
+    /// The name of an event that was emitted at an address, by its first topic. An upgrade of a proxy
+    /// emits one: what is behind it is then [`Self::missing`].
     pub fn event(&mut self, address: Address, topic: Option<B256>) -> EventName {
-        let Some(topic) = topic else {
-            return EventName::unknown();
-        };
         self.residents.emitted(address, topic);
-        match self.events.get(&topic) {
+        match topic.and_then(|topic| self.events.get(&topic)) {
             Some(name) => self.event_names.admit(name),
             None => EventName::unknown(),
         }
@@ -183,67 +180,51 @@ impl Contracts {
         }
         // A proxy's storage is laid out by the contract behind it, once that is known.
         let Some(Code::Contract(index)) =
-            self.residents.face(address).filter(|_| self.knows(address))
+            self.residents.face(address, None).filter(|_| self.knows(address))
         else {
             return None;
         };
-        self.known[index].layout.as_ref()?.name(slot, keys).map(Into::into)
+        self.registry.get(index).layout.as_ref()?.name(slot, keys).map(Into::into)
     }
 
     /// What a transaction or call with this target and input means. For a call the first four bytes
     /// of the input are enough.
     pub fn target(&mut self, to: Option<Address>, input: &[u8]) -> ContractCall {
+        self.target_at(to, input, None)
+    }
+
+    /// The same in an interval.
+    pub fn target_at(
+        &mut self,
+        to: Option<Address>,
+        input: &[u8],
+        at: Option<Interval>,
+    ) -> ContractCall {
         let Some(to) = to else {
             let contract = match self.by_creation(input) {
-                Some(index) => self.name(index),
+                Some(index) => self.registry.label(index),
                 None => ContractName::unknown(),
             };
             return ContractCall { contract, function: FunctionName::known("constructor") };
         };
-        let contract = self.contract(to);
+        let may_be_wrong =
+            !input.is_empty() && at.is_some() && self.residents.may_have_code(to, at);
+        let contract = match may_be_wrong {
+            true => ContractName::unknown(),
+            false => self.contract_at(to, at),
+        };
         let function = match input.first_chunk() {
             _ if input.is_empty() => FunctionName::known("receive"),
-            selector => self.function(to, selector),
+            selector => self.function(to, selector, at),
         };
         ContractCall { contract, function }
-    }
-
-    /// Why a call to `to` reverted, from what it returned: a custom error's name, `Error` for
-    /// `require` and `revert` with a text, `Panic(0x11)`, `no_data` when it returned nothing.
-    pub fn reason(&mut self, to: Option<Address>, revert_data: &[u8]) -> Reason {
-        if revert_data.is_empty() {
-            return Reason::known("no_data");
-        }
-        match revert_data.first_chunk() {
-            Some(&REVERT) => Reason::known("Error"),
-            Some(&PANIC) => match panic_code(revert_data) {
-                Some(code) => self.reasons.admit(&format!("Panic(0x{code:02x})")),
-                None => Reason::known("Panic"),
-            },
-            Some(selector) => match self.error(to, selector).map(|error| error.name.clone()) {
-                Some(name) => self.reasons.admit(&name),
-                None => Reason::unknown(),
-            },
-            None => Reason::unknown(),
-        }
-    }
-
-    /// The whole message of a revert, for people: the text of `Error(string)`, a panic in words, or a
-    /// custom error with its arguments. Free text, cut at 300 characters: not for labels.
-    pub fn revert_message(&self, to: Option<Address>, revert_data: &[u8]) -> Option<String> {
-        let text = match revert_data.first_chunk()? {
-            &REVERT => revert_text(revert_data)?,
-            &PANIC => reasons::panic_message(panic_code(revert_data)?),
-            selector => reasons::error_message(self.error(to, selector)?, revert_data),
-        };
-        Some(reasons::cut(&text))
     }
 
     /// How often a name was refused for want of room, by kind of label.
     pub fn overflow(&self) -> [(&'static str, u64); 4] {
         use crate::model::{LabelKind, kind};
         [
-            (kind::ContractKind::NAME, self.names.overflow()),
+            (kind::ContractKind::NAME, self.registry.overflow()),
             (kind::FunctionKind::NAME, self.functions.overflow()),
             (kind::ReasonKind::NAME, self.reasons.overflow()),
             (kind::EventKind::NAME, self.event_names.overflow()),
@@ -252,92 +233,45 @@ impl Contracts {
 
     /// Contracts that are known from artifacts.
     pub fn len(&self) -> usize {
-        self.known.len()
+        self.registry.known().len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
-    }
-
-    /// The chain is another one: what was at which address holds no more.
-    pub fn forget_addresses(&mut self) {
-        self.residents.clear();
-    }
-
-    /// The chain lost blocks: what is at which address has to be learnt anew, and until then is taken
-    /// to be what it was.
-    pub fn doubt_addresses(&mut self) {
-        self.residents.doubt();
-    }
-
-    fn by_creation(&self, input: &[u8]) -> Option<usize> {
-        self.best(|known| known.creation.begins(input).map(|fit| (fit, known.creation.len())))
-    }
-
-    /// The contract that fits best; of equal ones the first.
-    fn best(&self, fit: impl Fn(&Known) -> Option<(Fit, usize)>) -> Option<usize> {
-        let fits = self.known.iter().enumerate().filter_map(|(i, known)| Some((fit(known)?, i)));
-        fits.max_by_key(|&((fit, length), index)| (length, fit, std::cmp::Reverse(index)))
-            .map(|(_, index)| index)
-    }
-
-    /// The label of a contract: its name, or `source:name` where another contract has taken the name.
-    fn name(&mut self, index: usize) -> ContractName {
-        if let Some(label) = self.known[index].label {
-            return label;
-        }
-        let known = &self.known[index];
-        let taken = self
-            .known
-            .iter()
-            .any(|other| other.label.is_some_and(|label| label.as_str() == known.contract));
-        let label = if taken {
-            self.names.admit(&format!("{}:{}", known.source, known.contract))
-        } else {
-            self.names.admit(&known.contract)
-        };
-        self.known[index].label = Some(label);
-        label
+        self.registry.known().is_empty()
     }
 
     /// The function that a selector means at an address: the one of the contract behind a proxy
     /// where both have it.
-    fn function(&mut self, to: Address, selector: Option<&Selector>) -> FunctionName {
+    fn function(
+        &mut self,
+        to: Address,
+        selector: Option<&Selector>,
+        at: Option<Interval>,
+    ) -> FunctionName {
         let named = |selector| {
-            let known = &self.known;
+            let registry = &self.registry;
             let name = move |code| match code {
-                Code::Contract(index) => known[index].functions.get(selector).map(|s| &**s),
+                Code::Contract(index) => {
+                    registry.get(index).functions.get(selector).map(|names| &*names.label)
+                }
                 Code::Interface(interface) => interface.function(selector),
-                Code::Stranger | Code::Account => None,
+                Code::Stranger | Code::Account | Code::Delegated => None,
             };
-            self.residents.chain(to).filter_map(name).last()
+            self.residents.chain(to, at).filter_map(name).last()
         };
         if let Some(name) = selector.and_then(named) {
             return self.functions.admit(name);
         }
-        match self.residents.face(to) {
-            Some(Code::Contract(index)) if self.known[index].has_fallback => {}
+        match self.residents.face(to, at) {
+            Some(Code::Contract(index)) if self.registry.get(index).has_fallback => {}
             _ => return FunctionName::unknown(),
         }
-        // A proxy in front of nobody knows what, or one of several implementations: its fallback
-        // passes on the functions of others. A selector is worth a name where all who know it agree.
-        let mut names = self.known.iter().filter_map(|known| known.functions.get(selector?));
-        match names.next() {
-            Some(name) if names.all(|other| other == name) => self.functions.admit(name),
-            _ => FunctionName::known("fallback"),
+        // A proxy in front of an unknown contract, or one of several implementations: its fallback
+        // passes on the functions of others. A selector is worth a name where all artifacts agree.
+        match selector.and_then(|selector| self.registry.agreed(selector)) {
+            Some(name) => self.functions.admit(name),
+            None => FunctionName::known("fallback"),
         }
-    }
-
-    /// The custom error: the called contract's own or that of the one behind it, else the first one
-    /// of any (errors of contracts further down come up unchanged).
-    fn error(&self, to: Option<Address>, selector: &Selector) -> Option<&AbiError> {
-        let own = to.and_then(|to| {
-            self.residents.chain(to).find_map(|code| match code {
-                Code::Contract(index) => self.known[index].errors.get(selector),
-                _ => None,
-            })
-        });
-        own.or_else(|| self.known.iter().find_map(|known| known.errors.get(selector)))
     }
 }
 

@@ -22,8 +22,8 @@ use super::submission::{self, Submission};
 use super::websocket::{Frames, Message};
 use super::{cache, reads, route_lists, server_timing, statediff};
 use crate::model::{
-    ConnectionId, CustomKind, CustomMetric, CustomMetrics, Direction, End, Opaque, Span, Stamp,
-    Underway,
+    ConnectionId, CustomKind, CustomMetric, CustomMetrics, Direction, End, Interval, Opaque, Span,
+    Stamp, Underway,
 };
 
 /// An error of each kind of parameter, for [`revert`].
@@ -40,7 +40,7 @@ pub fn artifact(bytes: &[u8]) {
         let selectors: Vec<_> = artifact.abi.errors().map(|error| error.selector()).collect();
         let mut contracts = Contracts::new();
         contracts.add(artifact);
-        contracts.created(Address::ZERO, bytes);
+        contracts.created(Address::ZERO, bytes, Interval::default());
         contracts.learn_code(Address::ZERO, bytes, Some(Address::ZERO));
         contracts.slot_name(Address::ZERO, B256::ZERO);
         for selector in selectors.into_iter().take(16) {

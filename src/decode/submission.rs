@@ -19,6 +19,8 @@ use super::multicall::is_multicall;
 const LARGEST: usize = 16 << 20;
 /// Of a call to a contract, as much of the input as names its function.
 const SELECTOR: usize = 4;
+/// Authorisations of one transaction whose signers are recovered: each takes some 100 µs.
+const MOST_AUTHORITIES: usize = 32;
 /// Of a multicall, as much of the input as is looked into, in bytes.
 const MOST_INPUT: usize = 1 << 20;
 
@@ -37,6 +39,8 @@ pub struct Submission {
     /// In wei.
     pub value: U256,
     pub gas_limit: Option<u64>,
+    /// Of signed ones, the accounts whose delegation they set (EIP-7702).
+    pub authorities: Box<[Address]>,
 }
 
 /// A signature and what was signed, as a hash.
@@ -105,6 +109,13 @@ impl Submission {
             nonce: Some(envelope.nonce()),
             value: envelope.value(),
             gas_limit: Some(envelope.gas_limit()),
+            authorities: envelope
+                .authorization_list()
+                .unwrap_or_default()
+                .iter()
+                .take(MOST_AUTHORITIES)
+                .filter_map(|authorization| authorization.recover_authority().ok())
+                .collect(),
         })
     }
 
@@ -120,6 +131,7 @@ impl Submission {
             nonce: object.nonce.map(|nonce| nonce.to()),
             value: object.value.unwrap_or_default(),
             gas_limit: object.gas.map(|gas| gas.to()),
+            authorities: Box::default(),
         })
     }
 }
@@ -137,9 +149,9 @@ pub fn call_target(params: &[u8]) -> Option<CallTarget> {
 
 /// The members that matter of a transaction to be sent or called.
 #[derive(serde::Deserialize)]
-struct TransactionObject<'a> {
+pub(super) struct TransactionObject<'a> {
     from: Option<Address>,
-    to: Option<Address>,
+    pub(super) to: Option<Address>,
     #[serde(borrow)]
     data: Option<Text<'a>>,
     #[serde(borrow)]
@@ -150,6 +162,11 @@ struct TransactionObject<'a> {
 }
 
 impl TransactionObject<'_> {
+    /// The first four bytes of the input, or all of a shorter one; none where that is no hex.
+    pub(super) fn selector(&self) -> Option<Vec<u8>> {
+        self.bytes(SELECTOR)
+    }
+
     /// The first `most` bytes of the input: of `input`, the newer name, when both are there.
     fn bytes(&self, most: usize) -> Option<Vec<u8>> {
         let Some(Text(text)) = self.input.as_ref().or(self.data.as_ref()) else {

@@ -305,7 +305,13 @@ impl ContractCalls {
     }
 
     pub fn record(&mut self, call: &RpcCall) {
-        let Some(target) = call.target else { return };
+        let Some(target) = call.target else {
+            // A simulation of several calls has no function of its own.
+            if let Some(detail) = &call.detail {
+                self.families.multicall(&detail.inner);
+            }
+            return;
+        };
         let access = Access::of(call.method.as_str());
         let key = (LabelKey::from(target.contract), LabelKey::from(target.function), access);
         let families = &self.families;

@@ -228,6 +228,7 @@ fn transaction(kind: TransactionKind, status: TransactionStatus) -> Transaction 
         envelope: None,
         events: Box::default(),
         inner: Box::default(),
+        delegation: None,
         code_bytes: None,
         block_gas_limit: None,
         rolled_back_by: None,

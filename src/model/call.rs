@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256};
 
 use super::connection::ConnectionId;
 use super::join::Join;
@@ -108,7 +108,9 @@ pub struct CallDetail {
     pub message: Option<Box<str>>,
     /// What an estimate told, in gas units.
     pub gas: Option<u64>,
-    /// What a multicall called, in order; at most [`CallDetail::MOST_INNER`].
+    /// Of a call to an account that delegates to a contract (EIP-7702), that contract's address.
+    pub delegation: Option<Address>,
+    /// What a multicall or simulation called, in order; at most [`CallDetail::MOST_INNER`].
     pub inner: Box<[InnerCall]>,
     /// Why the request, or else the answer, could not be read.
     pub uninspected: Option<Uninspected>,

@@ -7,7 +7,7 @@ use alloy::primitives::{Address, B256, Bytes, U256};
 
 use super::revert::RevertCause;
 use super::state::Tracer;
-use super::time::Stamp;
+use super::time::{Interval, Stamp};
 use super::transaction::BlobGas;
 
 /// Something the watcher saw.
@@ -129,6 +129,8 @@ pub struct MinedTransaction {
     pub blob: Option<BlobGas>,
     /// The transaction's type: 0 legacy, 2 dynamic fee.
     pub envelope: Option<u8>,
+    /// The accounts whose delegation it sets (EIP-7702), from their signatures.
+    pub authorities: Box<[Address]>,
     /// The receipt's logs, those that are alike counted together.
     pub logs: Box<[EmittedLog]>,
     /// Logs beyond the bound of different ones.
@@ -153,6 +155,8 @@ pub struct ContractCode {
     pub code: Bytes,
     /// Of a proxy (ERC-1967, or a beacon's), the contract behind it.
     pub implementation: Option<Address>,
+    /// From the question leaving to its answer being read: the code was there at a time in between.
+    pub asked: Interval,
 }
 
 /// Where a submitted transaction is.

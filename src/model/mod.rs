@@ -80,7 +80,7 @@ pub use socket::{Direction, SocketMessage};
 pub use span::{DatabaseSpan, Span, SpanKind, Spans};
 pub use state::{SlotChange, SlotFate, StateChange, Tracer};
 pub use tally::{DropReason, Tally};
-pub use time::{Clock, Stamp, UnixMicros};
+pub use time::{Clock, Interval, Stamp, UnixMicros};
 pub use trace::TraceContext;
 pub use transaction::{BlobGas, EmittedEvents, Transaction, TransactionKind, TransactionStatus};
 pub use underway::{Token, Underway};

@@ -38,6 +38,30 @@ impl Stamp {
     }
 }
 
+/// From one stamp to a later one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interval {
+    pub start: Stamp,
+    pub end: Stamp,
+}
+
+impl Interval {
+    /// From `start` on, for so long.
+    pub fn lasting(start: Stamp, time: Duration) -> Self {
+        Self { start, end: start.after(time) }
+    }
+
+    /// Whether a time belongs to both; the end of one may be the start of the other.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.start < other.end && other.start < self.end
+    }
+
+    /// The one of two that ends later.
+    pub fn latest(self, other: Self) -> Self {
+        if other.end > self.end { other } else { self }
+    }
+}
+
 /// A wall-clock moment: microseconds since the Unix epoch.
 #[derive(
     Clone,

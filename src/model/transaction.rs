@@ -138,6 +138,8 @@ pub struct Transaction {
     pub trace: Option<TraceContext>,
     /// `reason` for people: the error with its arguments, or the text. At most 300 characters.
     pub message: Option<Box<str>>,
+    /// Where the called account's delegation leads (EIP-7702); `contract` is the contract there.
+    pub delegation: Option<Address>,
     /// 0 legacy, 1 access list, 2 dynamic fee, 3 blobs, 4 set code.
     pub envelope: Option<u8>,
     /// What it emitted, by contract and name.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use alloy::primitives::{B256, U64, U256};
+use alloy::primitives::{B256, U64};
 
 use super::findings::{Ended, Findings, Subject};
 use super::join::{Group, Joiner};
@@ -15,17 +15,18 @@ use super::outbox::Outbox;
 use super::passage::{Ending, Passage};
 use super::people::People;
 use super::repeats::{Question, Repeats};
-use super::rollbacks::{Rollbacks, snapshot_in};
+use super::rollbacks::Rollbacks;
 use super::trees::{CallPart, Odd, Shape, Trees};
 use super::unnamed::Touched;
 use super::unread_sends::UnreadSend;
+use crate::decode::chain_control::ChainControl;
 use crate::decode::jsonrpc::{Answer, Envelope};
 use crate::decode::reads;
 use crate::decode::revert::{RefusalKind, RevertInfo};
 use crate::decode::submission::Submission;
 use crate::model::{
-    BatchPlace, CallDetail, Client, Clock, Event, Finding, Join, LabelKind, Method, Outcome,
-    RpcCall, Sample, Stamp, TraceContext, Transport, Uninspected, UninspectedReason, kind,
+    BatchPlace, CallDetail, Client, Clock, Event, Finding, Interval, Join, LabelKind, Method,
+    Outcome, RpcCall, Sample, Stamp, TraceContext, Transport, Uninspected, UninspectedReason, kind,
 };
 
 /// All that the makers of calls share.
@@ -59,10 +60,12 @@ pub(super) struct Asked {
     touched: Option<Touched>,
     /// The transaction whose receipt it asks for.
     receipt: Option<B256>,
-    /// The snapshot that `evm_revert` names.
-    snapshot: Option<U256>,
     /// The number of the block at which it reads, where it names one.
     block: Option<u64>,
+    /// The transaction about which it asks, while that may say where a contract was created.
+    about: Option<B256>,
+    /// What it does to the chain.
+    control: Option<Box<ChainControl>>,
     sending: Option<Box<Submission>>,
     /// Why the request could not be read, or not all of it.
     pub(super) uninspected: Option<Uninspected>,
@@ -70,6 +73,11 @@ pub(super) struct Asked {
 
 /// What a multicall can gather; estimates it cannot.
 const READ: &str = "eth_call";
+/// Asks about a transaction by its hash.
+const LOOKUP: &str = "eth_getTransactionByHash";
+/// Asks for an account's code, and what is answered where there is none.
+const CODE: &str = "eth_getCode";
+const NO_CODE: &str = "\"0x\"";
 /// Blocks of one call whose mining is counted, at most.
 const MOST_MINED: u32 = 256;
 
@@ -85,7 +93,12 @@ fn blocks(method: Method, params: &[u8]) -> u32 {
 
 /// The transaction whose receipt the params of such a call name.
 fn receipt(class: Class, params: &[u8]) -> Option<B256> {
-    if class != Class::Receipt || params.len() > 1_024 {
+    if class == Class::Receipt { hash(params) } else { None }
+}
+
+/// The transaction that the params name first.
+fn hash(params: &[u8]) -> Option<B256> {
+    if params.len() > 1_024 {
         return None;
     }
     serde_json::from_slice::<Vec<B256>>(params).ok()?.first().copied()
@@ -116,16 +129,24 @@ impl Desk {
         let (method, class) = self.method(request);
         let params = request.params.unwrap_or_default();
         // Half a question is not the same as another that begins like it.
-        let repeats = matches!(class, Class::Read | Class::State | Class::Call | Class::Receipt);
+        let repeats = matches!(
+            class,
+            Class::Read | Class::State | Class::Call | Class::Simulate | Class::Receipt
+        );
         let question = (repeats && cut.is_none()).then(|| self.repeats.question(method, params));
         let (touched, sending) = match class {
             Class::State => {
                 (Some(Touched::State { account: reads::account(params), method }), None)
             }
-            Class::Call => (self.ledger.touched(params), None),
+            Class::Call | Class::Simulate => (self.ledger.touched(method, params), None),
             Class::Send => self.ledger.sending(method, params),
             _ => (None, None),
         };
+        let receipt = receipt(class, params);
+        let is_lookup = method.as_str() == LOOKUP;
+        let about = receipt.or_else(|| is_lookup.then(|| hash(params)).flatten());
+        let changes = matches!(class, Class::Change | Class::Replace);
+        let control = changes.then(|| ChainControl::parse(method.as_str(), params)).flatten();
         Asked {
             method,
             class,
@@ -136,9 +157,10 @@ impl Desk {
             blocks: if class == Class::Mine { blocks(method, params) } else { 0 },
             question,
             touched,
-            receipt: receipt(class, params),
-            snapshot: if class == Class::Replace { snapshot_in(params) } else { None },
+            receipt,
             block: question.and_then(|_| reads::block(params)),
+            about: about.filter(|_| self.ledger.awaits_creations()),
+            control: control.map(Box::new),
             sending,
             uninspected: cut.map(Uninspected::one),
         }
@@ -163,8 +185,9 @@ impl Desk {
             question: None,
             touched: None,
             receipt: None,
-            snapshot: None,
             block: None,
+            about: None,
+            control: None,
             sending: None,
             uninspected,
         }
@@ -181,22 +204,16 @@ impl Desk {
             self.belongs(&asked, passage, (trace, join), gathers);
         }
         let is_unread = asked.uninspected.is_some() && asked.class == Class::Other;
-        let changes = matches!(
-            asked.class,
-            Class::Send | Class::Mine | Class::Change | Class::Replace | Class::Snapshot
-        );
+        let changes =
+            matches!(asked.class, Class::Send | Class::Mine | Class::Change | Class::Replace);
         if changes || is_unread {
             // With automine the block is there with the answer, long before it is told.
             self.changed();
         }
-        if let Some(Answer::Result(result)) = ending.answer {
-            let stamps = (passage.written, passage.written.after(passage.upstream));
-            match (asked.class, asked.receipt) {
-                (Class::Snapshot, _) => self.rollbacks.snapshot_taken(result, stamps.0),
-                (Class::Replace, _) => self.replaced(&asked, result, stamps),
-                (Class::Receipt, Some(hash)) => self.ledger.receipt_passed(hash, result, stamps.1),
-                _ => {}
-            }
+        let ran = Interval::lasting(passage.written, passage.upstream);
+        self.note_changes(&asked, ran, ending);
+        if asked.class == Class::Replace {
+            self.ledger.doubt();
         }
         if asked.class == Class::Mine && ending.outcome == Outcome::Success && asked.blocks > 0 {
             // Of several blocks the mean, so that each counts once.
@@ -247,22 +264,49 @@ impl Desk {
                 }
             }
             Some(touched) => {
-                let ended = passage.started.after(passage.total);
-                self.ledger.called(call, touched, ending.answer, ended, &mut self.outbox);
+                self.ledger.called(call, touched, ending.answer, ran, &mut self.outbox);
             }
         }
     }
 
-    /// A call that puts an earlier or another chain in the place of this one was answered.
-    fn replaced(&mut self, asked: &Asked, result: &[u8], stamps: (Stamp, Stamp)) {
-        if let Some(rollback) = self.rollbacks.called(asked.method, asked.snapshot, result, stamps)
-        {
-            let at = self.clock.wall(rollback.answered);
-            self.ledger.rolled_back(rollback, at, &mut self.outbox);
-            let cause = Some(rollback.cause);
-            self.outbox.event(&Event::WentBack { cause, blocks: 0 });
+    /// Notes what a call, or its answer, shows of the code at addresses.
+    fn note_changes(&mut self, asked: &Asked, ran: Interval, ending: &Ending<'_>) {
+        if matches!(asked.class, Class::Send | Class::Mine | Class::Change | Class::Replace) {
+            self.ledger.state_changed(ran.end);
         }
-        self.ledger.doubt();
+        let result = match ending.answer {
+            Some(Answer::Result(result)) => result,
+            Some(Answer::Error { .. }) => return,
+            None => {
+                // It may have been carried out all the same.
+                let is_over = !matches!(ending.outcome, Outcome::Connect | Outcome::Http(_));
+                if asked.class == Class::Replace && is_over {
+                    self.ledger.code_rolled_back(None, ran);
+                }
+                return;
+            }
+        };
+        if let Some(control) = &asked.control {
+            if let Some(rollback) = self.rollbacks.controlled(control, result, ran) {
+                let at = self.clock.wall(rollback.answered);
+                self.ledger.rolled_back(rollback, at, &mut self.outbox);
+                let cause = Some(rollback.cause);
+                self.outbox.event(&Event::WentBack { cause, blocks: 0 });
+            }
+            self.ledger.controlled(control, ran);
+        }
+        if let Some(hash) = asked.receipt {
+            self.ledger.receipt_passed(hash, result, ran.end);
+        }
+        if let Some(about) = asked.about {
+            self.ledger.answered_about(about, result, ran);
+        }
+        if let (CODE, Some(Touched::State { account: Some(account), .. })) =
+            (asked.method.as_str(), &asked.touched)
+            && result.len() > NO_CODE.len()
+        {
+            self.ledger.saw_code(*account, ran);
+        }
     }
 
     /// Tells the trees of a call that belongs to a request, or may.
@@ -295,7 +339,7 @@ impl Desk {
             left: passage.written,
             upstream: passage.upstream,
             overhead: if is_first { passage.overhead } else { Duration::ZERO },
-            runs_code: matches!(asked.class, Class::Call | Class::Send),
+            runs_code: matches!(asked.class, Class::Call | Class::Simulate | Class::Send),
             sends: matches!(asked.class, Class::Send),
             gathers,
             shape: similar,

@@ -18,8 +18,8 @@ use crate::decode::receipt::Receipt;
 use crate::decode::revert::RevertInfo;
 use crate::decode::submission::{Signed, Submission};
 use crate::model::{
-    ContractCall, EmittedEvents, EventName, MinedTransaction, Reason, RollbackCause, Sample, Stamp,
-    TraceContext, Transaction, TransactionKind, TransactionStatus, UnixMicros,
+    ContractCall, EmittedEvents, EventName, Interval, MinedTransaction, Reason, RollbackCause,
+    Sample, Stamp, TraceContext, Transaction, TransactionKind, TransactionStatus, UnixMicros,
 };
 
 /// How much later than the answer to a submission its block may be announced, and still have been
@@ -82,8 +82,6 @@ pub struct Pending {
     pub receipt: Option<Box<SeenReceipt>>,
     /// What took it off the chain, where the watcher has not reported its block yet.
     pub rolled_back: Option<RollbackCause>,
-    /// What it calls, where that was known when it was sent.
-    pub named: Option<ContractCall>,
     pub from: Option<Address>,
     signed: Option<Box<Signed>>,
     pub caller: Caller,
@@ -94,8 +92,9 @@ pub struct Pending {
     pub to: Option<Address>,
     pub head: Head,
     pub content: Content,
-    /// A deployment's name, from the input that is not kept.
-    pub deployed: Option<ContractCall>,
+    /// What it calls, where that was known when it was submitted: of a deployment from the input, which
+    /// is not kept.
+    pub named: Option<ContractCall>,
     pub nonce: Option<u64>,
     pub value: U256,
     pub gas_limit: Option<u64>,
@@ -156,7 +155,11 @@ impl Pending {
         refusal: Option<&RevertInfo>,
         contracts: &mut Contracts,
     ) -> Self {
-        let Submission { from, signed, to, input, nonce, value, gas_limit, hash: _ } = submission;
+        let Submission { from, signed, to, input, nonce, value, gas_limit, .. } = submission;
+        let ran = Some(Interval::lasting(call.left, call.upstream));
+        let is_known =
+            to.is_none_or(|to| contracts.missing_at(to, !input.is_empty(), ran).is_none());
+        let named = is_known.then(|| contracts.target_at(to, &input, ran));
         Self {
             at: call.at,
             left: call.left,
@@ -166,9 +169,6 @@ impl Pending {
             refusal: refusal.cloned(),
             receipt: None,
             rolled_back: None,
-            named: to
-                .is_some_and(|to| contracts.missing(to).is_none())
-                .then(|| contracts.target(to, &input)),
             from,
             signed,
             caller: call.caller.clone(),
@@ -177,7 +177,7 @@ impl Pending {
             to,
             head: Head::of(&input),
             content: Content::of(to, value, &input),
-            deployed: to.is_none().then(|| contracts.target(None, &input)),
+            named,
             nonce,
             value,
             gas_limit,
@@ -199,7 +199,6 @@ impl Pending {
             refusal,
             receipt: None,
             rolled_back: None,
-            named: None,
             from: None,
             signed: None,
             caller: call.caller,
@@ -208,11 +207,16 @@ impl Pending {
             to: None,
             head: Head::default(),
             content: Content::of(None, U256::ZERO, &[]),
-            deployed: None,
+            named: None,
             nonce: None,
             value: U256::ZERO,
             gas_limit: None,
         }
+    }
+
+    /// When the node was given it.
+    pub fn ran(&self) -> Interval {
+        Interval::lasting(self.left, self.upstream)
     }
 
     /// Who sent it, if that can be told.
@@ -236,7 +240,7 @@ impl Pending {
     /// The sample of a transaction whose block the watcher did not report, from what passed the
     /// relay. `mines_refused` says that the node mines what it refuses after running it.
     pub fn relayed(mut self, hash: B256, mines_refused: bool, contracts: &mut Contracts) -> Sample {
-        let seen = self.receipt.take();
+        let (seen, ran) = (self.receipt.take(), Some(self.ran()));
         let status = match (&seen, &self.refusal) {
             (Some(seen), _) if seen.receipt.success() => TransactionStatus::Success,
             (Some(_), _) => TransactionStatus::Reverted,
@@ -259,7 +263,7 @@ impl Pending {
             transaction.block = receipt.block_number.map(|number| number.to());
             transaction.envelope = receipt.envelope.and_then(|it| it.try_into().ok());
             transaction.events_omitted = events_omitted;
-            transaction.events = emitted(&events, contracts);
+            transaction.events = emitted(&events, contracts, ran);
         }
         Sample::Transaction(Box::new(transaction))
     }
@@ -272,8 +276,9 @@ impl Pending {
     ) -> Transaction {
         // A restarted chain loses all at once: recovering every sender would take a second.
         let from = if status == TransactionStatus::Lost { self.from } else { self.sender() };
-        let known = self.deployed.or(self.named);
-        let call = known.unwrap_or_else(|| contracts.target(self.to, self.head.as_slice()));
+        let ran = Some(self.ran());
+        let call =
+            self.named.unwrap_or_else(|| contracts.target_at(self.to, self.head.as_slice(), ran));
         let Why { reason, message, .. } = match self.refusal {
             Some(refusal) => why_refused(refusal, self.to, contracts),
             None => Why::default(),
@@ -309,6 +314,7 @@ impl Pending {
             events_omitted: 0,
             blob: None,
             rolled_back_by: self.rolled_back,
+            delegation: self.to.and_then(|to| contracts.delegation(to, ran)),
         }
     }
 }
@@ -322,9 +328,15 @@ impl Held {
     /// Whose code has to be known for its names, or for the size of what it deployed.
     pub fn missing(&self, contracts: &Contracts) -> Option<Address> {
         let unnamed = self.mined.to.filter(|_| self.named.is_none());
-        let unnamed = unnamed.and_then(|to| contracts.missing(to));
+        let with_input = self.head.is_any();
+        let unnamed = unnamed.and_then(|to| contracts.missing_at(to, with_input, self.ran()));
         let unmeasured = self.mined.success && self.code_bytes.is_none();
         unnamed.or_else(|| self.mined.created.filter(|_| unmeasured))
+    }
+
+    /// When its submission was given to the node, for one that passed the relay.
+    pub fn ran(&self) -> Option<Interval> {
+        self.submission.as_ref().map(Pending::ran)
     }
 
     /// How long mining took, where the node mined it alone while it answered the submission.
@@ -338,10 +350,12 @@ impl Held {
     /// The sample of a mined transaction, complete or as complete as it got.
     pub fn into_sample(self, contracts: &mut Contracts) -> Sample {
         let rolled_back_by = self.rollback();
+        let ran = self.ran();
         let Self { mined, events, inner, head, named, block, submission, code_bytes, .. } = self;
-        let events = emitted(&events, contracts);
-        let inner = opened(&inner, &[], contracts);
-        let call = named.unwrap_or_else(|| contracts.target(mined.to, head.as_slice()));
+        let events = emitted(&events, contracts, ran);
+        let inner = opened(&inner, &[], contracts, ran);
+        let named = named.or(submission.as_ref().and_then(|submission| submission.named));
+        let call = named.unwrap_or_else(|| contracts.target_at(mined.to, head.as_slice(), ran));
         let status =
             if mined.success { TransactionStatus::Success } else { TransactionStatus::Reverted };
         let refusal = submission.as_ref().and_then(|s| s.refusal.as_ref());
@@ -383,6 +397,7 @@ impl Held {
             unexplained,
             events_omitted: mined.logs_omitted,
             blob: mined.blob,
+            delegation: mined.to.and_then(|to| contracts.delegation(to, ran)),
         }))
     }
 }
@@ -403,6 +418,11 @@ impl Head {
         Self { bytes, length }
     }
 
+    /// Whether there is an input.
+    pub fn is_any(self) -> bool {
+        self.length > 0
+    }
+
     fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
@@ -421,10 +441,14 @@ fn kind(to: Option<Address>, head: Head) -> TransactionKind {
 }
 
 /// Events by contract and name.
-fn emitted(found: &[(Address, EventName, u32)], contracts: &mut Contracts) -> Box<[EmittedEvents]> {
+fn emitted(
+    found: &[(Address, EventName, u32)],
+    contracts: &mut Contracts,
+    ran: Option<Interval>,
+) -> Box<[EmittedEvents]> {
     let mut events: Vec<EmittedEvents> = Vec::new();
     for &(address, event, ref count) in found {
-        let contract = contracts.contract(address);
+        let contract = contracts.contract_at(address, ran);
         match events.iter_mut().find(|it| it.contract == contract && it.event == event) {
             Some(same) => same.count = same.count.saturating_add(*count),
             None => events.push(EmittedEvents { contract, event, count: *count }),

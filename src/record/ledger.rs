@@ -1,16 +1,18 @@
-//! What calls mean on the chain: names what they touch, follows what they submit, and asks the chain
-//! watcher for the code of addresses that nobody can name yet, and to look when a call may have
-//! replaced the chain.
+//! What calls mean on the chain: names what they touch, follows what they submit, has the chain watcher
+//! asked for the code of addresses that have no name yet ([`CodeRequests`]), and has it look when a call
+//! may have replaced the chain. What changes the code at addresses is in [`changes`].
 //!
 //! Stands between the makers of calls, who know envelopes, and [`Transactions`] and [`Contracts`],
 //! who know neither calls nor sinks.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256, U64};
 use tokio::sync::mpsc::Sender;
 
+use super::code_requests::{CodeRequests, Request};
+use super::creations::Creations;
 use super::fate::{SubmissionCall, SubmissionOutcome};
 use super::findings::Subject;
 use super::nonces::Nonces;
@@ -26,25 +28,20 @@ use crate::decode::artifact::Artifact;
 use crate::decode::contracts::Contracts;
 use crate::decode::jsonrpc::Answer;
 use crate::decode::revert::{RefusalKind, RevertInfo};
+use crate::decode::simulation;
 use crate::decode::submission::{CallTarget, Submission, call_target};
 use crate::model::{
-    CallDetail, ChainQuestion, Clock, ContractCall, ContractCode, Event, FunctionName, Method,
-    MinedBlock, Outcome, RollbackCause, RpcCall, Sample, Sight, Stamp, TraceContext, Traced,
-    Transaction, TransactionStatus, UnixMicros,
+    CallDetail, ChainQuestion, Clock, ContractCall, ContractCode, Event, FunctionName, Interval,
+    Method, MinedBlock, Outcome, RollbackCause, RpcCall, Sample, Sight, Stamp, TraceContext,
+    Traced, Transaction, TransactionStatus, UnixMicros,
 };
 
-/// After how long the code at an address is asked for again, when it did not come.
-const ASK_AGAIN: Duration = Duration::from_secs(10);
-/// Addresses whose asking is remembered.
-const MOST_ASKED: usize = 10_000;
-/// Addresses whose code may be asked for at once, and how long each takes to be made up for: who
-/// looks through a million accounts must not have the monitor look through them as well.
-const MOST_AT_ONCE: u64 = 512;
-const ASK_EVERY: Duration = Duration::from_millis(10);
 /// The method whose result is an amount of gas.
 const ESTIMATE: &str = "eth_estimateGas";
 /// How often the age of the oldest pending transaction is told.
 const PENDING_TOLD: Duration = Duration::from_secs(1);
+
+mod changes;
 
 pub(super) struct Ledger {
     contracts: Contracts,
@@ -57,10 +54,12 @@ pub(super) struct Ledger {
     /// Transactions with a trace that were mined, by its id.
     mined: Vec<(u128, MinedPart)>,
     wanted: Sender<ChainQuestion>,
-    /// When the code at an address was asked for.
-    asked: HashMap<Address, Stamp>,
-    /// Up to when what was asked for is made up for, at one address every [`ASK_EVERY`].
-    made_up: Stamp,
+    requests: CodeRequests,
+    creations: Creations,
+    /// When a snapshot was last taken or a rollback last passed.
+    controlled: Option<Stamp>,
+    /// Code that was answered while the chain is being rolled back again and again: see [`changes`].
+    settling: VecDeque<ContractCode>,
     now: Stamp,
     /// What is on its way out; empty between two calls.
     out: Told,
@@ -80,6 +79,7 @@ struct Last {
     overflow: [u64; 4],
     pending: u64,
     pending_at: Stamp,
+    left_out: usize,
 }
 
 impl Ledger {
@@ -93,9 +93,11 @@ impl Ledger {
             nonces: Nonces::default(),
             ahead: Vec::new(),
             mined: Vec::new(),
+            requests: CodeRequests::new(wanted.clone()),
             wanted,
-            asked: HashMap::new(),
-            made_up: Stamp::default(),
+            creations: Creations::default(),
+            controlled: None,
+            settling: VecDeque::new(),
             now: Stamp::default(),
             out: Told::default(),
             last: Last::default(),
@@ -105,11 +107,31 @@ impl Ledger {
     /// A contract was compiled: addresses that nobody could name are worth asking for again.
     pub(super) fn learn(&mut self, artifact: Artifact) {
         self.contracts.add(artifact);
-        self.asked.clear();
+        self.requests.forget();
     }
 
-    /// What the params of `eth_call` or `eth_estimateGas` touch.
-    pub(super) fn touched(&mut self, params: &[u8]) -> Option<Touched> {
+    /// A scan of the artifacts is over: says how many were left out, when that is another number.
+    pub(super) fn scanned(&mut self) {
+        let left_out = self.contracts.left_out();
+        if left_out > self.last.left_out {
+            tracing::warn!(
+                kept = self.contracts.len(),
+                left_out,
+                "artifacts beyond chain.max_artifacts are left out, and their contracts have no names: \
+                 raise it"
+            );
+        }
+        self.last.left_out = left_out;
+    }
+
+    /// What the params of a call that runs code and keeps nothing of it touch.
+    pub(super) fn touched(&mut self, method: Method, params: &[u8]) -> Option<Touched> {
+        if let Some(calls) = simulation::calls(method.as_str(), params) {
+            for call in &calls {
+                self.want(call.to, !call.input.is_empty());
+            }
+            return Some(Touched::Calls(calls));
+        }
         let CallTarget { to, input } = call_target(params)?;
         Some(self.function(to, input))
     }
@@ -119,20 +141,21 @@ impl Ledger {
         match to {
             Some(to) => {
                 // While the node answers the call, it can tell what is there, too.
-                self.want(to);
+                self.want(to, !input.is_empty());
                 Touched::Function { to, input }
             }
             None => Touched::Creation(self.contracts.target(None, &input)),
         }
     }
 
-    /// A call that touches something has ended: makes its sample, when its names are known.
+    /// A call that touches something has ended, which the node ran in the interval `at`: makes its
+    /// sample, when its names are known.
     pub(super) fn called(
         &mut self,
         mut call: RpcCall,
         touched: Touched,
         answer: Option<Answer<'_>>,
-        ended: Stamp,
+        at: Interval,
         outbox: &mut Outbox,
     ) {
         let (failure, result) = match answer {
@@ -144,10 +167,10 @@ impl Ledger {
             let gas = serde_json::from_slice::<U64>(result).ok().map(|gas| gas.to());
             call.detail.get_or_insert_default().gas = gas;
         }
-        let unnamed = Unnamed::new(call, touched, failure, result);
+        let unnamed = Unnamed::new(call, at, touched, failure, result);
         let unnamed = match unnamed.missing(&self.contracts) {
-            Some(missing) if self.ask_code(missing) => {
-                self.unnamed.put(missing, unnamed, self.now.max(ended))
+            Some(missing) if self.requests.ask(missing, self.now) != Request::Refused => {
+                self.unnamed.put(missing, unnamed, self.now.max(at.end))
             }
             // Nothing is missing, or what is will not come.
             _ => Some(unnamed),
@@ -237,6 +260,8 @@ impl Ledger {
             None => (SubmissionOutcome::Unanswered, None),
         };
         self.judge(&submission, &outcome, &passage.caller);
+        let ran = Interval::lasting(passage.written, passage.upstream);
+        self.submitted(&submission, &outcome, told.or(signed), ran);
         let call = SubmissionCall {
             at,
             left: passage.written,
@@ -318,25 +343,20 @@ impl Ledger {
                 outbox.sample(Sample::Call(call));
             }
         }
+        if !block.transactions.is_empty() {
+            self.contracts.state_changed(block.seen);
+        }
         self.transactions.block(block, clock, &mut self.contracts, &mut self.out);
         self.hand_on(outbox);
     }
 
-    pub(super) fn code(&mut self, found: &ContractCode, outbox: &mut Outbox) {
-        self.asked.remove(&found.address);
-        self.contracts.learn_code(found.address, &found.code, found.implementation);
-        let wanted = &mut self.out.wanted;
-        for unnamed in self.unnamed.learned(found.address, &self.contracts, wanted) {
-            outbox.sample(Sample::Call(unnamed.name(&mut self.contracts)));
+    /// The chain is another one: no pending transaction means anything any more, and no address either,
+    /// unless a call that passed has replaced the chain (`is_known`).
+    pub(super) fn restarted(&mut self, is_known: bool, outbox: &mut Outbox) {
+        if !is_known {
+            self.contracts.forget_addresses();
+            self.requests.forget();
         }
-        self.transactions.learned(found, &mut self.contracts, &mut self.out);
-        self.hand_on(outbox);
-    }
-
-    /// The chain is another one: no address and no pending transaction means anything any more.
-    pub(super) fn restarted(&mut self, outbox: &mut Outbox) {
-        self.contracts.forget_addresses();
-        self.asked.clear();
         self.transactions.restarted();
         self.tracing.forget();
         self.nonces.replaced(0);
@@ -354,8 +374,11 @@ impl Ledger {
         outbox: &mut Outbox,
     ) {
         self.nonces.replaced(head);
-        self.contracts.doubt_addresses();
-        self.asked.clear();
+        if cause.is_none() {
+            // No call that passed did it: what is at the addresses has to be asked for.
+            let now = Stamp::now().max(self.now);
+            self.code_rolled_back(None, Interval { start: now, end: now });
+        }
         self.transactions.blocks_lost(blocks, lost, cause, at, &mut self.out);
         self.hand_on(outbox);
     }
@@ -367,8 +390,10 @@ impl Ledger {
         at: UnixMicros,
         outbox: &mut Outbox,
     ) {
-        self.contracts.doubt_addresses();
-        self.asked.clear();
+        // Of a chain that was begun anew, nothing of before is left.
+        let to = rollback.since.filter(|_| rollback.cause == RollbackCause::EvmRevert);
+        let ran = Interval { start: rollback.sent, end: rollback.answered };
+        self.code_rolled_back(to, ran);
         self.transactions.rolled_back(rollback, at, &mut self.contracts, &mut self.out);
         self.hand_on(outbox);
     }
@@ -472,7 +497,7 @@ impl Ledger {
         }
         for question in std::mem::take(&mut self.out.wanted) {
             match question {
-                ChainQuestion::Code(address) => drop(self.ask_code(address)),
+                ChainQuestion::Code(address) => drop(self.requests.ask(address, self.now)),
                 // Without room it goes unanswered, and nothing waits for it.
                 other => drop(self.wanted.try_send(other)),
             }
@@ -480,33 +505,10 @@ impl Ledger {
     }
 
     /// Has the code asked for that a call to an address takes to be named.
-    fn want(&mut self, address: Address) {
-        if let Some(missing) = self.contracts.missing(address) {
-            self.ask_code(missing);
+    fn want(&mut self, address: Address, with_input: bool) {
+        if let Some(missing) = self.contracts.missing_at(address, with_input, None) {
+            self.requests.ask(missing, self.now);
         }
-    }
-
-    /// Has the code at an address asked for, unless it was a moment ago. Tells whether it was, then
-    /// or now.
-    fn ask_code(&mut self, address: Address) -> bool {
-        let lately = |at: &Stamp| self.now.since(*at) < ASK_AGAIN;
-        if self.asked.get(&address).is_some_and(lately) {
-            return true;
-        }
-        let made_up = self.made_up.max(self.now).after(ASK_EVERY);
-        if made_up.since(self.now).as_nanos() > ASK_EVERY.as_nanos() * u128::from(MOST_AT_ONCE) {
-            return false;
-        }
-        if self.asked.len() >= MOST_ASKED {
-            self.asked.clear();
-        }
-        // When there is no room, the next call to this address asks again.
-        let is_asked = self.wanted.try_send(ChainQuestion::Code(address)).is_ok();
-        if is_asked {
-            self.asked.insert(address, self.now);
-            self.made_up = made_up;
-        }
-        is_asked
     }
 }
 

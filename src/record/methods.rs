@@ -17,6 +17,8 @@ pub enum Class {
     State,
     /// A read that names a contract and an input: `eth_call`, `eth_estimateGas`.
     Call,
+    /// The same beside them: traces of a call, access lists, several calls in a row.
+    Simulate,
     /// Submits a transaction.
     Send,
     /// Opens a subscription.
@@ -29,8 +31,6 @@ pub enum Class {
     Mine,
     /// Changes the chain beside transactions: mining, time, balances, snapshots, forks.
     Change,
-    /// Keeps the state of the chain, to come back to.
-    Snapshot,
     /// Puts an earlier or another chain in the place of this one, which no node announces.
     Replace,
     /// Anything else: signing, filters that forget what they told, accounts.
@@ -38,7 +38,7 @@ pub enum Class {
 }
 
 use Class::{
-    Call, Change, Mine, Other, Read, Receipt, Replace, Send, Snapshot, State, Subscribe,
+    Call, Change, Mine, Other, Read, Receipt, Replace, Send, Simulate, State, Subscribe,
     Unsubscribe,
 };
 
@@ -46,8 +46,8 @@ use Class::{
 #[rustfmt::skip]
 const KNOWN: &[(&str, Class)] = &[
     ("eth_accounts", Read), ("eth_blobBaseFee", Read), ("eth_blockNumber", Read),
-    ("eth_call", Call), ("eth_callMany", Read), ("eth_chainId", Read), ("eth_coinbase", Read),
-    ("eth_createAccessList", Read), ("eth_estimateGas", Call), ("eth_feeHistory", Read),
+    ("eth_call", Call), ("eth_callMany", Simulate), ("eth_chainId", Read), ("eth_coinbase", Read),
+    ("eth_createAccessList", Simulate), ("eth_estimateGas", Call), ("eth_feeHistory", Read),
     ("eth_fillTransaction", Other), ("eth_gasPrice", Read), ("eth_getAccount", Read),
     ("eth_getBalance", State), ("eth_getBlockByHash", Read), ("eth_getBlockByNumber", Read),
     ("eth_getBlockReceipts", Read), ("eth_getBlockTransactionCountByHash", Read),
@@ -67,15 +67,15 @@ const KNOWN: &[(&str, Class)] = &[
     ("eth_sendTransaction", Send), ("eth_sendTransactionSync", Send),
     ("eth_sendUserOperation", Other), ("eth_sign", Other), ("eth_signTransaction", Other),
     ("eth_signTypedData", Other), ("eth_signTypedData_v3", Other),
-    ("eth_signTypedData_v4", Other), ("eth_simulateV1", Read), ("eth_subscribe", Subscribe),
+    ("eth_signTypedData_v4", Other), ("eth_simulateV1", Simulate), ("eth_subscribe", Subscribe),
     ("eth_syncing", Read), ("eth_uninstallFilter", Other), ("eth_unsubscribe", Unsubscribe),
     ("net_listening", Read), ("net_peerCount", Read), ("net_version", Read),
     ("web3_clientVersion", Read), ("web3_sha3", Read), ("rpc_modules", Read),
     ("debug_getRawBlock", Read), ("debug_getRawReceipts", Read), ("debug_getRawTransaction", Read),
     ("debug_storageRangeAt", Read), ("debug_traceBlockByHash", Read),
-    ("debug_traceBlockByNumber", Read), ("debug_traceCall", Read),
+    ("debug_traceBlockByNumber", Read), ("debug_traceCall", Simulate),
     ("debug_traceTransaction", Read),
-    ("trace_block", Read), ("trace_call", Read), ("trace_filter", Read), ("trace_get", Read),
+    ("trace_block", Read), ("trace_call", Simulate), ("trace_callMany", Simulate), ("trace_filter", Read), ("trace_get", Read),
     ("trace_replayBlockTransactions", Read), ("trace_replayTransaction", Read),
     ("trace_transaction", Read),
     ("txpool_content", Read), ("txpool_inspect", Read), ("txpool_status", Read),
@@ -87,19 +87,21 @@ const KNOWN: &[(&str, Class)] = &[
     ("hardhat_setNextBlockBaseFeePerGas", Change), ("hardhat_setNonce", Change),
     ("hardhat_setPrevRandao", Change), ("hardhat_setStorageAt", Change),
     ("hardhat_stopImpersonatingAccount", Change),
+    ("hardhat_loadState", Replace), ("tenderly_setCode", Change), ("tenderly_setStorageAt", Change),
+    ("evm_setAccountCode", Change), ("evm_setAccountStorageAt", Change),
     ("evm_increaseTime", Change), ("evm_mine", Mine), ("evm_revert", Replace),
     ("evm_setAutomine", Change), ("evm_setBlockGasLimit", Change),
     ("evm_setIntervalMining", Change), ("evm_setNextBlockTimestamp", Change),
-    ("evm_setTime", Change), ("evm_snapshot", Snapshot),
+    ("evm_setTime", Change), ("evm_snapshot", Change),
     ("anvil_autoImpersonateAccount", Change), ("anvil_dropTransaction", Change),
     ("anvil_dumpState", Read), ("anvil_getAutomine", Read), ("anvil_impersonateAccount", Change),
     ("anvil_increaseTime", Change), ("anvil_loadState", Replace), ("anvil_metadata", Read),
-    ("anvil_mine", Mine), ("anvil_nodeInfo", Read), ("anvil_reset", Replace),
+    ("anvil_reorg", Replace), ("anvil_rollback", Replace), ("anvil_mine", Mine), ("anvil_nodeInfo", Read), ("anvil_reset", Replace),
     ("anvil_revert", Replace), ("anvil_setAutomine", Change), ("anvil_setBalance", Change),
     ("anvil_setBlockTimestampInterval", Change), ("anvil_setCode", Change),
     ("anvil_setCoinbase", Change), ("anvil_setIntervalMining", Change),
     ("anvil_setMinGasPrice", Change), ("anvil_setNextBlockBaseFeePerGas", Change),
-    ("anvil_setNonce", Change), ("anvil_setStorageAt", Change), ("anvil_snapshot", Snapshot),
+    ("anvil_setNonce", Change), ("anvil_setStorageAt", Change), ("anvil_snapshot", Change),
     ("anvil_stopImpersonatingAccount", Change),
     ("ots_getApiLevel", Read), ("erigon_getHeaderByNumber", Read),
     ("personal_importRawKey", Other), ("personal_listAccounts", Other),

@@ -21,6 +21,8 @@
 
 mod app_functions;
 mod calls;
+mod code_requests;
+mod creations;
 mod custom;
 mod fate;
 mod findings;

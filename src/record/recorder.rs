@@ -5,10 +5,10 @@
 //! 20 ms after it found nothing for a while.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
 
@@ -19,7 +19,7 @@ use super::outbox::Outbox;
 use super::people::{Who, nobody};
 use super::recording::Recording;
 use super::tracing::Traces;
-use crate::decode::artifact::Artifact;
+use crate::decode::artifact::Compiled;
 use crate::decode::contracts::Contracts;
 use crate::decode::routes::Routes;
 use crate::model::{
@@ -48,6 +48,8 @@ pub struct Settings {
     pub custom: CustomMetrics,
     /// Bytes of a body that are looked into, once it is decompressed.
     pub inspect_bytes: usize,
+    /// How long the first scan of the artifacts is waited for: what is recorded before has no names.
+    pub first_scan: Duration,
 }
 
 impl Default for Settings {
@@ -61,6 +63,7 @@ impl Default for Settings {
             learned: Vec::new(),
             custom: CustomMetrics::default(),
             inspect_bytes: INSPECTED_BYTES,
+            first_scan: Duration::ZERO,
         }
     }
 }
@@ -105,13 +108,14 @@ impl Recorder {
         queue: Arc<Queue>,
         tally: Arc<Tally>,
         contracts: Contracts,
-        artifacts: Receiver<Artifact>,
+        artifacts: Receiver<Compiled>,
         settings: Settings,
         sinks: Vec<Box<dyn Sink>>,
         wanted: Sender<ChainQuestion>,
     ) -> Result<Self, StartError> {
         let shared = Arc::new(Shared::default());
-        let recording = Recording::new(
+        let first_scan = settings.first_scan;
+        let mut recording = Recording::new(
             Outbox::new(sinks, tally),
             Ledger::new(contracts, settings.traces, wanted),
             Naming::new(settings.routes, settings.learned),
@@ -122,7 +126,10 @@ impl Recorder {
         );
         let thread = thread::Builder::new().name("recorder".to_owned()).spawn({
             let shared = Arc::clone(&shared);
-            move || run(&queue, &shared, &artifacts, recording)
+            move || {
+                await_scan(&artifacts, first_scan, &shared, &mut recording);
+                run(&queue, &shared, &artifacts, recording);
+            }
         })?;
         Ok(Self { shared, thread })
     }
@@ -155,14 +162,38 @@ impl Recorder {
     }
 }
 
-fn run(queue: &Queue, shared: &Shared, artifacts: &Receiver<Artifact>, mut recording: Recording) {
+/// Takes in what the first scan of the artifacts finds. What is observed meanwhile waits in the queue.
+fn await_scan(
+    artifacts: &Receiver<Compiled>,
+    most: Duration,
+    shared: &Shared,
+    recording: &mut Recording,
+) {
+    let begun = Instant::now();
+    while begun.elapsed() < most && !shared.with(|progress| progress.is_stopping) {
+        match artifacts.recv_timeout(BUSY_PAUSE) {
+            Ok(Compiled::Artifact(artifact)) => recording.learn(*artifact),
+            Ok(Compiled::Scanned) => {
+                recording.scanned();
+                return;
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+fn run(queue: &Queue, shared: &Shared, artifacts: &Receiver<Compiled>, mut recording: Recording) {
     let mut pause = BUSY_PAUSE;
     loop {
         // Read before the queue is: what was told before a flush was asked for is then in it.
         let asked = shared.with(|progress| *progress);
         recording.tick(Stamp::now(), Clock::read());
-        for artifact in artifacts.try_iter().take(ARTIFACTS) {
-            recording.learn(artifact);
+        for compiled in artifacts.try_iter().take(ARTIFACTS) {
+            match compiled {
+                Compiled::Artifact(artifact) => recording.learn(*artifact),
+                Compiled::Scanned => recording.scanned(),
+            }
         }
         let mut taken = 0;
         // As many as may be in it, so that endless new ones cannot delay a flush for ever.

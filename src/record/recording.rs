@@ -74,6 +74,7 @@ impl Recording {
     /// Time has passed. Called before the observations of a drain are taken.
     pub(super) fn tick(&mut self, now: Stamp, clock: Clock) {
         self.desk.clock = clock;
+        self.desk.ledger.advance(now, &mut self.desk.outbox);
         if now.since(self.ticked) < TICK {
             return;
         }
@@ -93,6 +94,11 @@ impl Recording {
     /// A contract was compiled.
     pub(super) fn learn(&mut self, artifact: Artifact) {
         self.desk.ledger.learn(artifact);
+    }
+
+    /// A scan of the artifacts is over.
+    pub(super) fn scanned(&mut self) {
+        self.desk.ledger.scanned();
     }
 
     /// Records one observation.
@@ -224,7 +230,7 @@ impl Recording {
                 }
                 desk.ledger.block(*block, &desk.clock, outbox);
             }
-            ChainEvent::Code(code) => desk.ledger.code(&code, &mut desk.outbox),
+            ChainEvent::Code(code) => desk.ledger.code(code, &mut desk.outbox),
             ChainEvent::NodeUp { chain_id, client, head, .. } => {
                 let at = desk.clock.wall(Stamp::now());
                 desk.ledger.node_up(&client);
@@ -258,7 +264,8 @@ impl Recording {
             }
             ChainEvent::NodeRestarted => {
                 desk.changed();
-                desk.ledger.restarted(&mut desk.outbox);
+                let is_known = desk.rollbacks.cause(Stamp::now()).is_some();
+                desk.ledger.restarted(is_known, &mut desk.outbox);
                 desk.outbox.hand_over();
                 desk.outbox.event(&Event::NodeRestarted);
             }

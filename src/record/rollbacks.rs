@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use alloy::primitives::U256;
 
-use crate::model::{Method, RollbackCause, Stamp};
+use crate::decode::chain_control::{ChainControl, snapshot_id};
+use crate::model::{Interval, RollbackCause, Stamp};
 
 /// Snapshots that are remembered; the oldest are forgotten first.
 const MAX_SNAPSHOTS: usize = 1_024;
@@ -40,10 +41,43 @@ pub(super) struct Rollbacks {
 }
 
 impl Rollbacks {
-    /// `evm_snapshot` was answered with this result; it had left for the node at `sent`.
-    pub(super) fn snapshot_taken(&mut self, result: &[u8], sent: Stamp) {
-        let Ok(id) = serde_json::from_slice::<U256>(result) else { return };
-        if self.snapshots.insert(id, sent).is_none() {
+    /// A call that changes the chain was answered with `result`. Returns the rollback that it is; none
+    /// for any other, and for a snapshot that the node did not know.
+    pub(super) fn controlled(
+        &mut self,
+        control: &ChainControl,
+        result: &[u8],
+        ran: Interval,
+    ) -> Option<RelayedRollback> {
+        let (cause, since) = match control {
+            ChainControl::Snapshot => {
+                if let Some(id) = snapshot_id(result) {
+                    self.remember(id, ran.start);
+                }
+                return None;
+            }
+            ChainControl::Revert(_) if result != b"true" => return None,
+            ChainControl::Revert(id) => {
+                let since = id.and_then(|id| self.snapshots.get(&id).copied());
+                (RollbackCause::EvmRevert, since)
+            }
+            ChainControl::Reset => {
+                self.snapshots.clear();
+                self.order.clear();
+                (RollbackCause::Reset, Some(Stamp::default()))
+            }
+            // How far it goes back, the watcher finds out.
+            ChainControl::Rewind
+            | ChainControl::SetCode { .. }
+            | ChainControl::SetStorage { .. } => return None,
+        };
+        let rollback = RelayedRollback { cause, since, sent: ran.start, answered: ran.end };
+        self.last = Some(rollback);
+        Some(rollback)
+    }
+
+    fn remember(&mut self, id: U256, taken: Stamp) {
+        if self.snapshots.insert(id, taken).is_none() {
             self.order.push_back(id);
         }
         while self.order.len() > MAX_SNAPSHOTS {
@@ -53,43 +87,10 @@ impl Rollbacks {
         }
     }
 
-    /// A call of `method`, which replaces the chain, was answered with `result`. None where it
-    /// changed nothing: the node did not know the snapshot.
-    pub(super) fn called(
-        &mut self,
-        method: Method,
-        snapshot: Option<U256>,
-        result: &[u8],
-        (sent, answered): (Stamp, Stamp),
-    ) -> Option<RelayedRollback> {
-        let rollback = if method.as_str().ends_with("_revert") {
-            if result != b"true" {
-                return None;
-            }
-            let since = snapshot.and_then(|id| self.snapshots.get(&id).copied());
-            RelayedRollback { cause: RollbackCause::EvmRevert, since, sent, answered }
-        } else {
-            self.snapshots.clear();
-            self.order.clear();
-            let since = Some(Stamp::default());
-            RelayedRollback { cause: RollbackCause::Reset, since, sent, answered }
-        };
-        self.last = Some(rollback);
-        Some(rollback)
-    }
-
     /// The call to which blocks that are found missing at `now` are put down.
     pub(super) fn cause(&self, now: Stamp) -> Option<RollbackCause> {
         self.last.filter(|last| now.since(last.answered) < ATTRIBUTED_FOR).map(|last| last.cause)
     }
-}
-
-/// The snapshot that the params of `evm_revert` name.
-pub(super) fn snapshot_in(params: &[u8]) -> Option<U256> {
-    if params.len() > 256 {
-        return None;
-    }
-    serde_json::from_slice::<Vec<U256>>(params).ok()?.first().copied()
 }
 
 #[cfg(test)]
@@ -100,32 +101,36 @@ mod tests {
         Stamp::from_nanos(ms * 1_000_000)
     }
 
+    fn ran() -> Interval {
+        Interval { start: at(30), end: at(31) }
+    }
+
     #[test]
     fn a_revert_reaches_back_to_its_snapshot() {
         let mut rollbacks = Rollbacks::default();
-        rollbacks.snapshot_taken(b"\"0x1\"", at(10));
-        rollbacks.snapshot_taken(b"\"0x2\"", at(20));
-        let revert = Method::known("evm_revert");
-        let called = |it: &mut Rollbacks, params: &[u8], result: &[u8]| {
-            it.called(revert, snapshot_in(params), result, (at(30), at(31)))
+        for (id, taken) in [("\"0x1\"", 10), ("\"0x2\"", 20)] {
+            let taken = Interval { start: at(taken), end: at(taken + 1) };
+            let none = rollbacks.controlled(&ChainControl::Snapshot, id.as_bytes(), taken);
+            assert_eq!(none, None);
+        }
+        let called = |it: &mut Rollbacks, id: u64, result: &[u8]| {
+            it.controlled(&ChainControl::Revert(Some(U256::from(id))), result, ran())
         };
         let since = |found: Option<RelayedRollback>| found.unwrap().since;
-        assert_eq!(since(called(&mut rollbacks, b"[\"0x1\"]", b"true")), Some(at(10)));
-        assert_eq!(since(called(&mut rollbacks, b"[\"0x02\"]", b"true")), Some(at(20)));
-        assert_eq!(since(called(&mut rollbacks, b"[2]", b"true")), Some(at(20)));
-        assert_eq!(since(called(&mut rollbacks, b"[\"0x7\"]", b"true")), None);
-        assert_eq!(called(&mut rollbacks, b"[\"0x1\"]", b"false"), None);
-        let reset = Method::known("hardhat_reset");
-        let all = rollbacks.called(reset, None, b"true", (at(40), at(41))).unwrap();
+        assert_eq!(since(called(&mut rollbacks, 1, b"true")), Some(at(10)));
+        assert_eq!(since(called(&mut rollbacks, 2, b"true")), Some(at(20)));
+        assert_eq!(since(called(&mut rollbacks, 7, b"true")), None);
+        assert_eq!(called(&mut rollbacks, 1, b"false"), None);
+        let all = rollbacks.controlled(&ChainControl::Reset, b"true", ran()).unwrap();
         assert_eq!((all.cause, all.since), (RollbackCause::Reset, Some(Stamp::default())));
-        assert_eq!(since(called(&mut rollbacks, b"[\"0x1\"]", b"true")), None);
+        assert_eq!(since(called(&mut rollbacks, 1, b"true")), None);
     }
 
     #[test]
     fn lost_blocks_are_put_down_to_a_call_of_a_moment_ago() {
         let mut rollbacks = Rollbacks::default();
         assert_eq!(rollbacks.cause(at(10)), None);
-        rollbacks.called(Method::known("anvil_revert"), None, b"true", (at(10), at(11)));
+        rollbacks.controlled(&ChainControl::Revert(None), b"true", ran());
         assert_eq!(rollbacks.cause(at(9_000)), Some(RollbackCause::EvmRevert));
         assert_eq!(rollbacks.cause(at(60_000)), None);
     }
@@ -134,11 +139,10 @@ mod tests {
     fn snapshots_are_bounded() {
         let mut rollbacks = Rollbacks::default();
         for id in 0..2 * MAX_SNAPSHOTS {
-            rollbacks.snapshot_taken(format!("\"{id:#x}\"").as_bytes(), at(1));
+            let id = format!("\"{id:#x}\"");
+            rollbacks.controlled(&ChainControl::Snapshot, id.as_bytes(), ran());
         }
-        assert_eq!(
-            (rollbacks.snapshots.len(), rollbacks.order.len()),
-            (MAX_SNAPSHOTS, MAX_SNAPSHOTS)
-        );
+        let kept = (rollbacks.snapshots.len(), rollbacks.order.len());
+        assert_eq!(kept, (MAX_SNAPSHOTS, MAX_SNAPSHOTS));
     }
 }

@@ -34,8 +34,8 @@ use crate::decode::multicall;
 use crate::decode::revert::{RefusalKind, RevertInfo};
 use crate::decode::submission::Submission;
 use crate::model::{
-    Block, ChainQuestion, Clock, ContractCode, EmittedLog, EventName, MinedBlock, MinedTransaction,
-    RollbackCause, Sample, Sight, Stamp, TransactionStatus, UnixMicros,
+    Block, ChainQuestion, Clock, ContractCode, EmittedLog, EventName, Interval, MinedBlock,
+    MinedTransaction, RollbackCause, Sample, Sight, Stamp, TransactionStatus, UnixMicros,
 };
 
 mod rollback;
@@ -135,7 +135,10 @@ impl Transactions {
         };
         let hash = told.or(submission.hash);
         let pending = Pending::new(submission, call, refusal, contracts);
-        if let Some(missing) = pending.to.and_then(|to| contracts.missing(to)) {
+        let unnamed = pending.to.filter(|_| pending.named.is_none());
+        if let Some(missing) =
+            unnamed.and_then(|to| contracts.missing_at(to, pending.head.is_any(), None))
+        {
             out.wanted.push(ChainQuestion::Code(missing));
         }
         // Without a txHash an error means "not mined", except that nodes which leave it out say in
@@ -215,7 +218,10 @@ impl Transactions {
             if held.mined.created == Some(found.address) && !found.code.is_empty() {
                 held.code_bytes = u32::try_from(found.code.len()).ok();
             }
-            let asked_again = held.missing(contracts).filter(|next| *next != found.address);
+            // The size of a deployment's code is asked for once.
+            let is_size = held.mined.created == Some(found.address);
+            let asked_again =
+                held.missing(contracts).filter(|next| *next != found.address || !is_size);
             if let Some(next) = asked_again {
                 out.wanted.push(ChainQuestion::Code(next));
                 self.waiting.entry(next).or_default().push(hash);
@@ -225,6 +231,11 @@ impl Transactions {
                 self.settle(held, contracts, out);
             }
         }
+    }
+
+    /// The addresses whose code mined transactions wait for.
+    pub fn awaited(&self) -> impl Iterator<Item = Address> {
+        self.waiting.keys().copied()
     }
 
     /// The node told where a submitted transaction is.
@@ -450,15 +461,25 @@ impl Transactions {
         let newest = self.on_chain.newest(&hash);
         let is_moved = newest.is_some_and(|newest| newest.rolled_back.is_none());
         let rolled_back = submission.as_ref().and_then(|submission| submission.rolled_back);
+        let ran = submission.as_ref().map(Pending::ran);
         if let (Some(address), true, None) = (mined.created, mined.success, rolled_back) {
-            contracts.created(address, &mined.input);
+            let sent = ran.map(|ran| ran.start);
+            contracts.mined_creation(address, &mined.input, sent, block.seen);
+        }
+        for authority in &mined.authorities {
+            contracts.doubt(*authority, Interval { start: block.seen, end: block.seen });
         }
         let input = std::mem::take(&mut mined.input);
-        let known = mined.to.is_none_or(|to| contracts.missing(to).is_none());
-        let named = match rolled_back {
-            // Another contract may be there by now.
-            Some(_) => submission.as_ref().and_then(|submission| submission.named),
-            None => known.then(|| contracts.target(mined.to, &input)),
+        let with_input = !input.is_empty();
+        let named = submission.as_ref().and_then(|submission| submission.named);
+        // Of one that a rollback took, another contract may be at its target by now.
+        let is_known =
+            || mined.to.is_none_or(|to| contracts.missing_at(to, with_input, ran).is_none());
+        let named = match named {
+            None if rolled_back.is_none() && is_known() => {
+                Some(contracts.target_at(mined.to, &input, ran))
+            }
+            named => named,
         };
         let (head, content) = (Head::of(&input), Content::of(mined.to, mined.value, &input));
         let inner = multicall::open(&input).unwrap_or_default();

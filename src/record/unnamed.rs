@@ -13,9 +13,10 @@ use super::findings::Subject;
 use crate::decode::contracts::Contracts;
 use crate::decode::multicall::{self, Inner, InnerResult};
 use crate::decode::revert::RevertInfo;
+use crate::decode::simulation;
 use crate::model::{
-    CallDetail, ChainQuestion, ContractCall, FunctionName, InnerCall, Method, RpcCall, Stamp,
-    UNKNOWN,
+    CallDetail, ChainQuestion, ContractCall, FunctionName, InnerCall, Interval, Method, RpcCall,
+    Stamp, UNKNOWN,
 };
 
 /// How long a call waits for a name.
@@ -35,6 +36,8 @@ pub(super) enum Touched {
     Function { to: Address, input: Vec<u8> },
     /// The creation of a contract, whose name is in the code that is not kept.
     Creation(ContractCall),
+    /// Several functions, called one after the other by a simulation.
+    Calls(Vec<Inner>),
     /// An account's state, by a method of the node; no account where several are named.
     State { account: Option<Address>, method: Method },
 }
@@ -46,6 +49,10 @@ impl Touched {
             Self::Function { to, input } => {
                 Some(Subject::Function(*to, input.first_chunk().copied()))
             }
+            Self::Calls(calls) => match &calls[..] {
+                [only] => Some(Subject::Function(only.to, only.input.first_chunk().copied())),
+                _ => None,
+            },
             Self::Creation(_) => None,
             Self::State { account, .. } => account.map(Subject::State),
         }
@@ -55,6 +62,8 @@ impl Touched {
 /// A call and what its names are made of.
 pub(super) struct Unnamed {
     pub(super) call: RpcCall,
+    /// When the node ran it: it goes by what was at its addresses then.
+    at: Interval,
     touched: Touched,
     /// Few have one.
     failure: Option<Box<RevertInfo>>,
@@ -73,12 +82,14 @@ impl Unnamed {
     /// `answer` is the result's JSON, where there is one.
     pub(super) fn new(
         call: RpcCall,
+        at: Interval,
         touched: Touched,
         failure: Option<RevertInfo>,
         answer: Option<&[u8]>,
     ) -> Self {
         let failure = failure.map(Box::new);
-        let mut unnamed = Self { call, touched, failure, inner: Vec::new(), results: Vec::new() };
+        let (inner, results) = (Vec::new(), Vec::new());
+        let mut unnamed = Self { call, at, touched, failure, inner, results };
         if let Touched::Function { input, .. } = &mut unnamed.touched {
             if let Some(selector) = input.first_chunk().copied()
                 && let Some(inner) = multicall::open(input)
@@ -91,6 +102,11 @@ impl Unnamed {
             }
             input.truncate(SELECTOR);
         }
+        if let Touched::Calls(calls) = &mut unnamed.touched {
+            unnamed.inner = std::mem::take(calls);
+            unnamed.results = answer.and_then(simulation::results).unwrap_or_default();
+            unnamed.results.iter_mut().for_each(shorten);
+        }
         if let Some(data) = unnamed.failure.as_mut().and_then(|failure| failure.data.as_mut()) {
             *data = Bytes::copy_from_slice(&data[..data.len().min(MOST_DATA)]);
         }
@@ -100,21 +116,26 @@ impl Unnamed {
     /// Whose code has to be known for this call's names, next.
     pub(super) fn missing(&self, contracts: &Contracts) -> Option<Address> {
         let touched = match &self.touched {
-            Touched::Function { to, .. } => Some(*to),
-            Touched::Creation(_) => None,
-            Touched::State { account, .. } => *account,
+            Touched::Function { to, input } => Some((*to, !input.is_empty())),
+            Touched::Creation(_) | Touched::Calls(_) => None,
+            Touched::State { account, .. } => account.map(|account| (account, false)),
         };
-        let all = touched.into_iter().chain(self.inner.iter().map(|inner| inner.to));
-        all.into_iter().find_map(|address| contracts.missing(address))
+        let inner = self.inner.iter().map(|inner| (inner.to, !inner.input.is_empty()));
+        let mut all = touched.into_iter().chain(inner);
+        all.find_map(|(address, with_input)| {
+            contracts.missing_at(address, with_input, Some(self.at))
+        })
     }
 
     /// The call with the names that can be given.
     pub(super) fn name(self, contracts: &mut Contracts) -> RpcCall {
-        let Self { mut call, touched, failure, inner, results } = self;
+        let Self { mut call, at, touched, failure, mut inner, results } = self;
+        let at = Some(at);
         let mut detail = call.detail.take().map(|detail| *detail).unwrap_or_default();
         let to = match touched {
             Touched::Function { to, input } => {
-                let target = contracts.target(Some(to), &input);
+                let target = contracts.target_at(Some(to), &input, at);
+                detail.delegation = contracts.delegation(to, at);
                 detail.selector = unnamed_selector(target, &input);
                 call.target = Some(target);
                 Some(to)
@@ -126,9 +147,23 @@ impl Unnamed {
             Touched::State { account, method } => {
                 let function = FunctionName::known(method.as_str());
                 call.target = account.map(|account| ContractCall {
-                    contract: contracts.contract(account),
+                    contract: contracts.contract_at(account, at),
                     function,
                 });
+                None
+            }
+            Touched::Calls(_) => {
+                // One call alone is what the whole is.
+                if let [only] = &inner[..] {
+                    let target = contracts.target_at(Some(only.to), &only.input, at);
+                    detail.selector = unnamed_selector(target, &only.input);
+                    detail.delegation = contracts.delegation(only.to, at);
+                    let failed = results.first().filter(|result| !result.success);
+                    detail.reason =
+                        failed.map(|result| contracts.reason(Some(only.to), &result.data));
+                    call.target = Some(target);
+                    inner.clear();
+                }
                 None
             }
         };
@@ -144,7 +179,7 @@ impl Unnamed {
                 None => Some(failure.words),
             };
         }
-        detail.inner = opened(&inner, &results, contracts);
+        detail.inner = opened(&inner, &results, contracts, at);
         call.detail = (detail != CallDetail::default()).then(|| Box::new(detail));
         call
     }
@@ -155,13 +190,14 @@ pub(super) fn opened(
     inner: &[Inner],
     results: &[InnerResult],
     contracts: &mut Contracts,
+    at: Option<Interval>,
 ) -> Box<[InnerCall]> {
     let results = results.iter().map(Some).chain(std::iter::repeat(None));
     inner
         .iter()
         .zip(results)
         .map(|(inner, result)| {
-            let target = contracts.target(Some(inner.to), &inner.input);
+            let target = contracts.target_at(Some(inner.to), &inner.input, at);
             InnerCall {
                 target,
                 selector: unnamed_selector(target, &inner.input),
@@ -222,14 +258,19 @@ impl WaitingForNames {
         let mut named = Vec::new();
         for (until, call) in waited {
             match call.missing(contracts) {
-                Some(next) if next != address => {
+                Some(next) => {
                     wanted.push(ChainQuestion::Code(next));
                     named.extend(self.put_until(next, call, until));
                 }
-                _ => named.push(call),
+                None => named.push(call),
             }
         }
         named
+    }
+
+    /// The addresses whose code is waited for.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = Address> {
+        self.calls.keys().copied()
     }
 
     /// Takes out those that have waited long enough.

@@ -123,6 +123,7 @@ mod tests {
                 reason: UninspectedReason::ALL[usize::try_from(row).unwrap() % 5],
                 calls: u32::try_from(row).unwrap(),
             }),
+            delegation: None,
         }
     }
 

@@ -14,7 +14,7 @@ use super::columns::{
     read_sparse, read_strings, sparse, strings, within,
 };
 use super::fields::{
-    get_inner, get_option, micros, put_inner, put_option, small, trace_bytes, trace_of,
+    get_address, get_inner, get_option, micros, put_inner, put_option, small, trace_bytes, trace_of,
 };
 use super::labels::Labels;
 use super::query::CallFilter;
@@ -254,10 +254,13 @@ fn put_detail(out: &mut Vec<u8>, detail: &CallDetail) {
     put_option(out, detail.message.as_deref(), put_text);
     put_option(out, detail.gas, put_varint);
     put_inner(out, &detail.inner);
-    // Absent in most, and in all that were written before there was one.
-    if let Some(Uninspected { reason, calls }) = detail.uninspected {
-        out.push(reason as u8);
-        put_varint(out, u64::from(calls));
+    // Absent in most, and in all that were written before version 0.2.
+    if detail.uninspected.is_some() || detail.delegation.is_some() {
+        put_option(out, detail.uninspected, |out, Uninspected { reason, calls }| {
+            out.push(reason as u8);
+            put_varint(out, u64::from(calls));
+        });
+        put_option(out, detail.delegation, |out, address| out.extend_from_slice(&address.0.0));
     }
 }
 
@@ -266,14 +269,19 @@ fn get_detail(bytes: &[u8], labels: &Labels) -> Read<Option<Box<CallDetail>>> {
         return Ok(None);
     }
     let mut reader = Reader(bytes);
-    let detail = CallDetail {
+    let mut detail = CallDetail {
         selector: get_option(&mut reader, Reader::array::<4>)?,
         reason: get_option(&mut reader, Reader::text)?.map(|text| labels.reason(text)),
         message: get_option(&mut reader, Reader::text)?.map(Into::into),
         gas: get_option(&mut reader, Reader::varint)?,
         inner: get_inner(&mut reader, labels)?,
-        uninspected: if reader.0.is_empty() { None } else { Some(get_uninspected(&mut reader)?) },
+        uninspected: None,
+        delegation: None,
     };
+    if !reader.0.is_empty() {
+        detail.uninspected = get_option(&mut reader, get_uninspected)?;
+        detail.delegation = get_option(&mut reader, get_address)?;
+    }
     reader.end()?;
     Ok(Some(Box::new(detail)))
 }

@@ -15,7 +15,6 @@ use crate::model::{
 };
 
 pub(super) fn put_transaction(out: &mut Vec<u8>, transaction: &Transaction) {
-    let put_address = |out: &mut Vec<u8>, address: Address| out.extend_from_slice(&address.0.0);
     out.extend_from_slice(&transaction.hash.0);
     out.push(transaction.kind as u8);
     out.push(transaction.status as u8);
@@ -54,8 +53,11 @@ pub(super) fn put_transaction(out: &mut Vec<u8>, transaction: &Transaction) {
 
 /// What the first rows of this version did not have: written only where there is any of it.
 fn put_later(out: &mut Vec<u8>, transaction: &Transaction) {
-    let Transaction { unexplained, events_omitted, blob, rolled_back_by, .. } = *transaction;
-    if (unexplained, events_omitted, blob, rolled_back_by) == (None, 0, None, None) {
+    let Transaction { unexplained, events_omitted, blob, rolled_back_by, delegation, .. } =
+        *transaction;
+    if (unexplained, events_omitted, blob, rolled_back_by, delegation)
+        == (None, 0, None, None, None)
+    {
         return;
     }
     put_option(out, unexplained, |out, why| out.push(why as u8));
@@ -65,6 +67,11 @@ fn put_later(out: &mut Vec<u8>, transaction: &Transaction) {
         put_option(out, blob.price, put_varint_u128);
     });
     put_option(out, rolled_back_by, |out, cause| out.push(rollback::code(cause)));
+    put_option(out, delegation, put_address);
+}
+
+fn put_address(out: &mut Vec<u8>, address: Address) {
+    out.extend_from_slice(&address.0.0);
 }
 
 fn get_events(reader: &mut Reader<'_>, labels: &Labels) -> Read<Box<[EmittedEvents]>> {
@@ -119,6 +126,7 @@ pub(super) fn get_transaction(
         unexplained: None,
         events_omitted: 0,
         blob: None,
+        delegation: None,
     };
     if !reader.0.is_empty() {
         transaction.message = get_option(reader, Reader::text)?.map(Into::into);
@@ -141,6 +149,7 @@ pub(super) fn get_transaction(
         })?;
         let cause = get_option(reader, Reader::byte)?.map(rollback::cause);
         transaction.rolled_back_by = cause.transpose()?;
+        transaction.delegation = get_option(reader, get_address)?;
     }
     Ok(transaction)
 }

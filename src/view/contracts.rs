@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use alloy::primitives::U256;
+use alloy::primitives::{Address, U256};
 use serde_json::{Map, Value, json};
 
 use super::Money;
@@ -22,6 +22,8 @@ use crate::store::{
 
 /// Deployments that are told of a contract, the newest.
 const DEPLOYMENTS: usize = 10;
+/// Accounts that delegate to a contract which are listed of it.
+const DELEGATIONS: usize = 100;
 /// `kind` of a revert that a transaction met; those of calls have the call's own.
 const TRANSACTION: &str = "transaction";
 
@@ -44,6 +46,9 @@ struct Contract {
     deployed: u64,
     functions: BTreeMap<String, Function>,
     events: BTreeMap<&'static str, u64>,
+    /// Accounts that delegate to it (EIP-7702), as their latest transaction found them, each with the
+    /// address that it delegates to.
+    delegations: BTreeMap<Address, Address>,
 }
 
 #[derive(Default)]
@@ -129,6 +134,13 @@ impl Found {
         let function = self.of(transaction.contract.as_str(), transaction.function.as_str());
         function.by_status[transaction.status as usize] += 1;
         let reverted = transaction.status == TransactionStatus::Reverted;
+        if let (Some(account), Some(to)) = (transaction.to, transaction.delegation) {
+            let contract = self.contracts.entry(transaction.contract.to_string()).or_default();
+            if contract.delegations.len() < DELEGATIONS {
+                contract.delegations.entry(account).or_insert(to);
+            }
+        }
+        let function = self.of(transaction.contract.as_str(), transaction.function.as_str());
         if let Some(gas) = transaction.gas_used {
             function.gas.add(gas, reverted);
         }
@@ -276,6 +288,11 @@ pub fn tell(found: Found, range: Range, limit: usize, money: Option<&Money>) -> 
             "deployments": contract.deployments,
             "functions": functions.collect::<Vec<_>>(),
             "events": contract.events,
+            "delegations": contract
+                .delegations
+                .iter()
+                .map(|(account, to)| json!({ "account": account, "address": to }))
+                .collect::<Vec<_>>(),
         })
     });
     json!({

@@ -6,16 +6,16 @@
 
 use std::time::Duration;
 
-use alloy::primitives::U256;
 use alloy::primitives::utils::format_ether;
+use alloy::primitives::{Address, U256};
 use serde_json::{Value, json};
 
 use super::{Money, advice};
 
 use crate::model::{
-    Access, Block, Breakdown, End, Finding, HostReading, HttpRequest, InnerCall, Join, Operation,
-    Outcome, Part, Rollback, RollbackCause, RpcCall, Sample, SlotFate, StateChange, TraceContext,
-    Transaction, TransactionKind, Unexplained, UnixMicros, Volume, Work,
+    Access, Block, Breakdown, ContractName, End, Finding, HostReading, HttpRequest, InnerCall,
+    Join, Operation, Outcome, Part, Rollback, RollbackCause, RpcCall, Sample, SlotFate,
+    StateChange, TraceContext, Transaction, TransactionKind, Unexplained, UnixMicros, Volume, Work,
 };
 use crate::store::{Series, Summary};
 
@@ -76,6 +76,10 @@ pub fn call(call: &RpcCall) -> Value {
         "selector": detail.and_then(|detail| detail.selector).map(selector),
         "reason": detail.and_then(|detail| detail.reason),
         "message": detail.and_then(|detail| detail.message.as_deref()),
+        "delegation": delegation(
+            detail.and_then(|detail| detail.delegation),
+            call.target.map(|target| target.contract),
+        ),
         "estimated_gas": detail.and_then(|detail| detail.gas),
         "inner": detail.map_or_else(|| json!([]), |detail| inner(&detail.inner)),
         "uninspected": uninspected.map(|uninspected| uninspected.reason.as_str()),
@@ -266,6 +270,7 @@ pub fn transaction(transaction: &Transaction, money: Option<&Money>) -> Value {
         "events": events.collect::<Vec<_>>(),
         "events_omitted": transaction.events_omitted,
         "inner": inner(&transaction.inner),
+        "delegation": delegation(transaction.delegation, Some(transaction.contract)),
         "block_gas_limit": transaction.block_gas_limit,
         "block_share": transaction.block_share(),
         "rolled_back_by": transaction.rolled_back_by.map(RollbackCause::as_str),
@@ -313,6 +318,11 @@ pub fn ether(wei: U256) -> String {
 
 fn selector(selector: [u8; 4]) -> String {
     alloy::hex::encode_prefixed(selector)
+}
+
+/// An account's delegation (EIP-7702): to which address, and which contract is there.
+fn delegation(address: Option<Address>, contract: Option<ContractName>) -> Value {
+    address.map_or(Value::Null, |address| json!({ "address": address, "contract": contract }))
 }
 
 fn inner(calls: &[InnerCall]) -> Value {

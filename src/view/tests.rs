@@ -215,6 +215,7 @@ fn transaction(status: TransactionStatus, reason: Option<&'static str>) -> Sampl
         envelope: None,
         events: Box::default(),
         inner: Box::default(),
+        delegation: None,
         code_bytes: None,
         block_gas_limit: None,
         rolled_back_by: None,

@@ -17,6 +17,7 @@ mod inspection;
 mod joining;
 mod machine;
 mod marketplace;
+mod names;
 mod node_log;
 mod nodes;
 mod page;

@@ -373,6 +373,7 @@ pub fn any_second_sample(random: &mut Random, at: UnixMicros) -> Sample {
                     gas: often(random).then(|| random.below(30_000_000)),
                     inner: inner(random),
                     uninspected: None,
+                    delegation: None,
                 })
             }),
             ..call
@@ -389,6 +390,8 @@ pub fn any_second_sample(random: &mut Random, at: UnixMicros) -> Sample {
                 })
                 .collect(),
             inner: inner(random),
+            delegation: often(random)
+                .then(|| alloy::primitives::Address::repeat_byte(random.below(256) as u8)),
             code_bytes: often(random).then(|| random.below(24_577) as u32),
             block_gas_limit: often(random).then_some(30_000_000),
             ..*transaction
@@ -468,6 +471,7 @@ pub fn any_first_sample(random: &mut Random, at: UnixMicros) -> Sample {
                 envelope: None,
                 events: Box::default(),
                 inner: Box::default(),
+                delegation: None,
                 code_bytes: None,
                 block_gas_limit: None,
                 rolled_back_by: None,

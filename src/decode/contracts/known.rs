@@ -11,6 +11,13 @@ use crate::decode::bytecode::Bytecode;
 use crate::decode::layout::Layout;
 use crate::model::ContractName;
 
+/// What a function goes by.
+pub(super) struct FunctionNames {
+    /// The name, or for one of several functions of the name the signature.
+    pub label: Box<str>,
+    pub signature: Box<str>,
+}
+
 pub(super) struct Known {
     pub contract: String,
     pub source: String,
@@ -18,10 +25,17 @@ pub(super) struct Known {
     pub label: Option<ContractName>,
     pub creation: Bytecode,
     pub deployed: Bytecode,
-    pub functions: HashMap<Selector, String>,
+    pub functions: HashMap<Selector, FunctionNames>,
     pub errors: HashMap<Selector, AbiError>,
     pub has_fallback: bool,
     pub layout: Option<Arc<Layout>>,
+}
+
+impl Known {
+    /// Whether it can be at an address: an interface or abstract contract cannot.
+    pub(super) fn has_code(&self) -> bool {
+        !self.deployed.is_empty()
+    }
 }
 
 impl From<Artifact> for Known {
@@ -42,14 +56,15 @@ impl From<Artifact> for Known {
     }
 }
 
-/// By selector the name, or for one of several functions of the name the signature.
-fn function_names(abi: &JsonAbi) -> HashMap<Selector, String> {
+fn function_names(abi: &JsonAbi) -> HashMap<Selector, FunctionNames> {
     let named = |functions: &Vec<Function>| {
         let alone = functions.len() == 1;
-        functions
-            .iter()
-            .map(|f| (f.selector().0, if alone { f.name.clone() } else { f.signature() }))
-            .collect::<Vec<_>>()
+        let names = |function: &Function| {
+            let signature = function.signature().into_boxed_str();
+            let label = if alone { function.name.as_str().into() } else { signature.clone() };
+            (function.selector().0, FunctionNames { label, signature })
+        };
+        functions.iter().map(names).collect::<Vec<_>>()
     };
     abi.functions.values().flat_map(named).collect()
 }

@@ -1,11 +1,23 @@
-//! Code that stands in front of other code: minimal clones, and what tells that a proxy was upgraded.
+//! Code that stands in front of other code: minimal clones and delegations, and what shows that a
+//! proxy was upgraded.
 //!
-//! A proxy that keeps the address of its implementation in its storage (ERC-1967) cannot be told by
-//! its code: what the storage says comes from the node.
+//! A proxy that keeps the address of its implementation in its storage (ERC-1967) cannot be recognised
+//! by its code: what the storage says comes from the node.
 
 use std::sync::LazyLock;
 
-use alloy::primitives::{Address, B256, keccak256};
+use alloy::primitives::{Address, B256, b256, keccak256};
+
+/// Where ERC-1967 has a proxy keep its implementation.
+pub const IMPLEMENTATION_SLOT: B256 =
+    b256!("360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc");
+/// Where ERC-1967 has a proxy keep its beacon, which knows the implementation.
+pub const BEACON_SLOT: B256 =
+    b256!("a3f0ad74e5423aebfd80d3ef4346578335a9a72aeaee59ff6cb3582b35133d50");
+/// A beacon's `implementation()`.
+pub(super) const IMPLEMENTATION: [u8; 4] = [0x5c, 0x60, 0xda, 0x1b];
+/// What the code of an account that delegates to a contract begins with (EIP-7702).
+const DELEGATION: [u8; 3] = [0xef, 0x01, 0x00];
 
 /// What comes before the address and what after it, in the code of a clone. Some append arguments.
 const CLONES: [(&[u8], &[u8]); 4] = [
@@ -45,7 +57,13 @@ pub(super) fn cloned(code: &[u8]) -> Option<Address> {
     })
 }
 
-/// Whether an event with this first topic tells that a proxy, or the proxies of a beacon, stand in
+/// The contract that an account's `code` delegates to (EIP-7702).
+pub(super) fn delegated(code: &[u8]) -> Option<Address> {
+    let address: [u8; 20] = code.strip_prefix(&DELEGATION)?.try_into().ok()?;
+    Some(address.into())
+}
+
+/// Whether an event with this first topic says that a proxy, or the proxies of a beacon, stand in
 /// front of another contract from now on.
 pub(super) fn is_upgrade(topic: B256) -> bool {
     static TOPICS: LazyLock<[B256; 2]> =

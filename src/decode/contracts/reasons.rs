@@ -1,10 +1,16 @@
-//! What a revert says, for people: panics in words, custom errors with their arguments.
+//! Why a call reverted: the label of the reason, and the same for people, panics in words and custom
+//! errors with their arguments.
 
 use std::fmt::Write as _;
 
 use alloy::dyn_abi::{DynSolValue, JsonAbiExt};
 use alloy::json_abi::{Error as AbiError, Param};
-use alloy::primitives::hex;
+use alloy::primitives::{Address, hex};
+
+use super::residents::Code;
+use super::{Contracts, Selector};
+use crate::decode::revert::{PANIC, REVERT, panic_code, revert_text};
+use crate::model::Reason;
 
 /// The longest message, in characters.
 const LONGEST: usize = 300;
@@ -28,13 +34,58 @@ const PANICS: [(u8, &str); 10] = [
     (0x51, "call of an internal function that was never set"),
 ];
 
+impl Contracts {
+    /// Why a call to `to` reverted, from what it returned: a custom error's name, `Error` for
+    /// `require` and `revert` with a text, `Panic(0x11)`, `no_data` when it returned nothing.
+    pub fn reason(&mut self, to: Option<Address>, revert_data: &[u8]) -> Reason {
+        if revert_data.is_empty() {
+            return Reason::known("no_data");
+        }
+        match revert_data.first_chunk() {
+            Some(&REVERT) => Reason::known("Error"),
+            Some(&PANIC) => match panic_code(revert_data) {
+                Some(code) => self.reasons.admit(&format!("Panic(0x{code:02x})")),
+                None => Reason::known("Panic"),
+            },
+            Some(selector) => match self.error(to, selector).map(|error| error.name.clone()) {
+                Some(name) => self.reasons.admit(&name),
+                None => Reason::unknown(),
+            },
+            None => Reason::unknown(),
+        }
+    }
+
+    /// The whole message of a revert, for people: the text of `Error(string)`, a panic in words, or a
+    /// custom error with its arguments. Free text, cut at 300 characters: not for labels.
+    pub fn revert_message(&self, to: Option<Address>, revert_data: &[u8]) -> Option<String> {
+        let text = match revert_data.first_chunk()? {
+            &REVERT => revert_text(revert_data)?,
+            &PANIC => panic_message(panic_code(revert_data)?),
+            selector => error_message(self.error(to, selector)?, revert_data),
+        };
+        Some(cut(&text))
+    }
+
+    /// The custom error: the called contract's own or that of the one behind it, else the first one
+    /// of any (errors of contracts further down come up unchanged).
+    fn error(&self, to: Option<Address>, selector: &Selector) -> Option<&AbiError> {
+        let own = to.and_then(|to| {
+            self.residents.chain(to, None).find_map(|code| match code {
+                Code::Contract(index) => self.registry.get(index).errors.get(selector),
+                _ => None,
+            })
+        });
+        own.or_else(|| self.registry.error(selector))
+    }
+}
+
 /// `text`, cut where it is too long.
-pub(super) fn cut(text: &str) -> String {
+fn cut(text: &str) -> String {
     text.chars().take(LONGEST).collect()
 }
 
 /// A panic in words.
-pub(super) fn panic_message(code: u8) -> String {
+fn panic_message(code: u8) -> String {
     match PANICS.iter().find(|(known, _)| *known == code) {
         Some((_, words)) => format!("Panic(0x{code:02x}): {words}"),
         None => format!("Panic(0x{code:02x})"),
@@ -42,7 +93,7 @@ pub(super) fn panic_message(code: u8) -> String {
 }
 
 /// A custom error with its arguments, as far as they can be read: its name alone where they cannot.
-pub(super) fn error_message(error: &AbiError, revert_data: &[u8]) -> String {
+fn error_message(error: &AbiError, revert_data: &[u8]) -> String {
     let arguments = revert_data.get(4..).filter(|data| is_harmless(&error.inputs, data.len()));
     let Some(Ok(values)) = arguments.map(|data| error.abi_decode_input(data)) else {
         return error.name.clone();

@@ -5,8 +5,10 @@ use serde_json::{Value, json};
 
 use super::residents::MOST_ADDRESSES;
 use super::*;
+use crate::decode::revert::{PANIC, REVERT};
 
 mod names;
+mod timeline;
 
 const NFT: &str = include_str!("../../../tests/fixtures/artifacts/MarketNFT.json");
 const MARKET: &str = include_str!("../../../tests/fixtures/artifacts/Marketplace.json");
@@ -68,9 +70,9 @@ fn a_deployment_is_named_by_its_input() {
     input.extend([0; 31]);
     input.push(250);
     assert_eq!(label(contracts.target(None, &input)), "Marketplace.constructor");
-    assert_eq!(contracts.created(HERE, &input).as_str(), "Marketplace");
+    assert_eq!(contracts.created(HERE, &input, Interval::default()).as_str(), "Marketplace");
     assert!(contracts.knows(HERE));
-    assert_eq!(contracts.created(HERE, &[1, 2]).as_str(), "_unknown");
+    assert_eq!(contracts.created(HERE, &[1, 2], Interval::default()).as_str(), "_unknown");
     assert!(!contracts.knows(HERE), "the old name holds no more, the code is to be asked for");
     assert_eq!(label(contracts.target(None, &[])), "_unknown.constructor");
 }
@@ -93,16 +95,16 @@ fn accounts_and_strangers_are_told_apart() {
 }
 
 #[test]
-fn after_a_setback_names_hold_until_the_code_is_told_anew() {
+fn after_a_rollback_there_are_no_names_until_the_code_is_known_anew() {
     let mut contracts = marketplace();
     let code = bytes(&fixture("anvil")["code-nft"]);
     let proxy = Address::repeat_byte(0xaa);
     contracts.learn_code(HERE, &code, None);
     contracts.learn_code(proxy, &[0xfe], Some(HERE));
-    contracts.doubt_addresses();
+    contracts.roll_back(None, Interval::default());
     for address in [HERE, proxy] {
         assert_eq!(contracts.missing(address), Some(address));
-        assert_eq!(contracts.contract(address).as_str(), "MarketNFT");
+        assert_eq!(contracts.contract(address).as_str(), "_unknown");
     }
     assert_eq!(contracts.learn_code(proxy, &[], None).as_str(), ACCOUNT);
     assert_eq!(contracts.learn_code(HERE, &code, None).as_str(), "MarketNFT");
@@ -142,11 +144,107 @@ fn two_contracts_of_one_name_are_told_by_their_sources() {
     let mut contracts = Contracts::new();
     contracts.add(artifact("Token", "a.sol", &json!([]), "0x6001"));
     contracts.add(artifact("Token", "b.sol", &json!([]), "0x6002"));
-    assert_eq!(contracts.learn_code(HERE, &[0x60, 0x02], None).as_str(), "Token");
+    assert_eq!(contracts.learn_code(HERE, &[0x60, 0x02], None).as_str(), "b.sol:Token");
     assert_eq!(contracts.learn_code(Address::ZERO, &[0x60, 0x01], None).as_str(), "a.sol:Token");
     contracts.add(artifact("Token", "a.sol", &json!([]), "0x6003"));
     assert_eq!(contracts.len(), 2, "compiled again");
     assert_eq!(contracts.learn_code(Address::ZERO, &[0x60, 0x03], None).as_str(), "a.sol:Token");
+}
+
+#[test]
+fn a_name_that_a_second_source_takes_goes_by_the_source_from_then_on() {
+    let mut contracts = Contracts::new();
+    contracts.add(artifact("Token", "a.sol", &json!([]), "0x6001"));
+    // At no address is an interface.
+    contracts.add(artifact("Token", "i.sol", &json!([]), "0x"));
+    assert_eq!(contracts.learn_code(HERE, &[0x60, 0x01], None).as_str(), "Token");
+    contracts.add(artifact("Token", "b.sol", &json!([]), "0x6002"));
+    assert_eq!(contracts.contract(HERE).as_str(), "a.sol:Token");
+}
+
+#[test]
+fn identical_code_goes_by_the_first_source_in_any_order() {
+    for order in [["a.sol", "b.sol"], ["b.sol", "a.sol"]] {
+        let mut contracts = Contracts::new();
+        for source in order {
+            contracts.add(artifact("Token", source, &json!([]), "0x6001"));
+        }
+        let deployed = contracts.learn_code(HERE, &[0x60, 0x01], None);
+        assert_eq!(deployed.as_str(), "a.sol:Token");
+        let created = contracts.created(Address::ZERO, &[0x60, 0x60, 0x01], Interval::default());
+        assert_eq!(created.as_str(), "a.sol:Token");
+    }
+}
+
+#[test]
+fn artifacts_beyond_the_limit_are_counted_once_each() {
+    let mut contracts = Contracts::holding(2);
+    for round in 0..2 {
+        for name in ["A", "B", "C", "D"] {
+            contracts.add(artifact(name, "", &json!([]), &format!("0x600{round}")));
+        }
+    }
+    assert_eq!((contracts.len(), contracts.left_out()), (2, 2));
+}
+
+#[test]
+fn a_fallback_passes_on_a_function_on_whose_signature_all_agree() {
+    let fallback = json!([{"type": "fallback", "stateMutability": "payable"}]);
+    let mut contracts = Contracts::new();
+    contracts.add(artifact("Diamond", "", &fallback, "0x36ff"));
+    let overloads =
+        json!([function("list", &["uint256"]), function("list", &["uint256", "uint256"])]);
+    contracts.add(artifact("IListing", "", &overloads, "0x"));
+    contracts.learn_code(HERE, &[0x36, 0xff], None);
+    let selector = |signature: &str| -> [u8; 4] {
+        alloy::primitives::keccak256(signature)[..4].try_into().unwrap()
+    };
+    let list = |contracts: &mut Contracts, signature| {
+        label(contracts.target(Some(HERE), &selector(signature)))
+    };
+    assert_eq!(list(&mut contracts, "list(uint256)"), "Diamond.list(uint256)");
+    contracts.add(artifact("Facet", "", &json!([function("list", &["uint256"])]), "0x6001"));
+    assert_eq!(list(&mut contracts, "list(uint256)"), "Diamond.list");
+    assert_eq!(list(&mut contracts, "list(uint256,uint256)"), "Diamond.list(uint256,uint256)");
+    assert_eq!(list(&mut contracts, "list()"), "Diamond.fallback");
+}
+
+#[test]
+fn a_vyper_contract_is_known_with_its_immutables_behind_its_code() {
+    let json: Value =
+        serde_json::from_str(include_str!("../../../tests/fixtures/artifacts/vyper.json")).unwrap();
+    let mut contracts = Contracts::new();
+    contracts.add(Artifact::parse(json.to_string().as_bytes(), "").unwrap());
+    let mut code = bytes(&json["deployedBytecode"]);
+    code.extend([7; 64]);
+    assert_eq!(contracts.learn_code(HERE, &code, None).as_str(), "Fixed");
+    for more in [0, 32, 96] {
+        code.truncate(bytes(&json["deployedBytecode"]).len());
+        code.extend(vec![7; more]);
+        let name = if more == 0 { "Fixed" } else { "_unknown" };
+        assert_eq!(contracts.learn_code(HERE, &code, None).as_str(), name, "{more} bytes more");
+    }
+}
+
+#[test]
+fn a_delegated_account_goes_by_its_delegate() {
+    let mut contracts = marketplace();
+    let delegate = Address::repeat_byte(0xdd);
+    let code = [&[0xef, 0x01, 0x00][..], delegate.as_slice()].concat();
+    contracts.learn_code(HERE, &code, None);
+    assert_eq!(contracts.missing(HERE), Some(delegate));
+    assert_eq!(contracts.contract(HERE).as_str(), "_unknown");
+    contracts.learn_code(delegate, &bytes(&fixture("anvil")["code-nft"]), None);
+    let mint = contracts.target(Some(HERE), &[0xd0, 0xde, 0xf5, 0x21]);
+    assert_eq!(label(mint), "MarketNFT.mint");
+    assert_eq!(contracts.delegation(HERE, None), Some(delegate));
+    // To an address without code, which runs nothing.
+    contracts.learn_code(delegate, &[], None);
+    assert_eq!(label(contracts.target(Some(HERE), &[1, 2, 3, 4])), "_account._unknown");
+    contracts.learn_code(HERE, &[], None);
+    assert_eq!(contracts.delegation(HERE, None), None);
+    contracts.learn_code(HERE, &code[..22], None);
+    assert_eq!(contracts.delegation(HERE, None), None, "cut short");
 }
 
 #[test]
@@ -179,7 +277,7 @@ fn an_abi_that_asks_for_all_memory_is_not_followed() {
     let abi = json!([{"type": "error", "name": "E", "inputs":
         [{"name": "", "type": "uint8[4294967295][4294967295]"}]}]);
     contracts.add(artifact("Hog", "", &abi, "0x6001"));
-    let data = contracts.known[0].errors.keys().next().unwrap().to_vec();
+    let data = contracts.registry.get(0).errors.keys().next().unwrap().to_vec();
     assert_eq!(contracts.revert_message(None, &data).as_deref(), Some("E"));
 }
 
@@ -207,7 +305,7 @@ proptest::proptest! {
             .iter()
             .flat_map(|word| [&[high; 24][..], &word.to_be_bytes()].concat())
             .collect();
-        let errors: Vec<_> = contracts.known.iter().flat_map(|k| k.errors.keys()).copied().collect();
+        let errors: Vec<_> = contracts.registry.known().iter().flat_map(|k| k.errors.keys()).copied().collect();
         for selector in [errors[selector % errors.len()].to_vec(), vec![0x08, 0xc3, 0x79, 0xa0]] {
             let data = [&selector[..], &words].concat();
             contracts.revert_message(None, &data);
@@ -220,11 +318,11 @@ proptest::proptest! {
         let mut contracts = marketplace();
         let to = to.map(Address::from);
         contracts.target(to, &bytes);
-        contracts.created(HERE, &bytes);
+        contracts.created(HERE, &bytes, Interval::default());
         contracts.learn_code(HERE, &bytes, None);
         contracts.reason(to, &bytes);
         contracts.revert_message(to, &bytes);
-        let errors: Vec<_> = contracts.known.iter().flat_map(|k| k.errors.keys()).copied().collect();
+        let errors: Vec<_> = contracts.registry.known().iter().flat_map(|k| k.errors.keys()).copied().collect();
         let data = [&errors[selector % errors.len()][..], &bytes].concat();
         contracts.revert_message(to, &data);
     }

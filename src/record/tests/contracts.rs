@@ -37,7 +37,7 @@ impl Bench {
     }
 
     fn code(&mut self, address: Address, code: Bytes, implementation: Option<Address>) {
-        let code = ContractCode { address, code, implementation };
+        let code = ContractCode { address, code, implementation, asked: Interval::default() };
         self.take(Observation::Chain(ChainEvent::Code(code)));
     }
 

@@ -261,6 +261,7 @@ fn a_send_becomes_a_transaction_when_its_block_is_seen() {
         address: TOKEN,
         code: Bytes::from_static(&[0xfe]),
         implementation: None,
+        asked: Interval::default(),
     })));
     let [call] = &bench.received.calls()[..] else { panic!("one call") };
     assert_eq!(call.transaction, Some(hash));
@@ -282,6 +283,7 @@ fn a_send_becomes_a_transaction_when_its_block_is_seen() {
         revert: None,
         blob: None,
         envelope: Some(2),
+        authorities: Box::default(),
         logs: Box::default(),
         logs_omitted: 0,
     };

@@ -158,6 +158,7 @@ fn block_with(hash: B256) -> Observation {
         created: None,
         revert: None,
         envelope: Some(3),
+        authorities: Box::default(),
         blob: None,
         logs_omitted: 0,
         logs: Box::default(),
@@ -171,6 +172,7 @@ fn code_there() -> Observation {
         address: Address::repeat_byte(2),
         code: Bytes::from_static(&[0xfe]),
         implementation: None,
+        asked: Interval { start: Stamp::default(), end: Stamp::now() },
     }))
 }
 

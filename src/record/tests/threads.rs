@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::decode::artifact::Artifact;
+use crate::decode::artifact::Compiled;
 use crate::record::{Recorder, Settings};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}"#;
@@ -96,13 +97,15 @@ fn an_artifact_that_comes_later_names_what_is_called() {
     answered();
     recorder.flush();
     let Ok(ChainQuestion::Code(address)) = asked.try_recv() else { panic!("code is asked for") };
-    artifacts.send(Artifact::parse(artifact.as_bytes(), "Token").expect("an artifact")).unwrap();
+    let artifact = Artifact::parse(artifact.as_bytes(), "Token").expect("an artifact");
+    artifacts.send(Compiled::Artifact(Box::new(artifact))).unwrap();
     recorder.flush();
     let code = alloy::primitives::bytes!("6002fe");
     observer.tell(Observation::Chain(ChainEvent::Code(ContractCode {
         address,
         code,
         implementation: None,
+        asked: Interval::default(),
     })));
     answered();
     recorder.stop();

@@ -42,7 +42,8 @@ impl Recorder {
 
     fn told_code(&mut self, address: Address, code: Bytes) {
         self.contracts.learn_code(address, &code, None);
-        let found = ContractCode { address, code, implementation: None };
+        let found =
+            ContractCode { address, code, implementation: None, asked: Interval::default() };
         self.transactions.learned(&found, &mut self.contracts, &mut self.out);
     }
 
@@ -108,6 +109,7 @@ fn ms(ms: u64) -> Stamp {
 
 fn unsigned() -> Submission {
     Submission {
+        authorities: Box::default(),
         hash: None,
         from: None,
         signed: None,
@@ -135,6 +137,7 @@ fn mined(hash: u8) -> MinedTransaction {
         revert: None,
         blob: None,
         envelope: Some(2),
+        authorities: Box::default(),
         logs: Box::default(),
         logs_omitted: 0,
     }

@@ -45,6 +45,7 @@ fn mined(i: usize) -> Transaction {
         }]
         .into(),
         inner: Box::default(),
+        delegation: None,
         ..*base
     }
 }
@@ -60,6 +61,7 @@ fn touching(i: usize) -> RpcCall {
         target: Some(target(i)),
         detail: failed.then(|| {
             Box::new(CallDetail {
+                delegation: None,
                 reason: Some(Reason::known("NotForSale")),
                 message: Some("NotForSale(7)".into()),
                 selector: Some([0xd9, 0x6a, 0x09, 0x4a]),

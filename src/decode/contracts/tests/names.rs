@@ -185,7 +185,7 @@ fn events_of_artifacts_written_again_and_again_are_bounded() {
 fn a_proxy_told_by_its_creation_is_still_asked_for() {
     let (mut contracts, code) = with_proxy();
     let input = [&bytes(&compiled("proxy")["bytecode"])[..], &[0; 96]].concat();
-    assert_eq!(contracts.created(HERE, &input).as_str(), "ERC1967Proxy");
+    assert_eq!(contracts.created(HERE, &input, Interval::default()).as_str(), "ERC1967Proxy");
     assert_eq!(contracts.missing(HERE), Some(HERE));
     contracts.event(HERE, topic("Upgraded(address)"));
     contracts.learn_code(HERE, &code, Some(BEHIND));
