@@ -52,7 +52,7 @@ pub(super) fn record(desk: &mut Desk, exchange: &Exchange) {
         desk.outbox.event(&Event::ParseFailure("rpc_request"));
         return;
     }
-    desk.people.met(exchange.connection, exchange.peer);
+    desk.peers.connection_seen(exchange.connection, exchange.peer);
     let reply = reply(desk, exchange);
     let passage = Passage {
         caller: Caller {

@@ -34,7 +34,7 @@ mod naming;
 mod nonces;
 mod outbox;
 mod passage;
-mod people;
+mod peer_processes;
 mod recent;
 mod recorder;
 mod recording;
@@ -49,7 +49,7 @@ mod trees;
 mod unnamed;
 mod waiting;
 
-pub use people::Who;
+pub use peer_processes::PeerLookup;
 pub use recorder::{Recorder, Settings, StartError};
 pub use tracing::Traces;
 

@@ -91,7 +91,7 @@ mod tests {
         AppFunction, AppTiming, CacheOutcome, CallDetail, Client, ConnectionId, ContractCall,
         ContractName, DatabaseTiming, End, Finding, FindingKind, Flow, FunctionName, HttpMethod,
         HttpRequest, InnerCall, Method, Outcome, Reason, Route, RpcCall, Sample, SlotChange,
-        StateChange, TraceContext, Tracer, Transport, UnixMicros,
+        StateChange, TraceContext, Tracer, Transport, UnixMicros, UnknownPeer,
     };
     use crate::store::column::{Decoder, Encoder};
     use crate::store::day::samples_in;
@@ -191,7 +191,11 @@ mod tests {
                     transaction: (row % 3 == 1).then_some(B256::repeat_byte(7)),
                     account: (row % 3 == 2).then_some(Address::repeat_byte(8)),
                     connection: ConnectionId(row),
-                    client: Client { agent: Some("curl/8".into()), process: None },
+                    client: Client {
+                        agent: Some("curl/8".into()),
+                        process: None,
+                        process_unknown: UnknownPeer::ALL.get(row as usize % 6).copied(),
+                    },
                     request: None,
                     query: Some("SELECT ?".into()),
                 })),

@@ -15,7 +15,7 @@ use super::{Money, advice};
 use crate::model::{
     Access, Block, Breakdown, End, Finding, HostReading, HttpRequest, InnerCall, Join, Operation,
     Outcome, Part, RpcCall, Sample, SlotFate, StateChange, TraceContext, Transaction,
-    TransactionKind, UnixMicros, Volume, Work,
+    TransactionKind, UnixMicros, UnknownPeer, Volume, Work,
 };
 use crate::store::{Series, Summary};
 
@@ -134,6 +134,7 @@ pub fn finding(finding: &Finding) -> Value {
         "connection": finding.connection.0,
         "user_agent": finding.client.agent,
         "process": finding.client.process,
+        "process_unknown": finding.client.process_unknown.map(UnknownPeer::as_str),
         "http_method": finding.request.map(|request| request.method),
         "route": finding.request.map(|request| request.route),
         "trace_id": finding.request.map(|request| trace_text(request.trace_id)),

@@ -12,7 +12,7 @@ use dappscope::model::{
     HttpMethod, HttpRequest, InnerCall, Join, LearnedRoute, Method, Operation, Outcome,
     ProcessReading, Query, Reason, RequestRef, Role, Route, RpcCall, Sample, SlotChange,
     StateChange, ToldBy, TraceContext, Tracer, Transaction, TransactionKind, TransactionStatus,
-    Transport, UnixMicros, Volume, Work,
+    Transport, UnixMicros, UnknownPeer, Volume, Work,
 };
 
 /// SplitMix64: the same sequence everywhere.
@@ -216,6 +216,7 @@ fn finding(random: &mut Random, at: UnixMicros) -> Finding {
         client: Client {
             agent: often(random).then(|| "Mozilla/5.0 (é)".into()),
             process: often(random).then(|| format!("node ({})", random.below(9_999)).into()),
+            process_unknown: None,
         },
         request: None,
         query: None,
@@ -224,6 +225,20 @@ fn finding(random: &mut Random, at: UnixMicros) -> Finding {
 
 /// A sample of any kind with any of its parts present or absent, durations in whole microseconds.
 pub fn any_sample(random: &mut Random, at: UnixMicros) -> Sample {
+    match any_fourth_sample(random, at) {
+        Sample::Finding(mut finding) => {
+            if finding.client.process.is_none() {
+                let reasons = UnknownPeer::ALL;
+                finding.client.process_unknown = reasons.get(random.below(6) as usize).copied();
+            }
+            Sample::Finding(finding)
+        }
+        other => other,
+    }
+}
+
+/// A sample as the fourth version made them: nothing of why a client's process is not known.
+pub fn any_fourth_sample(random: &mut Random, at: UnixMicros) -> Sample {
     let often = |random: &mut Random| random.below(3) == 0;
     match random.below(12) {
         0 => return Sample::Operation(Box::new(operation(random, at))),
