@@ -184,7 +184,7 @@ pub fn taken_by(address: SocketAddr) -> String {
 }
 
 /// Finds the processes at the other ends of connections, and tells those of the API from others.
-fn who(config: &Config) -> record::Who {
+fn peer_lookup(config: &Config) -> record::PeerLookup {
     let mut owners = host::Owners::new(api_role(config).into_iter().collect());
     Box::new(move |ends, among| owners.find(ends, among))
 }
@@ -280,7 +280,7 @@ impl App {
             artifacts,
             record::Settings {
                 traces: traces(&config),
-                who: who(&config),
+                peer_lookup: peer_lookup(&config),
                 flights: flights.clone(),
                 routes,
                 learned,

@@ -16,7 +16,8 @@ use dappscope::store::{
     Writer,
 };
 use store_support::{
-    CallStream, Random, any_first_sample, any_fourth_sample, any_second_sample, any_third_sample,
+    CallStream, Random, any_first_sample, any_fourth_sample, any_sample, any_second_sample,
+    any_third_sample,
 };
 
 mod store_support;
@@ -256,8 +257,9 @@ fn every_sample(store: &Store) -> Vec<Sample> {
 
 /// Bytes written by each version are read as they were meant: the first had no details of calls,
 /// state changes or findings, the second nothing of what a request's headers tell, the third nothing
-/// of a request's inside. To write the fixture of a new format, under a new name:
-/// `STORE_FIXTURE=samples-v4.redb cargo test --test store_files of_every_version`.
+/// of a request's inside, the fourth nothing of why a process is not known. To write the fixture of a
+/// new format, under a new name:
+/// `STORE_FIXTURE=samples-v5.redb cargo test --test store_files of_every_version`.
 #[test]
 fn a_file_of_every_version_is_read_as_it_was_meant() {
     const DATE: &str = "samples-2024-10-04.redb";
@@ -266,7 +268,8 @@ fn a_file_of_every_version_is_read_as_it_was_meant() {
     let second = ("samples-v2.redb", fixture_samples(any_second_sample));
     let third = ("samples-v3.redb", fixture_samples(any_third_sample));
     let fourth = ("samples-v4.redb", fixture_samples(any_fourth_sample));
-    for (name, samples) in [first, second, third, fourth] {
+    let fifth = ("samples-v5.redb", fixture_samples(any_sample));
+    for (name, samples) in [first, second, third, fourth, fifth] {
         let fixture = fixtures.join(name);
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join(DATE);

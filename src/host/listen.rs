@@ -38,20 +38,22 @@ pub fn listening_pids(port: u16) -> Vec<u32> {
 }
 
 /// The sockets that listen on a TCP port, as the descriptors of those who hold them name them.
-pub(super) fn listening_sockets(tables: &[String], port: u16) -> Vec<PathBuf> {
+fn listening_sockets(tables: &[String], port: u16) -> Vec<PathBuf> {
     tables.iter().flat_map(|table| listening_inodes(table, port)).map(link).collect()
 }
 
-/// The sockets, named likewise, whose own addresses are among `ends`, each with the place of its
-/// address there.
-pub(super) fn connected_sockets(tables: &[String], ends: &[SocketAddr]) -> HashMap<PathBuf, usize> {
+/// Inodes of the connected sockets with these addresses as their own, in this order.
+pub(super) fn connected_sockets(tables: &[String], ends: &[SocketAddr]) -> Vec<Option<u64>> {
     let written = ends
         .iter()
         .enumerate()
         .flat_map(|(at, end)| written(*end).into_iter().map(move |written| (written, at)));
     let places: HashMap<String, usize> = written.collect();
-    let connected = tables.iter().flat_map(|table| connected_inodes(table, &places));
-    connected.map(|(inode, at)| (link(inode), at)).collect()
+    let mut found = vec![None; ends.len()];
+    for (inode, at) in tables.iter().flat_map(|table| connected_inodes(table, &places)) {
+        found[at] = Some(inode);
+    }
+    found
 }
 
 fn link(inode: u64) -> PathBuf {
@@ -97,7 +99,7 @@ fn holders_of(targets: &[PathBuf]) -> Vec<u32> {
 }
 
 /// Inodes of the sockets that listen on `port`, from the text of `/proc/net/tcp` or `tcp6`.
-fn listening_inodes(table: &str, port: u16) -> impl Iterator<Item = u64> {
+pub(super) fn listening_inodes(table: &str, port: u16) -> impl Iterator<Item = u64> {
     rows(table).filter_map(move |Row { local, state, inode }| {
         let its = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?;
         (state == LISTEN && its == port).then_some(inode)
@@ -154,12 +156,12 @@ fn rows(table: &str) -> impl Iterator<Item = Row<'_>> {
 }
 
 /// Whether a process has a descriptor that leads to one of `targets`.
-pub(super) fn holds_any(pid: u32, targets: &[PathBuf]) -> bool {
+fn holds_any(pid: u32, targets: &[PathBuf]) -> bool {
     held(pid).any(|target| targets.contains(&target))
 }
 
 /// What a process's descriptors lead to; nothing where it is gone, or another user's.
-pub(super) fn held(pid: u32) -> impl Iterator<Item = PathBuf> {
+fn held(pid: u32) -> impl Iterator<Item = PathBuf> {
     let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     files.filter_map(|file| fs::read_link(file.path()).ok())
 }

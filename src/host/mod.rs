@@ -6,9 +6,12 @@
 //! than Linux the processes behind the upstreams cannot be found: only the monitor's own is read.
 
 mod databases;
+mod descriptors;
 mod listen;
 mod owners;
 mod read;
+#[cfg_attr(not(target_os = "linux"), path = "sock_diag_elsewhere.rs")]
+mod sock_diag;
 
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};

@@ -1,240 +1,330 @@
-//! Whose end of a connection an address is: the process, and what it is to the dapp.
+//! Finds the processes that have one end of a connection, and their roles in the dapp.
 //!
-//! Owns the memory of who was found lately, so that a client that opens another connection is found
-//! again without looking at everybody. What a process holds is read by `listen`; how often there is
-//! time to look is for the recorder to say.
+//! A connection's socket is asked for by its two addresses (`sock_diag`), and then looked for among
+//! the descriptors of processes: first the descriptors at which those found lately had such sockets,
+//! then all descriptors of those processes, then everything. A client that is known costs three
+//! system calls for each new connection. How often there is time to look is for the recorder to say.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use super::listen::{
-    connected_sockets, held, holds_any, listening_sockets, named, parent, pids, tables,
-};
-use crate::model::{Among, Owner, Role};
+use super::descriptors;
+use super::listen::{connected_sockets, listening_inodes, named, parent, pids, tables};
+use super::sock_diag::{SockDiag, TcpSocket};
+use crate::model::{Among, Ends, Owner, Role, UnknownPeer};
 
 /// Processes that are remembered.
-const MOST_KNOWN: usize = 8;
+const MAX_KNOWN: usize = 8;
+/// Descriptors that are remembered of each.
+const MAX_DESCRIPTORS: usize = 4;
 /// Processes one above the other that are looked at for a role.
-const MOST_ANCESTORS: usize = 32;
+const MAX_ANCESTORS: usize = 32;
+/// For how long a process's name and role are believed.
+const DESCRIPTION_AGE: Duration = Duration::from_millis(500);
 
 /// Finds the processes at the other ends of connections.
 #[derive(Debug)]
 pub struct Owners {
     /// Roles, and the ports of this machine on which those in them listen.
     roles: Vec<(Role, u16)>,
-    /// Who was found lately, the last one first. May be gone, and the number another's by now: who
-    /// is found is found by what it holds.
-    known: Vec<u32>,
+    /// `None` where the kernel does not answer for single sockets.
+    diag: Option<SockDiag>,
+    /// Those found lately, the last one first.
+    known: Vec<KnownProcess>,
+    can_read_other_users: bool,
+    description_age: Duration,
+    cost: Cost,
+}
+
+/// A process that was found. May be gone, and its number another's by now: a process is found by the
+/// sockets that it has.
+#[derive(Debug)]
+struct KnownProcess {
+    pid: u32,
+    /// Descriptors at which it had the sockets of connections, the last one first.
+    descriptors: Vec<u32>,
+    /// Its name and role, and when they were read.
+    description: Option<(Instant, Owner)>,
+}
+
+/// What looking has cost so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Cost {
+    /// Descriptors followed.
+    links: usize,
+    /// Times that all TCP sockets were read.
+    tables: usize,
+    /// Times that all processes were looked into.
+    full_searches: usize,
+}
+
+/// A connection's end on this machine.
+#[derive(Clone, Copy)]
+enum Located {
+    Open(TcpSocket),
+    /// Read from a table that does not say whose it is.
+    OpenInTable(u64),
+    Absent,
+    Unsupported,
 }
 
 impl Owners {
-    pub const fn new(roles: Vec<(Role, u16)>) -> Self {
-        Self { roles, known: Vec::new() }
+    /// Roles come with the ports of this machine on which the processes in them listen.
+    pub fn new(roles: Vec<(Role, u16)>) -> Self {
+        let diag = SockDiag::open()
+            .inspect_err(|error| {
+                tracing::debug!(%error, "sockets are read from /proc/net/tcp: netlink fails");
+            })
+            .ok();
+        Self {
+            roles,
+            diag,
+            known: Vec::new(),
+            can_read_other_users: descriptors::can_read_other_users(),
+            description_age: DESCRIPTION_AGE,
+            cost: Cost::default(),
+        }
     }
 
-    /// The processes that have these addresses as their own ends of TCP connections, in this order.
-    /// None when nobody has, when the process is another machine's or another user's, and on systems
-    /// other than Linux. Many at once take hardly longer than one.
-    pub fn find(&mut self, ends: &[SocketAddr], among: Among) -> Vec<Option<Owner>> {
-        let tables: Vec<String> = tables().collect();
-        let mut search =
-            Search { sockets: connected_sockets(&tables, ends), holders: vec![None; ends.len()] };
-        let mut found = search.look_into(self.known.iter().copied());
+    /// The processes at the clients' ends of these connections, in this order, or why each is not
+    /// known. Many at once take hardly longer than one.
+    pub fn find(&mut self, ends: &[Ends], among: Among) -> Vec<Result<Owner, UnknownPeer>> {
+        let located = self.locate(ends);
+        let mut search = Search::new(&located, ends, self.can_read_other_users);
+        self.search_known(&mut search);
         if among == Among::All && !search.is_over() {
-            let mut others: Vec<u32> = pids().filter(|pid| !self.known.contains(pid)).collect();
-            // Of several the one started last, for it does the work; most clients are young, too.
-            // This process itself has many descriptors, and is hardly ever it.
-            let own = std::process::id();
-            others.sort_unstable_by_key(|pid| (*pid == own, std::cmp::Reverse(*pid)));
-            found.extend(search.look_into(others));
+            self.search_all(&mut search);
+            if !search.is_over() {
+                search.give_up(&self.locate(ends), ends);
+            }
         }
-        self.known.retain(|pid| !found.contains(pid));
-        self.known.splice(..0, found.iter().copied());
-        self.known.truncate(MOST_KNOWN);
-        let owners: HashMap<u32, Owner> = found
-            .into_iter()
-            .filter_map(|pid| {
-                let (_, name) = named(pid)?;
-                let role = self.role(pid, &tables);
-                Some((pid, Owner { name: format!("{name} ({pid})").into(), role }))
+        let owners: HashMap<u32, Owner> = search
+            .found
+            .iter()
+            .filter_map(|(pid, descriptor)| Some((*pid, self.remember(*pid, *descriptor)?)))
+            .collect();
+        let owner = |found: Result<u32, UnknownPeer>| {
+            // It ended between two steps.
+            owners.get(&found?).cloned().ok_or(UnknownPeer::ConnectionClosed)
+        };
+        search.outcomes.into_iter().map(owner).collect()
+    }
+
+    /// Asks the system for the clients' sockets.
+    fn locate(&mut self, ends: &[Ends]) -> Vec<Located> {
+        let mut located: Vec<Option<Located>> = ends
+            .iter()
+            .map(|ends| match self.diag.as_mut()?.connected(ends.peer, ends.local?) {
+                Ok(Some(socket)) => Some(Located::Open(socket)),
+                Ok(None) => Some(Located::Absent),
+                Err(_) => None,
             })
             .collect();
-        search.holders.into_iter().map(|pid| owners.get(&pid?).cloned()).collect()
+        if located.iter().any(Option::is_none) {
+            self.cost.tables += 1;
+            let tables: Vec<String> = tables().collect();
+            let absent = if tables.is_empty() { Located::Unsupported } else { Located::Absent };
+            let peers = ends.iter().map(|ends| ends.peer).collect::<Vec<_>>();
+            let inodes = connected_sockets(&tables, &peers);
+            for (located, inode) in located.iter_mut().zip(inodes) {
+                located.get_or_insert(inode.map_or(absent, Located::OpenInTable));
+            }
+        }
+        located.into_iter().map(|located| located.unwrap_or(Located::Unsupported)).collect()
+    }
+
+    /// Looks into those found lately: first where they had such sockets before.
+    fn search_known(&mut self, search: &mut Search) {
+        for process in &self.known {
+            let Some((last, earlier)) = process.descriptors.split_first() else { continue };
+            // One connection after the other has the same descriptor each time; connections that
+            // stay open have descriptors in a row.
+            let likely = [*last, last.saturating_add(1)].into_iter().chain(earlier.iter().copied());
+            for descriptor in likely {
+                if search.is_over() {
+                    return;
+                }
+                self.cost.links += 1;
+                search.look_at(process.pid, descriptor);
+            }
+        }
+        for process in &self.known {
+            if search.is_over() {
+                return;
+            }
+            self.cost.links += search.look_into(process.pid);
+        }
+    }
+
+    /// Looks into all others.
+    fn search_all(&mut self, search: &mut Search) {
+        self.cost.full_searches += 1;
+        let is_known = |pid: &u32| self.known.iter().any(|process| process.pid == *pid);
+        let mut others: Vec<u32> = pids().filter(|pid| !is_known(pid)).collect();
+        // Of several the one started last, for it does the work; most clients are young, too.
+        // This process itself has many descriptors, and is hardly ever it.
+        let own = std::process::id();
+        others.sort_unstable_by_key(|pid| (*pid == own, std::cmp::Reverse(*pid)));
+        for pid in others {
+            if search.is_over() {
+                return;
+            }
+            self.cost.links += search.look_into(pid);
+        }
+    }
+
+    /// Puts a process first among the known ones; its name and role. `None` when it is gone.
+    fn remember(&mut self, pid: u32, descriptor: u32) -> Option<Owner> {
+        let place = self.known.iter().position(|process| process.pid == pid);
+        let mut process = match place {
+            Some(place) => self.known.remove(place),
+            None => KnownProcess { pid, descriptors: Vec::new(), description: None },
+        };
+        process.descriptors.retain(|known| *known != descriptor);
+        process.descriptors.insert(0, descriptor);
+        process.descriptors.truncate(MAX_DESCRIPTORS);
+        let is_fresh = |(since, _): &(Instant, Owner)| since.elapsed() < self.description_age;
+        if !process.description.as_ref().is_some_and(is_fresh) {
+            process.description = self.describe(pid).map(|owner| (Instant::now(), owner));
+        }
+        let owner = process.description.as_ref().map(|(_, owner)| owner.clone());
+        if owner.is_some() {
+            self.known.insert(0, process);
+            self.known.truncate(MAX_KNOWN);
+        }
+        owner
+    }
+
+    fn describe(&mut self, pid: u32) -> Option<Owner> {
+        let (_, name) = named(pid)?;
+        Some(Owner { name: format!("{name} ({pid})").into(), role: self.role(pid) })
     }
 
     /// The role of the process or of the nearest one above it that has one.
-    fn role(&self, pid: u32, tables: &[String]) -> Option<Role> {
-        let listening: Vec<(Role, Vec<PathBuf>)> = self
-            .roles
-            .iter()
-            .map(|(role, port)| (*role, listening_sockets(tables, *port)))
-            .filter(|(_, sockets)| !sockets.is_empty())
-            .collect();
+    fn role(&mut self, pid: u32) -> Option<Role> {
+        let mut listening: Vec<(Role, Vec<u64>)> = Vec::new();
+        for at in 0..self.roles.len() {
+            let (role, port) = self.roles[at];
+            let inodes = self.listening_on(port);
+            if !inodes.is_empty() {
+                listening.push((role, inodes));
+            }
+        }
         if listening.is_empty() {
             return None;
         }
         let above = std::iter::successors(Some(pid), |pid| parent(*pid).filter(|pid| *pid > 1));
-        above.take(MOST_ANCESTORS).find_map(|pid| {
-            let mut roles = listening.iter();
-            roles.find(|(_, sockets)| holds_any(pid, sockets)).map(|(role, _)| *role)
+        above.take(MAX_ANCESTORS).find_map(|pid| {
+            // A listener is among the oldest of a process's descriptors.
+            descriptors::all(pid).into_iter().rev().find_map(|descriptor| {
+                self.cost.links += 1;
+                let inode = descriptors::socket(pid, descriptor)?;
+                let (role, _) = listening.iter().find(|(_, inodes)| inodes.contains(&inode))?;
+                Some(*role)
+            })
+        })
+    }
+
+    fn listening_on(&mut self, port: u16) -> Vec<u64> {
+        let asked = self.diag.as_mut().and_then(|diag| diag.listening_on(port).ok());
+        asked.unwrap_or_else(|| {
+            self.cost.tables += 1;
+            tables().flat_map(|table| listening_inodes(&table, port).collect::<Vec<_>>()).collect()
         })
     }
 }
 
-/// A search for those who hold sockets.
+/// A search for the processes that have sockets.
 struct Search {
-    /// Those whose holders were not found yet, with their places.
-    sockets: HashMap<PathBuf, usize>,
+    /// The inodes whose processes were not found yet, with their places.
+    wanted: HashMap<u64, usize>,
     /// By place.
-    holders: Vec<Option<u32>>,
+    outcomes: Vec<Result<u32, UnknownPeer>>,
+    /// Processes that were found, each with the descriptor of the last socket found at it.
+    found: Vec<(u32, u32)>,
 }
 
 impl Search {
-    /// Looks into processes until all holders are found; answers those that hold something.
-    fn look_into(&mut self, pids: impl IntoIterator<Item = u32>) -> Vec<u32> {
-        let mut found = Vec::new();
-        for pid in pids {
-            if self.is_over() {
-                break;
-            }
-            let mut is_holder = false;
-            for socket in held(pid) {
-                if let Some(place) = self.sockets.remove(&socket) {
-                    self.holders[place] = Some(pid);
-                    is_holder = true;
+    fn new(located: &[Located], ends: &[Ends], can_read_other_users: bool) -> Self {
+        let own = user();
+        let mut wanted = HashMap::new();
+        let outcomes = located.iter().zip(ends).enumerate().map(|(at, (located, ends))| {
+            let inode = match *located {
+                Located::Open(socket) if socket.uid != own && !can_read_other_users => {
+                    return Err(UnknownPeer::NotPermitted);
                 }
-            }
-            if is_holder {
-                found.push(pid);
-            }
-        }
-        found
+                Located::Open(socket) => socket.inode,
+                Located::OpenInTable(inode) => inode,
+                Located::Absent => return Err(absent(ends)),
+                Located::Unsupported => return Err(UnknownPeer::Unsupported),
+            };
+            wanted.insert(inode, at);
+            Err(UnknownPeer::NoTime)
+        });
+        Self { outcomes: outcomes.collect(), wanted, found: Vec::new() }
     }
 
     fn is_over(&self) -> bool {
-        self.sockets.is_empty()
+        self.wanted.is_empty()
     }
+
+    fn look_at(&mut self, pid: u32, descriptor: u32) {
+        let inode = descriptors::socket(pid, descriptor);
+        if let Some(place) = inode.and_then(|inode| self.wanted.remove(&inode)) {
+            self.outcomes[place] = Ok(pid);
+            self.found.retain(|(other, _)| *other != pid);
+            self.found.push((pid, descriptor));
+        }
+    }
+
+    /// Looks at all that a process has open; answers how many descriptors it followed.
+    fn look_into(&mut self, pid: u32) -> usize {
+        let mut links = 0;
+        for descriptor in descriptors::all(pid) {
+            if self.is_over() {
+                break;
+            }
+            links += 1;
+            self.look_at(pid, descriptor);
+        }
+        links
+    }
+
+    /// All processes that may be looked into were: what was not found has been closed since, as
+    /// `located` anew says, or belongs to one that may not.
+    fn give_up(&mut self, located: &[Located], ends: &[Ends]) {
+        for (_, place) in self.wanted.drain() {
+            self.outcomes[place] = Err(match located[place] {
+                Located::Absent => absent(&ends[place]),
+                Located::Unsupported => UnknownPeer::Unsupported,
+                Located::Open(_) | Located::OpenInTable(_) => UnknownPeer::NotPermitted,
+            });
+        }
+    }
+}
+
+/// Why the client's end of a connection is not on this machine.
+fn absent(ends: &Ends) -> UnknownPeer {
+    let peer = ends.peer.ip().to_canonical();
+    let is_own = ends.local.is_some_and(|local| local.ip().to_canonical() == peer);
+    if peer.is_loopback() || is_own {
+        UnknownPeer::ConnectionClosed
+    } else {
+        UnknownPeer::OtherMachine
+    }
+}
+
+/// The user that this process acts for.
+#[cfg(unix)]
+fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+#[cfg(not(unix))]
+const fn user() -> u32 {
+    0
 }
 
 #[cfg(test)]
 #[cfg(target_os = "linux")]
-mod tests {
-    use std::net::{TcpListener, TcpStream};
-    use std::process::{Child, Command, Stdio};
-
-    use super::*;
-
-    /// A program that connects to the port that it is given, and waits for its input to end.
-    const CLIENT: &str = "import socket, sys; \
-        held = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); sys.stdin.read()";
-
-    /// A process that ends when this goes out of scope.
-    struct Client(Child);
-
-    impl Client {
-        /// Started by a shell that this process starts: a grandchild of it.
-        fn start(port: u16) -> Self {
-            let mut shell = Command::new("sh");
-            shell.args(["-c", "python3 -c \"$0\" \"$1\"; exit", CLIENT, &port.to_string()]);
-            Self(shell.stdin(Stdio::piped()).spawn().unwrap())
-        }
-    }
-
-    impl Drop for Client {
-        fn drop(&mut self) {
-            drop(self.0.stdin.take());
-            let _ = self.0.wait();
-        }
-    }
-
-    fn listener() -> (TcpListener, u16) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        (listener, port)
-    }
-
-    impl Owners {
-        fn find_one(&mut self, end: SocketAddr, among: Among) -> Option<Owner> {
-            self.find(&[end], among).pop().unwrap()
-        }
-    }
-
-    #[test]
-    fn this_process_is_found_at_its_end_of_a_connection() {
-        for address in ["127.0.0.1:0", "[::1]:0"] {
-            let listener = TcpListener::bind(address).unwrap();
-            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let end = client.local_addr().unwrap();
-            let found = Owners::new(Vec::new()).find_one(end, Among::All).expect(address);
-            assert!(found.name.ends_with(&format!("({})", std::process::id())), "{found:?}");
-            assert_eq!(found.role, None);
-            drop(client);
-            assert_eq!(Owners::new(Vec::new()).find_one(end, Among::All), None);
-        }
-    }
-
-    #[test]
-    fn who_was_found_is_found_again_without_looking_at_everybody() {
-        let (relay, port) = listener();
-        let client = Client::start(port);
-        let (_served, end) = relay.accept().unwrap();
-        let mut owners = Owners::new(Vec::new());
-        assert_eq!(owners.find_one(end, Among::Known), None, "nobody is known yet");
-        let found = owners.find_one(end, Among::All).unwrap();
-        assert!(found.name.starts_with("python3"), "{found:?}");
-        assert_eq!(owners.find_one(end, Among::Known), Some(found));
-        drop(client);
-        assert_eq!(owners.find_one(end, Among::Known), None, "it is gone");
-    }
-
-    #[test]
-    fn several_are_found_at_once_each_in_its_place() {
-        let (relay, port) = listener();
-        let _clients = [Client::start(port), Client::start(port)];
-        let (_one, first) = relay.accept().unwrap();
-        let (_other, second) = relay.accept().unwrap();
-        let own = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        let nobody = SocketAddr::from(([127, 0, 0, 9], 9));
-        let ends = [first, nobody, own.local_addr().unwrap(), second];
-        let mut owners = Owners::new(Vec::new());
-        let found = owners.find(&ends, Among::All);
-        assert_eq!(found[1], None);
-        assert!(found[2].as_ref().unwrap().name.contains(&std::process::id().to_string()));
-        assert_ne!(found[0].as_ref().unwrap().name, found[3].as_ref().unwrap().name);
-        assert_eq!(owners.find(&ends, Among::Known), found);
-    }
-
-    #[test]
-    fn those_who_are_known_are_as_few_as_they_are_recent() {
-        let (relay, port) = listener();
-        let mut owners = Owners::new(Vec::new());
-        let clients: Vec<_> = (0..=MOST_KNOWN)
-            .map(|_| {
-                let client = Client::start(port);
-                let (served, end) = relay.accept().unwrap();
-                assert!(owners.find_one(end, Among::All).is_some());
-                (client, served, end)
-            })
-            .collect();
-        assert_eq!(owners.known.len(), MOST_KNOWN);
-        assert_eq!(owners.find_one(clients[0].2, Among::Known), None);
-        assert!(owners.find_one(clients[1].2, Among::Known).is_some());
-        let first = owners.known[0];
-        assert!(owners.find_one(clients[2].2, Among::Known).is_some());
-        assert_eq!(owners.known[1], first);
-    }
-
-    #[test]
-    fn who_was_started_by_one_that_listens_has_its_role() {
-        let (relay, port) = listener();
-        let (api, role) = (listener(), Role::known("flask"));
-        let _client = Client::start(port);
-        let (_served, end) = relay.accept().unwrap();
-        let mut owners = Owners::new(vec![(role, api.1)]);
-        assert_eq!(owners.find_one(end, Among::All).unwrap().role, Some(role));
-        assert_eq!(owners.find_one(end, Among::Known).unwrap().role, Some(role));
-        drop(api);
-        assert_eq!(owners.find_one(end, Among::Known).unwrap().role, None, "nobody listens now");
-    }
-}
+mod tests;

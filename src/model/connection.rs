@@ -1,5 +1,6 @@
 //! Connections as the proxies see them: who is connected, and how far they can be followed.
 
+use super::owner::Ends;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A client connection, unique in the life of the process.
@@ -72,7 +73,11 @@ pub enum Closer {
 #[derive(Clone, Debug)]
 pub enum ConnectionEvent {
     /// A client connected. `transport` is `http` until an upgrade.
-    Opened { proxy: Proxy },
+    Opened {
+        proxy: Proxy,
+        /// By which the client's process is found; `None` where it is of no interest.
+        ends: Option<Ends>,
+    },
     /// The connection became a WebSocket.
     Upgraded { proxy: Proxy, connection: ConnectionId },
     /// From here on its bytes are passed on unobserved.

@@ -7,6 +7,7 @@ use alloy::primitives::{Address, B256};
 use super::call::ContractCall;
 use super::connection::ConnectionId;
 use super::label::{HttpMethod, Method, Route};
+use super::owner::UnknownPeer;
 use super::time::UnixMicros;
 
 /// The kinds of finding.
@@ -63,8 +64,10 @@ impl FindingKind {
 pub struct Client {
     /// Its `User-Agent`, at most 200 bytes.
     pub agent: Option<Box<str>>,
-    /// The process at the other end, where the system tells: `node (4711)`.
+    /// The process at the other end, where it is known: `node (4711)`.
     pub process: Option<Box<str>>,
+    /// Why it is not known. `None` of a finding in a request, and of those stored by version 0.1.
+    pub process_unknown: Option<UnknownPeer>,
 }
 
 /// The request to the API in which it was found.

@@ -68,7 +68,7 @@ pub use label::{
 pub use label_key::{LabelKey, LabelMap};
 pub use learned::LearnedRoute;
 pub use operation::{Operation, Work};
-pub use owner::{Among, Owner};
+pub use owner::{Among, Ends, Owner, UnknownPeer};
 pub use query::Query;
 pub use queue::{Observation, Observer, Queue};
 pub use request::{AppTiming, DatabaseTiming, Flow, HttpRequest};

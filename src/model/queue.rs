@@ -1,16 +1,20 @@
 //! The bounded queue between those who observe and the one who records.
 //!
 //! Observers never wait: when the queue is full, in entries or in captured bytes, the observation is
-//! dropped and counted. Nobody is woken: the recorder looks every few milliseconds, because waking a
-//! thread for each exchange would cost the proxies more than all the rest of the recording.
+//! dropped and counted. The recorder is not woken for an exchange but looks every few milliseconds,
+//! because waking a thread costs the proxies more than all the rest of the recording. Only what has
+//! to be seen at once, as a connection whose client may close it soon, wakes it: see
+//! [`Observer::send_now`].
 //!
 //! What begins or ends a state that the recorder keeps, as the end of a connection does, is never
 //! dropped: nothing that comes later could put it right. When the queue is full it waits beside it,
 //! until what was told before it is taken. That is a few small entries for each connection.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, Thread};
+use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
 
@@ -22,6 +26,9 @@ use super::socket::SocketMessage;
 use super::span::{Span, Spans};
 use super::tally::{DropReason, Tally};
 use super::time::Stamp;
+
+/// Between two wakes: many connections at once are seen together.
+const BETWEEN_WAKES: Duration = Duration::from_millis(1);
 
 /// Something that was seen, not yet decoded.
 #[derive(Clone, Debug)]
@@ -95,6 +102,10 @@ pub struct Queue {
     weight: AtomicUsize,
     heaviest: usize,
     tally: Arc<Tally>,
+    /// The thread that takes from the queue, once it runs.
+    recorder: OnceLock<Thread>,
+    /// When it was woken last, in nanoseconds.
+    woken: AtomicU64,
 }
 
 /// What did not fit and must not be lost.
@@ -115,7 +126,14 @@ impl Queue {
             weight: AtomicUsize::new(0),
             heaviest: bytes,
             tally,
+            recorder: OnceLock::new(),
+            woken: AtomicU64::new(0),
         })
+    }
+
+    /// Has this thread woken by [`Observer::send_now`] while it is parked. The first one counts.
+    pub fn wake_this_thread(&self) {
+        self.recorder.get_or_init(thread::current);
     }
 
     /// The oldest observation.
@@ -162,6 +180,16 @@ impl Queue {
         }
     }
 
+    fn wake(&self) {
+        let (now, woken) = (Stamp::now(), Stamp::from_nanos(self.woken.load(Relaxed)));
+        if now.since(woken) >= BETWEEN_WAKES
+            && let Some(recorder) = self.recorder.get()
+        {
+            self.woken.store(now.as_nanos(), Relaxed);
+            recorder.unpark();
+        }
+    }
+
     fn beside(&self) -> MutexGuard<'_, Beside> {
         // Held for a few moves only, none of which can panic half done.
         self.beside.lock().unwrap_or_else(PoisonError::into_inner)
@@ -180,6 +208,12 @@ impl Observer {
     /// Hands an observation over, or drops and counts it. Never waits.
     pub fn tell(&self, observation: Observation) {
         self.0.offer(observation);
+    }
+
+    /// The same, and wakes the recorder, at most once a millisecond.
+    pub fn send_now(&self, observation: Observation) {
+        self.0.offer(observation);
+        self.0.wake();
     }
 }
 
@@ -213,6 +247,24 @@ mod tests {
         }
         assert_eq!(queue.depth(), 2);
         assert_eq!(tally.dropped(DropReason::QueueFull), 3);
+    }
+
+    #[test]
+    fn what_is_urgent_wakes_the_thread_that_waits_for_it() {
+        let queue = Queue::new(2, 1_000, Arc::new(Tally::default()));
+        let observer = Observer::new(&queue);
+        let waiting = thread::spawn(move || {
+            queue.wake_this_thread();
+            while queue.take().is_none() {
+                // For ever, if it were not woken.
+                thread::park();
+            }
+        });
+        while !waiting.is_finished() {
+            observer.send_now(message(1));
+            thread::yield_now();
+        }
+        waiting.join().unwrap();
     }
 
     #[test]

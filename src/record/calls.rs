@@ -13,7 +13,7 @@ use super::ledger::Ledger;
 use super::methods::{Class, Methods};
 use super::outbox::Outbox;
 use super::passage::{Ending, Passage};
-use super::people::People;
+use super::peer_processes::PeerProcesses;
 use super::repeats::{Question, Repeats};
 use super::rollbacks::Rollbacks;
 use super::trees::{CallPart, Odd, Shape, Trees};
@@ -38,7 +38,7 @@ pub(super) struct Desk {
     pub(super) ledger: Ledger,
     pub(super) rollbacks: Rollbacks,
     pub(super) findings: Findings,
-    pub(super) people: People,
+    pub(super) peers: PeerProcesses,
     pub(super) joiner: Joiner,
     pub(super) trees: Trees,
     /// How many bytes of a body are looked into once it is decompressed.
@@ -197,7 +197,7 @@ impl Desk {
     pub(super) fn finish(&mut self, asked: Asked, passage: &Passage, ending: &Ending<'_>) {
         let at = self.clock.wall(passage.started);
         let (trace, joined_by) =
-            self.joiner.join(passage.trace, &passage.caller, passage.started, &mut self.people);
+            self.joiner.join(passage.trace, &passage.caller, passage.started, &mut self.peers);
         let group = self.find(&asked, passage, ending, (trace, joined_by));
         if let Some(join) = joined_by {
             let gathers = group == Some(Group::Request);
@@ -414,17 +414,17 @@ impl Desk {
             self.outbox.event(&Event::Duplicate(asked.method));
             // A receipt that is not there yet is a question of its own.
             if asked.class != Class::Receipt {
-                is_repetition = self.findings.repeated(&call, first, &mut self.people);
+                is_repetition = self.findings.repeated(&call, first, &mut self.peers);
             }
         }
         if let Some(Answer::Error { text, .. }) = ending.answer
             && RevertInfo::parse(text).kind == RefusalKind::UnknownBlock
             && self.ledger.block_is_ahead(asked.block)
         {
-            self.findings.block_ahead(asked.block, &call, &mut self.people);
+            self.findings.block_ahead(asked.block, &call, &mut self.peers);
         }
         if let (Some(hash), Some(Answer::Result(result))) = (asked.receipt, ending.answer) {
-            self.findings.polled(hash, result != b"null", &call, &mut self.people);
+            self.findings.polled(hash, result != b"null", &call, &mut self.peers);
         }
         let is_single = matches!(asked.transport, Transport::Http | Transport::WebSocket);
         let is_read = asked.method.as_str() == READ && is_single && ending.answer.is_some();
@@ -432,9 +432,9 @@ impl Desk {
             return None;
         }
         let made = (&passage.caller, passage.started);
-        let group = self.joiner.group(trace, joined_by, made, &mut self.people);
+        let group = self.joiner.group(trace, joined_by, made, &mut self.peers);
         if group == Group::Client {
-            self.findings.called(&call, &mut self.people);
+            self.findings.called(&call, &mut self.peers);
         }
         Some(group)
     }
@@ -442,7 +442,7 @@ impl Desk {
     /// Tells the finders of wallets that are ahead of the chain.
     pub(super) fn find_ahead(&mut self) {
         for ahead in self.ledger.take_ahead() {
-            let who = self.people.identify(&ahead.caller);
+            let who = self.peers.identify(&ahead.caller);
             self.findings.ahead(ahead.transaction, ahead.account, who);
         }
     }
@@ -450,7 +450,7 @@ impl Desk {
     /// Tells the findings that are over.
     pub(super) fn tell_findings(&mut self, now: Stamp) {
         for mut found in self.findings.take_due(now) {
-            self.people.make_up(found.who());
+            self.peers.retry_lookup(found.who());
             let target = found.subject().map(|subject| self.ledger.name(subject));
             let finding = found.named(target, &self.clock);
             self.outbox.sample(Sample::Finding(Box::new(finding)));

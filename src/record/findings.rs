@@ -15,7 +15,7 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256};
 
 use super::passage::Caller;
-use super::people::{Identity, People};
+use super::peer_processes::{Identity, PeerProcesses};
 use super::repeats::Question;
 use crate::model::{Client, Clock, ContractCall, Finding, FindingKind, Method, Stamp};
 
@@ -81,14 +81,19 @@ pub(super) struct Findings {
 impl Findings {
     /// A read was answered, which had been already since the last block, first at `first`. Answers
     /// whether it is counted as the repetition of one a moment ago.
-    pub(super) fn repeated(&mut self, call: &Ended<'_>, first: Stamp, people: &mut People) -> bool {
-        self.repeated.again(call, first, people)
+    pub(super) fn repeated(
+        &mut self,
+        call: &Ended<'_>,
+        first: Stamp,
+        peers: &mut PeerProcesses,
+    ) -> bool {
+        self.repeated.again(call, first, peers)
     }
 
     /// A contract was called, by itself and not in a batch, nor as a repetition. Not by a request to
     /// the API: what one of them calls at once, its tree tells.
-    pub(super) fn called(&mut self, call: &Ended<'_>, people: &mut People) {
-        self.bursts.call(call, people);
+    pub(super) fn called(&mut self, call: &Ended<'_>, peers: &mut PeerProcesses) {
+        self.bursts.call(call, peers);
     }
 
     /// A receipt was asked for; `there` when the node had one.
@@ -97,9 +102,9 @@ impl Findings {
         transaction: B256,
         there: bool,
         call: &Ended<'_>,
-        people: &mut People,
+        peers: &mut PeerProcesses,
     ) {
-        self.polls.poll(transaction, there, call, people);
+        self.polls.poll(transaction, there, call, peers);
     }
 
     /// A transaction of a nonce was sent that the chain has not come to.
@@ -124,9 +129,9 @@ impl Findings {
         &mut self,
         block: Option<u64>,
         call: &Ended<'_>,
-        people: &mut People,
+        peers: &mut PeerProcesses,
     ) {
-        self.blocks.asked(block, call, people);
+        self.blocks.asked(block, call, peers);
     }
 
     /// The state changed: what is asked from here on is no repetition.
@@ -173,7 +178,11 @@ impl Found {
             transaction: self.transaction,
             account: self.account,
             connection: caller.connection,
-            client: Client { agent, process: process.as_deref().map(Into::into) },
+            client: Client {
+                agent,
+                process_unknown: process.as_ref().err().copied(),
+                process: process.ok().as_deref().map(Into::into),
+            },
             request: None,
             query: None,
             block: self.block,

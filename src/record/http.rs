@@ -63,7 +63,7 @@ pub(super) fn record(desk: &mut Desk, exchange: &Exchange) {
         desk.outbox.event(&Event::ParseFailure("rpc_request"));
         return;
     }
-    desk.people.met(exchange.connection, exchange.peer);
+    desk.peers.connection_seen(exchange.connection, exchange.peer);
     let body = coding::plain(&exchange.response, desk.inspect_bytes);
     let reply = reply(desk, exchange, &body);
     let passage = Passage {

@@ -2,7 +2,7 @@
 //! process made it while one request alone was under way. Never by guessing.
 
 use super::passage::Caller;
-use super::people::People;
+use super::peer_processes::PeerProcesses;
 use crate::model::{Aloft, Flights, Join, Role, Stamp, TraceContext};
 
 /// What the API's processes are to the dapp.
@@ -36,7 +36,7 @@ impl Joiner {
         carried: Option<TraceContext>,
         caller: &Caller,
         started: Stamp,
-        people: &mut People,
+        peers: &mut PeerProcesses,
     ) -> (Option<TraceContext>, Option<Join>) {
         if carried.is_some() {
             return (carried, Some(Join::Trace));
@@ -45,11 +45,11 @@ impl Joiner {
         if aloft == Aloft::None {
             return (None, None);
         }
-        let is_api = people.role(caller) == Some(Role::known(API));
+        let is_api = peers.role(caller) == Some(Role::known(API));
         match aloft {
             Aloft::One(trace) if is_api => (Some(trace), Some(Join::Alone)),
-            // Whoever is not known may be the API.
-            _ if is_api || people.is_unmet(caller) => (None, Some(Join::Ambiguous)),
+            // A process that is not known may be the API's.
+            _ if is_api || peers.is_unidentified(caller) => (None, Some(Join::Ambiguous)),
             _ => (None, None),
         }
     }
@@ -60,13 +60,13 @@ impl Joiner {
         trace: Option<TraceContext>,
         joined_by: Option<Join>,
         (caller, started): (&Caller, Stamp),
-        people: &mut People,
+        peers: &mut PeerProcesses,
     ) -> Group {
         let of_request = match (joined_by, trace) {
             (Some(Join::Alone), _) => true,
             // A page may trace its own calls, which belong to no request.
             (Some(Join::Trace), Some(trace)) => self.flights.may_know(trace.trace_id, started),
-            (Some(Join::Ambiguous), _) if people.role(caller) == Some(Role::known(API)) => {
+            (Some(Join::Ambiguous), _) if peers.role(caller) == Some(Role::known(API)) => {
                 return Group::Nobodys;
             }
             _ => false,

@@ -38,7 +38,7 @@ mod nonces;
 mod on_chain;
 mod outbox;
 mod passage;
-mod people;
+mod peer_processes;
 mod recent;
 mod recorder;
 mod recording;
@@ -55,7 +55,7 @@ mod unnamed;
 mod unread_sends;
 mod waiting;
 
-pub use people::Who;
+pub use peer_processes::PeerLookup;
 pub use recorder::{Recorder, Settings, StartError};
 pub use tracing::Traces;
 

@@ -1,8 +1,9 @@
 //! The recorder's thread: takes observations from the queue every few milliseconds and has them
 //! recorded.
 //!
-//! It looks by itself, for nobody wakes it (see [`Queue`]): 5 ms after it found something, and up to
-//! 20 ms after it found nothing for a while.
+//! It looks by itself, for hardly anything wakes it (see [`Queue`]): 5 ms after it found something,
+//! and up to 20 ms after it found nothing for a while. A connection that is opened wakes it, so that
+//! its client's process is found before it closes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -16,7 +17,7 @@ use super::custom::Custom;
 use super::ledger::Ledger;
 use super::naming::Naming;
 use super::outbox::Outbox;
-use super::people::{Who, nobody};
+use super::peer_processes::{PeerLookup, no_lookup};
 use super::recording::Recording;
 use super::tracing::Traces;
 use crate::decode::artifact::Compiled;
@@ -37,7 +38,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// How the recorder is to work.
 pub struct Settings {
     pub traces: Traces,
-    pub who: Who,
+    pub peer_lookup: PeerLookup,
     /// The requests to the API under way, by which calls without a trace are joined.
     pub flights: Flights,
     /// The API's routes, as far as they are known.
@@ -53,11 +54,11 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Traces nothing, and nobody is known.
+    /// Traces nothing, and finds no process.
     fn default() -> Self {
         Self {
             traces: Traces::Off,
-            who: nobody(),
+            peer_lookup: no_lookup(),
             flights: Flights::default(),
             routes: Routes::default(),
             learned: Vec::new(),
@@ -120,7 +121,7 @@ impl Recorder {
             Ledger::new(contracts, settings.traces, wanted),
             Naming::new(settings.routes, settings.learned),
             Custom::new(settings.custom),
-            settings.who,
+            settings.peer_lookup,
             settings.flights,
             settings.inspect_bytes,
         );
@@ -184,6 +185,7 @@ fn await_scan(
 }
 
 fn run(queue: &Queue, shared: &Shared, artifacts: &Receiver<Compiled>, mut recording: Recording) {
+    queue.wake_this_thread();
     let mut pause = BUSY_PAUSE;
     loop {
         // Read before the queue is: what was told before a flush was asked for is then in it.

@@ -12,7 +12,7 @@ use super::ledger::Ledger;
 use super::methods::Methods;
 use super::naming::Naming;
 use super::outbox::Outbox;
-use super::people::{People, Who};
+use super::peer_processes::{PeerLookup, PeerProcesses};
 use super::repeats::Repeats;
 use super::rollbacks::Rollbacks;
 use super::sockets::Sockets;
@@ -43,7 +43,7 @@ impl Recording {
         ledger: Ledger,
         naming: Naming,
         custom: Custom,
-        who: Who,
+        peer_lookup: PeerLookup,
         flights: Flights,
         inspect_bytes: usize,
     ) -> Self {
@@ -55,7 +55,7 @@ impl Recording {
             ledger,
             rollbacks: Rollbacks::default(),
             findings: Findings::default(),
-            people: People::new(who),
+            peers: PeerProcesses::new(peer_lookup),
             joiner: Joiner::new(flights),
             trees: Trees::default(),
             inspect_bytes,
@@ -79,7 +79,7 @@ impl Recording {
             return;
         }
         self.ticked = now;
-        self.desk.people.tick();
+        self.desk.peers.tick();
         let outbox = &mut self.desk.outbox;
         self.sockets.heads.expire(now, |event| outbox.event(event));
         self.desk.ledger.tick(now, outbox);
@@ -191,7 +191,12 @@ impl Recording {
 
     fn connection(&mut self, id: ConnectionId, at: Stamp, event: &ConnectionEvent) {
         let told = match *event {
-            ConnectionEvent::Opened { proxy } => Event::ConnectionOpened { proxy },
+            ConnectionEvent::Opened { proxy, ends } => {
+                if let Some(ends) = ends {
+                    self.desk.peers.connection_opened(id, ends);
+                }
+                Event::ConnectionOpened { proxy }
+            }
             ConnectionEvent::Upgraded { proxy, .. } => Event::ConnectionUpgraded { proxy },
             ConnectionEvent::Opaque { connection, why } => {
                 self.sockets.forget(&mut self.desk, connection, at, Outcome::Uninspected);
@@ -211,7 +216,7 @@ impl Recording {
                     Closer::Proxy => Outcome::Stopped,
                 };
                 self.sockets.forget(&mut self.desk, id, at, outcome);
-                self.desk.people.closed(id);
+                self.desk.peers.connection_closed(id);
                 Event::ConnectionClosed { proxy, upgraded }
             }
             ConnectionEvent::Upstream { proxy, reachable } => Event::Upstream { proxy, reachable },

@@ -89,7 +89,7 @@ impl Socket {
 impl Sockets {
     /// Records what a message says.
     pub(super) fn message(&mut self, desk: &mut Desk, message: &SocketMessage) {
-        desk.people.met(message.connection, message.peer);
+        desk.peers.connection_seen(message.connection, message.peer);
         match message.direction {
             Direction::Request => self.request(desk, message),
             Direction::Response => self.response(desk, message),

@@ -17,7 +17,7 @@ use super::custom::Custom;
 use super::ledger::Ledger;
 use super::naming::Naming;
 use super::outbox::Outbox;
-use super::people::{Who, nobody};
+use super::peer_processes::{PeerLookup, no_lookup};
 use super::recording::Recording;
 use super::tracing::Traces;
 use crate::decode::contracts::Contracts;
@@ -90,11 +90,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self::with(nobody(), Flights::default())
+        Self::with(no_lookup(), Flights::default())
     }
 
-    /// Where `who` tells the processes, beside an API whose requests are `flights`.
-    fn with(who: Who, flights: Flights) -> Self {
+    /// Where `lookup` finds the processes, beside an API whose requests are `flights`.
+    fn with(lookup: PeerLookup, flights: Flights) -> Self {
         let (received, tally) = (Received::default(), Arc::new(Tally::default()));
         let (sender, wanted) = channel(1_024);
         let outbox = Outbox::new(vec![Box::new(received.clone())], Arc::clone(&tally));
@@ -103,7 +103,7 @@ impl Bench {
             Ledger::new(Contracts::new(), Traces::Off, sender),
             Naming::new(Routes::default(), Vec::new()),
             Custom::new(CustomMetrics::default()),
-            who,
+            lookup,
             flights,
             1 << 20,
         );

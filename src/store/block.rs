@@ -92,6 +92,7 @@ mod tests {
         ContractName, DatabaseTiming, End, Finding, FindingKind, Flow, FunctionName, HttpMethod,
         HttpRequest, InnerCall, Method, Outcome, Reason, Route, RpcCall, Sample, SlotChange,
         StateChange, TraceContext, Tracer, Transport, Uninspected, UninspectedReason, UnixMicros,
+        UnknownPeer,
     };
     use crate::store::column::{Decoder, Encoder};
     use crate::store::day::samples_in;
@@ -196,7 +197,11 @@ mod tests {
                     transaction: (row % 3 == 1).then_some(B256::repeat_byte(7)),
                     account: (row % 3 == 2).then_some(Address::repeat_byte(8)),
                     connection: ConnectionId(row),
-                    client: Client { agent: Some("curl/8".into()), process: None },
+                    client: Client {
+                        agent: Some("curl/8".into()),
+                        process: None,
+                        process_unknown: UnknownPeer::ALL.get(row as usize % 6).copied(),
+                    },
                     request: None,
                     query: Some("SELECT ?".into()),
                     block: Some(500),

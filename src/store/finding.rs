@@ -6,7 +6,7 @@ use super::bytes::{Damage, Read, Reader, put_text, put_varint};
 use super::fields::{get_address, get_duration, get_option, micros, put_option, small};
 use super::labels::Labels;
 use crate::model::{
-    Client, ConnectionId, ContractCall, Finding, FindingKind, RequestRef, UnixMicros,
+    Client, ConnectionId, ContractCall, Finding, FindingKind, RequestRef, UnixMicros, UnknownPeer,
 };
 
 pub(super) fn put_finding(out: &mut Vec<u8>, finding: &Finding) {
@@ -30,9 +30,25 @@ pub(super) fn put_finding(out: &mut Vec<u8>, finding: &Finding) {
         put_text(out, request.route.as_str());
     });
     put_option(out, finding.query.as_deref(), put_text);
-    if let Some(block) = finding.block {
-        put_varint(out, block);
+    // From here on what version 0.2 did not write.
+    put_option(out, finding.block, put_varint);
+    put_option(out, finding.client.process_unknown, |out, reason| out.push(reason_code(reason)));
+}
+
+/// The number of a reason on disk.
+const fn reason_code(reason: UnknownPeer) -> u8 {
+    match reason {
+        UnknownPeer::ConnectionClosed => 0,
+        UnknownPeer::NoTime => 1,
+        UnknownPeer::NotPermitted => 2,
+        UnknownPeer::OtherMachine => 3,
+        UnknownPeer::Unsupported => 4,
     }
+}
+
+fn reason_of(code: u8) -> Read<UnknownPeer> {
+    let mut reasons = UnknownPeer::ALL.into_iter();
+    reasons.find(|reason| reason_code(*reason) == code).ok_or(Damage("why a process is not known"))
 }
 
 pub(super) fn get_finding(
@@ -60,6 +76,7 @@ pub(super) fn get_finding(
         client: Client {
             agent: get_option(reader, Reader::text)?.map(Into::into),
             process: get_option(reader, Reader::text)?.map(Into::into),
+            process_unknown: None,
         },
         request: None,
         query: None,
@@ -76,7 +93,8 @@ pub(super) fn get_finding(
         finding.query = get_option(reader, Reader::text)?.map(Into::into);
     }
     if !reader.0.is_empty() {
-        finding.block = Some(reader.varint()?);
+        finding.block = get_option(reader, Reader::varint)?;
+        finding.client.process_unknown = get_option(reader, |reader| reason_of(reader.byte()?))?;
     }
     Ok(finding)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Finding, FindingKind, Unexplained};
+use crate::model::{Finding, FindingKind, Unexplained, UnknownPeer};
 
 /// One sentence of what was seen.
 pub fn text(finding: &Finding) -> String {
@@ -129,7 +129,14 @@ pub fn who(finding: &Finding) -> String {
         return format!("the API, {}", request(finding));
     }
     let client = &finding.client;
-    let known = [client.process.as_deref(), client.agent.as_deref()];
+    let unknown = client.process_unknown.map(|reason| match reason {
+        UnknownPeer::ConnectionClosed => "unknown process (it closed the connection at once)",
+        UnknownPeer::NoTime => "unknown process (too many connections to look up)",
+        UnknownPeer::NotPermitted => "unknown process (of another user or container)",
+        UnknownPeer::OtherMachine => "a process of another machine or container",
+        UnknownPeer::Unsupported => "unknown process",
+    });
+    let known = [client.process.as_deref().or(unknown), client.agent.as_deref()];
     let mut parts: Vec<_> = known.into_iter().flatten().map(str::to_owned).collect();
     parts.push(format!("connection {}", finding.connection.0));
     parts.join(", ")
@@ -181,7 +188,11 @@ mod tests {
             transaction: Some(B256::repeat_byte(0x5f)),
             account: Some(Address::repeat_byte(0xf3)),
             connection: ConnectionId(7),
-            client: Client { agent: Some("ethers/6".into()), process: Some("node (4711)".into()) },
+            client: Client {
+                agent: Some("ethers/6".into()),
+                process: Some("node (4711)".into()),
+                process_unknown: None,
+            },
             request: Some(RequestRef {
                 trace_id: 1,
                 method: HttpMethod::known("GET"),

@@ -15,7 +15,8 @@ use super::{Money, advice};
 use crate::model::{
     Access, Block, Breakdown, ContractName, End, Finding, HostReading, HttpRequest, InnerCall,
     Join, Operation, Outcome, Part, Rollback, RollbackCause, RpcCall, Sample, SlotFate,
-    StateChange, TraceContext, Transaction, TransactionKind, Unexplained, UnixMicros, Volume, Work,
+    StateChange, TraceContext, Transaction, TransactionKind, Unexplained, UnixMicros, UnknownPeer,
+    Volume, Work,
 };
 use crate::store::{Series, Summary};
 
@@ -142,6 +143,7 @@ pub fn finding(finding: &Finding) -> Value {
         "connection": finding.connection.0,
         "user_agent": finding.client.agent,
         "process": finding.client.process,
+        "process_unknown": finding.client.process_unknown.map(UnknownPeer::as_str),
         "http_method": finding.request.map(|request| request.method),
         "route": finding.request.map(|request| request.route),
         "trace_id": finding.request.map(|request| trace_text(request.trace_id)),

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch as watch_channel};
 
 use crate::fake::word;
 
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The watcher, and what it tells.
 pub struct Watching {

@@ -50,7 +50,7 @@ fn a_session_is_told_as_it_was(kind: Kind) {
     judge.confirmations(&during);
     judge.states(&during);
     judge.blocks(&during);
-    judge.findings(&during, kind);
+    judge.findings(&during);
 
     let restarts = || scope.metrics().sum("evm_node_restarts_total", &[]);
     let known = restarts();
@@ -64,7 +64,7 @@ fn a_session_is_told_as_it_was(kind: Kind) {
     let after = part("after", node.address, Some(&scope), &during["carried"]);
     judge.transactions(&[&before, &during, &after]);
     judge.calls(&after);
-    judge.findings(&after, kind);
+    judge.findings(&after);
     judge.done(kind);
     assert!(scope.stop().success());
 }

@@ -11,7 +11,7 @@ use jsonrpsee::rpc_params;
 use jsonrpsee::ws_client::WsClientBuilder;
 use serde_json::{Value, json};
 
-use crate::harness::{Dappscope, Hardhat, until};
+use crate::harness::{Dappscope, Hardhat, Lateness, until};
 use crate::upstream::read_head;
 
 /// What is called, with params, and the error code that Hardhat answers with.
@@ -169,9 +169,11 @@ fn a_hundred_thousand_mixed_calls_are_counted_one_by_one() {
     let hardhat = Hardhat::start();
     let scope = Dappscope::start(hardhat.address, None, "");
     let mut counts = Counts::new();
+    let lateness = Lateness::measure();
     let mut times = singles(scope.rpc, &mut counts);
+    let mut late = lateness.end();
     let metrics = scope.settled();
-    durations_agree(&scope, &mut times);
+    durations_agree(&scope, &mut times, &mut late);
     assert_eq!(metrics.sum("dappscope_samples_total", &[("kind", "call")]), 30_000.0);
     batches(scope.rpc, &mut counts);
     socket(scope.rpc, &mut counts);
@@ -218,9 +220,9 @@ fn recount(scope: &Dappscope) -> Counts {
     }
 }
 
-/// The relay's figures and the client's: the client also waits for two trips over loopback and for
-/// its own thread to run.
-fn durations_agree(scope: &Dappscope, times: &mut [Duration]) {
+/// The relay's figures and the client's: the client also waits for two trips over loopback, and the
+/// relay and the client itself may be woken as late as other threads of this machine were.
+fn durations_agree(scope: &Dappscope, times: &mut [Duration], late: &mut [Duration]) {
     let overview = until("the store to know all", || {
         let overview = scope.ask("dappscope_overview", &json!({"last": "1h"}));
         (overview["calls"]["count"] == 30_000).then_some(overview)
@@ -229,8 +231,9 @@ fn durations_agree(scope: &Dappscope, times: &mut [Duration]) {
         let own = Duration::from_micros(overview["calls"][name].as_u64().unwrap());
         let client = percentile(times, share);
         let apart = client.abs_diff(own);
-        println!("{name}: relay {own:?}, client {client:?}");
-        let allowed = Duration::from_micros(300) + client / 4;
+        let late = percentile(late, share);
+        println!("{name}: relay {own:?}, client {client:?}; threads {late:?} late");
+        let allowed = Duration::from_micros(300) + client / 4 + 2 * late;
         assert!(apart <= allowed, "{name}: the relay says {own:?}, the client {client:?}");
     }
 }

@@ -6,14 +6,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// How long anything may take that is expected to happen.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub use crate::support_patience::{Lateness, PATIENCE};
 
 /// The marketplace, as `tests/marketplace/setup.sh` left it.
 pub fn marketplace() -> PathBuf {
@@ -25,9 +25,32 @@ pub fn marketplace() -> PathBuf {
     place
 }
 
-/// A port that was free a moment ago.
+/// A port that is free, and stays so: below those that the system gives to clients, and another one
+/// at each call.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const PORTS: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Suites that run at the same time begin far apart.
+    let first = std::process::id().wrapping_mul(7_919);
+    let mut tried = 0..PORTS;
+    let free = tried.find_map(|_| {
+        let at = first.wrapping_add(NEXT.fetch_add(1, Relaxed)) % PORTS;
+        let port = u16::try_from(12_000 + at).unwrap();
+        TcpListener::bind(("127.0.0.1", port)).ok().map(|_| port)
+    });
+    free.expect("one of 20,000 ports is free")
+}
+
+/// Waits until a node or server that was just started listens; ends the test with what it printed if
+/// it has ended instead.
+pub fn until_listening(running: &mut Running, address: SocketAddr, log: &Path) {
+    until("a server to listen", || {
+        if let Some(status) = running.child.try_wait().unwrap() {
+            let printed = |name| std::fs::read_to_string(log.join(name)).unwrap_or_default();
+            panic!("it ended with {status}: {}{}", printed("out"), printed("err"));
+        }
+        TcpStream::connect(address).ok()
+    });
 }
 
 /// Waits until `condition` answers something.
@@ -262,6 +285,7 @@ impl Hardhat {
     pub fn start_on(port: u16) -> Self {
         let log = tempfile::tempdir().unwrap();
         let child = Command::new("node")
+            .args(["--require", "./keep_alive.cjs"])
             .arg("node_modules/hardhat/internal/cli/bootstrap.js")
             .args(["node", "--hostname", "127.0.0.1", "--port", &port.to_string()])
             .current_dir(marketplace())
@@ -271,9 +295,9 @@ impl Hardhat {
             .stderr(File::create(log.path().join("err")).unwrap())
             .spawn()
             .unwrap();
-        let process = Running { child };
+        let mut process = Running { child };
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        until("Hardhat to listen", || TcpStream::connect(address).ok());
+        until_listening(&mut process, address, log.path());
         Self { process, address, log }
     }
 

@@ -22,12 +22,15 @@ mod node_log;
 mod nodes;
 mod page;
 mod paths;
+mod peers;
 #[allow(dead_code)]
 mod probes;
 mod reasons;
 mod repetitions;
 mod rollbacks;
 mod shutdown;
+#[path = "../support_patience/mod.rs"]
+mod support_patience;
 mod told;
 mod trees;
 mod upstream;

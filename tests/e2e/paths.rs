@@ -122,9 +122,11 @@ fn a_million_paths_and_methods_leave_labels_page_and_memory_bounded() {
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
     let requests = REQUESTS as f64;
     let of_requests = [("kind", "request")];
-    let seen = metrics.sum("dappscope_samples_total", &of_requests);
-    let stored = metrics.sum("dappscope_samples_stored_total", &of_requests);
-    let dropped = metrics.sum("dappscope_samples_dropped_total", &of_requests);
+    assert_eq!(metrics.sum("dappscope_samples_total", &of_requests), requests);
+    let seen = metrics.sum("dappscope_samples_total", &[]);
+    let stored = metrics.sum("dappscope_samples_stored_total", &[]);
+    // By reason, not by kind: on a busy machine the store may fall behind, and says so.
+    let dropped = metrics.sum("dappscope_samples_dropped_total", &[]);
     let lost = metrics.sum("dappscope_observations_dropped_total", &[]);
     println!("{seen} seen, {stored} stored, {dropped} dropped; {lost} observations lost");
     assert_eq!(seen, stored + dropped);

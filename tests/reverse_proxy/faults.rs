@@ -4,11 +4,12 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use dappscope::model::{ConnectionEvent, End};
 
-use crate::support::{Api, Peer, Proxy, get, ok, post};
+use crate::support::{Api, PATIENCE, Peer, Proxy, get, ok, post};
 
 #[test]
 fn an_api_that_is_down_is_told_in_words_and_used_again_when_it_is_back() {
@@ -47,20 +48,25 @@ fn an_api_that_is_down_is_told_in_words_and_used_again_when_it_is_back() {
 #[test]
 fn a_pooled_connection_that_the_api_closed_while_idle_is_not_used() {
     for rude in [false, true] {
+        let (closed, closings) = channel();
         let api = Api::start(move |mut peer: Peer| {
             let request = peer.read_message().unwrap();
             peer.write(ok(request.text()));
             if rude {
                 peer.reset();
+            } else {
+                drop(peer);
             }
+            closed.send(()).unwrap();
         });
         let proxy = Proxy::start(api.address);
         let mut client = proxy.client();
         for i in 0..200 {
             let response = client.send(post("/", &i.to_string()));
             assert_eq!((response.status(), response.text()), (200, i.to_string().as_str()));
-            // The upstream closes right after it answered; give the close time to arrive.
-            std::thread::sleep(Duration::from_millis(2));
+            // The upstream closes right after it answered, and over loopback that has arrived when
+            // its call returns.
+            closings.recv_timeout(PATIENCE).expect("the API closes");
         }
         assert_eq!(api.connections(), 200);
     }
@@ -163,12 +169,13 @@ fn an_api_that_does_not_begin_to_answer_is_given_up() {
 #[test]
 fn a_slow_upload_is_not_the_apis_delay() {
     let api = Api::answering(|request| ok(request.text()));
-    let limit = Duration::from_millis(300);
+    let limit = Duration::from_secs(1);
     let proxy = Proxy::with(api.address, |s| s.first_byte_timeout = Some(limit));
     let mut client = proxy.client();
     client.write("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n");
     for _ in 0..10 {
-        std::thread::sleep(Duration::from_millis(60));
+        // Together longer than the limit.
+        std::thread::sleep(limit / 9);
         client.write("x");
     }
     assert_eq!(client.read_message().unwrap().text(), "xxxxxxxxxx");
@@ -188,28 +195,27 @@ fn what_is_not_http_is_a_bad_gateway() {
 
 #[test]
 fn a_client_that_leaves_is_told_and_its_request_dropped() {
-    let (gone, left) = std::sync::mpsc::channel();
-    let gone = std::sync::Mutex::new(gone);
+    let ((gone, left), (arrived, arrivals)) = (channel(), channel());
     let api = Api::start(move |mut peer: Peer| {
         let request = peer.read_message().unwrap();
+        arrived.send(()).unwrap();
         if request.head.contains("/stream") {
             peer.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n");
         }
         assert!(peer.read_message().is_none());
-        gone.lock().unwrap().send(()).unwrap();
+        gone.send(()).unwrap();
     });
     let proxy = Proxy::start(api.address);
     for (path, status) in [("/waiting", 0), ("/stream", 200)] {
         let mut client = proxy.client();
         client.write(get(path));
+        arrivals.recv_timeout(PATIENCE).expect("the API has the request");
         if status == 200 {
             client.read_head().unwrap();
             client.read_chunk().unwrap();
-        } else {
-            std::thread::sleep(Duration::from_millis(50));
         }
         drop(client);
-        left.recv_timeout(Duration::from_secs(10)).expect("the upstream's connection is closed");
+        left.recv_timeout(PATIENCE).expect("the upstream's connection is closed");
         let told = proxy.await_request();
         assert_eq!((told.status, told.end), (status, End::ClientGone), "{path}");
     }
@@ -217,14 +223,17 @@ fn a_client_that_leaves_is_told_and_its_request_dropped() {
 
 #[test]
 fn a_client_that_leaves_in_the_middle_of_its_upload_is_told() {
-    let api = Api::start(|mut peer: Peer| {
+    let (arrived, arrivals) = channel();
+    let api = Api::start(move |mut peer: Peer| {
         peer.read_head();
+        peer.read_exact(4);
+        arrived.send(()).unwrap();
         let _ = peer.read_to_end();
     });
     let proxy = Proxy::start(api.address);
     let mut client = proxy.client();
     client.write("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf");
-    std::thread::sleep(Duration::from_millis(50));
+    arrivals.recv_timeout(PATIENCE).expect("the API has the half");
     drop(client);
     let told = proxy.await_request();
     assert_eq!((told.end, told.request_bytes), (End::ClientGone, 4));
@@ -232,10 +241,11 @@ fn a_client_that_leaves_in_the_middle_of_its_upload_is_told() {
 
 #[test]
 fn requests_in_flight_finish_when_the_proxy_stops() {
-    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let ((go, wait), (arrived, arrivals)) = (channel::<()>(), channel());
     let wait = std::sync::Mutex::new(wait);
     let api = Api::start(move |mut peer: Peer| {
         while peer.read_message().is_some() {
+            arrived.send(()).unwrap();
             wait.lock().unwrap().recv().unwrap();
             peer.write(ok("finished"));
         }
@@ -248,7 +258,9 @@ fn requests_in_flight_finish_when_the_proxy_stops() {
     idle.send(get("/"));
     busy.read_message().unwrap();
     busy.write(get("/"));
-    std::thread::sleep(Duration::from_millis(50));
+    for _ in 0..3 {
+        arrivals.recv_timeout(PATIENCE).expect("the API has all three requests");
+    }
     proxy.ask_to_stop();
     assert_eq!(idle.read_to_end().unwrap(), b"", "an idle connection is closed");
     assert!(std::net::TcpStream::connect(proxy.address).is_err(), "nobody is accepted any more");
@@ -261,14 +273,11 @@ fn requests_in_flight_finish_when_the_proxy_stops() {
 
 #[test]
 fn stopping_does_not_wait_for_ever() {
-    let api = Api::start(|mut peer: Peer| {
-        peer.read_message();
-        peer.read_message();
-    });
+    let (api, arrivals) = Api::silent();
     let mut proxy = Proxy::with(api.address, |s| s.drain = Duration::from_millis(200));
     let mut client = proxy.client();
     client.write(get("/"));
-    std::thread::sleep(Duration::from_millis(50));
+    arrivals.recv_timeout(PATIENCE).expect("the API has the request");
     let started = Instant::now();
     assert_eq!(proxy.stop().cut, 1);
     assert!(started.elapsed() < Duration::from_secs(5));
@@ -317,7 +326,7 @@ fn a_head_that_is_never_finished_is_given_up_and_told() {
 
 #[test]
 fn the_time_for_a_head_counts_neither_idle_connections_nor_responses_under_way() {
-    let limit = Duration::from_millis(200);
+    let limit = Duration::from_millis(500);
     let api = Api::answering(move |request| {
         if request.head.contains("/slow") {
             std::thread::sleep(limit * 3);
@@ -336,8 +345,11 @@ fn the_time_for_a_head_counts_neither_idle_connections_nor_responses_under_way()
 
 #[test]
 fn a_body_whose_chunks_are_malformed_is_answered_and_told() {
-    let api = Api::start(|mut peer: Peer| {
-        peer.read_head();
+    let (arrived, arrivals) = channel();
+    let api = Api::start(move |mut peer: Peer| {
+        if peer.read_head().is_some() {
+            let _ = arrived.send(());
+        }
         let _ = peer.read_to_end();
     });
     let proxy = Proxy::start(api.address);
@@ -350,9 +362,11 @@ fn a_body_whose_chunks_are_malformed_is_answered_and_told() {
         (true, "3\r\nabcdef\r\n"),
     ] {
         let mut client = proxy.client();
+        // What came before on other connections.
+        while arrivals.try_recv().is_ok() {}
         client.write(if together { format!("{head}{body}") } else { head.to_owned() });
         if !together {
-            std::thread::sleep(Duration::from_millis(50));
+            arrivals.recv_timeout(PATIENCE).expect("the API has the head");
             client.write(body);
         }
         let answer = String::from_utf8(client.read_to_end().unwrap()).unwrap();

@@ -8,4 +8,6 @@ mod observed;
 mod smuggling;
 mod streaming;
 mod support;
+#[path = "../support_patience/mod.rs"]
+mod support_patience;
 mod upgrades;

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,7 @@ use dappscope::wire::guard::Guard;
 use dappscope::wire::reverse::{Drained, ReverseSettings, bind, serve};
 use tokio::sync::watch;
 
-/// How long anything in these tests may take before it has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub use crate::support_patience::{PATIENCE, measured_once};
 
 /// A proxy under test.
 pub struct Proxy {
@@ -128,6 +128,18 @@ impl Api {
                 peer.write(answer(&request));
             }
         })
+    }
+
+    /// One that never answers; it says of each request, in the other end of the channel, that its
+    /// head has arrived.
+    pub fn silent() -> (Self, Receiver<()>) {
+        let (arrived, arrivals) = channel();
+        let api = Self::start(move |mut peer: Peer| {
+            while peer.read_head().is_some() {
+                let _ = arrived.send(());
+            }
+        });
+        (api, arrivals)
     }
 
     /// Connections accepted so far.

@@ -5,14 +5,16 @@
 
 use std::time::Duration;
 
+use alloy::primitives::Address;
 use dappscope::model::{
     AppFunction, AppTiming, BatchPlace, BlobGas, Block, Breakdown, CacheOutcome, CallDetail,
     Client, ConnectionId, ContractCall, ContractName, DatabaseTiming, DbCollection, DbOperation,
     DbSystem, EmittedEvents, End, EventName, Finding, FindingKind, Flow, FunctionName, HostReading,
     HttpMethod, HttpRequest, InnerCall, Join, LearnedRoute, Method, Operation, Outcome,
-    ProcessReading, Query, Reason, RequestRef, Role, Route, RpcCall, Sample, SlotChange,
-    StateChange, ToldBy, TraceContext, Tracer, Transaction, TransactionKind, TransactionStatus,
-    Transport, Unexplained, UnixMicros, Volume, Work,
+    ProcessReading, Query, Reason, RequestRef, Role, Rollback, RollbackCause, Route, RpcCall,
+    Sample, SlotChange, StateChange, ToldBy, TraceContext, Tracer, Transaction, TransactionKind,
+    TransactionStatus, Transport, Unexplained, Uninspected, UninspectedReason, UnixMicros,
+    UnknownPeer, Volume, Work,
 };
 
 /// SplitMix64: the same sequence everywhere.
@@ -216,6 +218,7 @@ fn finding(random: &mut Random, at: UnixMicros) -> Finding {
         client: Client {
             agent: often(random).then(|| "Mozilla/5.0 (é)".into()),
             process: often(random).then(|| format!("node ({})", random.below(9_999)).into()),
+            process_unknown: None,
         },
         request: None,
         query: None,
@@ -226,27 +229,60 @@ fn finding(random: &mut Random, at: UnixMicros) -> Finding {
 /// A sample of any kind with any of its parts present or absent, durations in whole microseconds.
 pub fn any_sample(random: &mut Random, at: UnixMicros) -> Sample {
     let often = |random: &mut Random| random.below(3) == 0;
+    if random.below(20) == 0 {
+        return Sample::Rollback(Box::new(Rollback {
+            at,
+            cause: RollbackCause::ALL[random.below(3) as usize],
+            blocks: often(random).then(|| random.below(1 << 20)),
+            transactions: (0..random.below(3)).map(|_| hash(random).into()).collect(),
+            omitted: random.below(2) as u32,
+        }));
+    }
+    let address = |random: &mut Random| Address::repeat_byte(random.below(256) as u8);
     match any_fourth_sample(random, at) {
+        Sample::Call(mut call) => {
+            if let Some(detail) = &mut call.detail {
+                detail.uninspected = often(random).then(|| Uninspected {
+                    reason: UninspectedReason::ALL[random.below(5) as usize],
+                    calls: random.below(1 << 20) as u32,
+                });
+                detail.delegation = often(random).then(|| address(random));
+            }
+            Sample::Call(call)
+        }
         Sample::Transaction(transaction) => {
             let why = Unexplained::ALL[random.below(8) as usize];
             let price = often(random).then(|| u128::from(random.next()) << 20);
+            let cause = RollbackCause::ALL[random.below(3) as usize];
+            let status = match random.below(9) {
+                0 => TransactionStatus::Unknown,
+                _ => transaction.status,
+            };
             Sample::Transaction(Box::new(Transaction {
+                status,
                 unexplained: often(random).then_some(why),
                 events_omitted: if often(random) { random.below(1 << 20) as u32 } else { 0 },
                 blob: often(random).then(|| BlobGas { used: random.below(1 << 20), price }),
+                rolled_back_by: often(random).then_some(cause),
+                delegation: often(random).then(|| address(random)),
                 ..*transaction
             }))
         }
-        Sample::Finding(finding) => Sample::Finding(Box::new(Finding {
-            kind: FindingKind::ALL[random.below(8) as usize],
-            block: often(random).then(|| random.below(1 << 40)),
-            ..*finding
-        })),
+        Sample::Finding(mut finding) => {
+            if finding.client.process.is_none() {
+                let reasons = UnknownPeer::ALL;
+                finding.client.process_unknown = reasons.get(random.below(6) as usize).copied();
+            }
+            finding.kind = FindingKind::ALL[random.below(8) as usize];
+            finding.block = often(random).then(|| random.below(1 << 40));
+            Sample::Finding(finding)
+        }
         other => other,
     }
 }
 
-/// The same as it was written before findings named blocks and transactions their blobs.
+/// A sample as the fourth version made them: no rollbacks, blobs, delegations, and nothing of why a
+/// call, a reason or a client's process is not known.
 pub fn any_fourth_sample(random: &mut Random, at: UnixMicros) -> Sample {
     let often = |random: &mut Random| random.below(3) == 0;
     match random.below(12) {

@@ -1,6 +1,8 @@
 //! What the relay's tests share: a running relay, and upstreams that do as they are told.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+#[path = "../support_patience/mod.rs"]
+mod support_patience;
 pub mod traffic;
 
 use std::io::{Read, Write};
@@ -16,8 +18,7 @@ use dappscope::wire::guard::Guard;
 use dappscope::wire::relay::{Relay, RelaySettings, bind, serve};
 use tokio::sync::watch;
 
-/// How long a condition is awaited before a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub use self::support_patience::{PATIENCE, measured_once};
 
 /// A relay that runs until it is dropped.
 pub struct Running {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Ended, Found, Identity, People, Span};
+use super::{Ended, Found, Identity, PeerProcesses, Span};
 use crate::model::{FindingKind, Method, Stamp};
 
 /// After how long without a call the finding is over.
@@ -29,7 +29,12 @@ struct Asked {
 }
 
 impl Blocks {
-    pub(super) fn asked(&mut self, block: Option<u64>, call: &Ended<'_>, people: &mut People) {
+    pub(super) fn asked(
+        &mut self,
+        block: Option<u64>,
+        call: &Ended<'_>,
+        peers: &mut PeerProcesses,
+    ) {
         let client = (call.caller.agent.clone(), call.caller.peer.map(|peer| peer.ip()));
         if !self.open.contains_key(&client) && self.open.len() >= MOST_CLIENTS {
             return;
@@ -42,7 +47,7 @@ impl Blocks {
         });
         asked.span.add(call.started);
         asked.block = asked.block.max(block);
-        people.attend(&mut asked.who, call.caller);
+        peers.track(&mut asked.who, call.caller);
     }
 
     pub(super) fn take_due(&mut self, now: Stamp, found: &mut Vec<Found>) {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Ended, Found, Identity, People, Question, Span, Subject, WINDOW};
+use super::{Ended, Found, Identity, PeerProcesses, Question, Span, Subject, WINDOW};
 use crate::model::{FindingKind, Method, Stamp};
 
 /// A longer pause ends a burst.
@@ -41,7 +41,7 @@ struct Burst {
 }
 
 impl Bursts {
-    pub(super) fn call(&mut self, call: &Ended<'_>, people: &mut People) {
+    pub(super) fn call(&mut self, call: &Ended<'_>, peers: &mut PeerProcesses) {
         let client = (call.caller.agent.clone(), call.caller.peer.map(|peer| peer.ip()));
         if let Some(burst) = self.open.get(&client)
             && !burst.goes_on_with(call.started)
@@ -59,7 +59,7 @@ impl Bursts {
                 burst.different.insert(call.question);
             }
             if burst.different.len() >= ENOUGH {
-                people.attend(&mut burst.who, call.caller);
+                peers.track(&mut burst.who, call.caller);
             }
         } else if self.open.len() < MOST_CLIENTS {
             let burst = Burst {

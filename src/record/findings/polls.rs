@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use alloy::primitives::B256;
 
-use super::{Ended, Found, Identity, People, Span};
+use super::{Ended, Found, Identity, PeerProcesses, Span};
 use crate::model::{FindingKind, Method, Stamp};
 
 /// How many vain questions are worth a word.
@@ -34,7 +34,7 @@ impl Polls {
         transaction: B256,
         there: bool,
         call: &Ended<'_>,
-        people: &mut People,
+        peers: &mut PeerProcesses,
     ) {
         if there {
             // The one question that was answered belongs to them: without the others it was enough.
@@ -47,7 +47,7 @@ impl Polls {
         if let Some(polled) = self.open.get_mut(&transaction) {
             polled.span.add(call.started);
             if polled.span.count >= ENOUGH {
-                people.attend(&mut polled.who, call.caller);
+                peers.track(&mut polled.who, call.caller);
             }
         } else if self.open.len() < MOST {
             let span = Span::begin(call.started);

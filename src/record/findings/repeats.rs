@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Ended, Found, Identity, People, Question, Span, Subject, WINDOW};
+use super::{Ended, Found, Identity, PeerProcesses, Question, Span, Subject, WINDOW};
 use crate::model::{FindingKind, Method, Stamp};
 
 /// How often a call has to be repeated to be worth a word.
@@ -28,7 +28,12 @@ struct Open {
 impl Repeated {
     /// The call was made again; `first` is when it was made first. Answers whether another one comes
     /// before it in what is being counted.
-    pub(super) fn again(&mut self, call: &Ended<'_>, first: Stamp, people: &mut People) -> bool {
+    pub(super) fn again(
+        &mut self,
+        call: &Ended<'_>,
+        first: Stamp,
+        peers: &mut PeerProcesses,
+    ) -> bool {
         if self.open.len() >= MOST && !self.open.contains_key(&call.question) {
             return false;
         }
@@ -42,7 +47,7 @@ impl Repeated {
         });
         open.span.add(call.started);
         if open.span.count >= ENOUGH {
-            people.attend(&mut open.who, call.caller);
+            peers.track(&mut open.who, call.caller);
         }
         open.span.count > 1
     }

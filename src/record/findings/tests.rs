@@ -1,9 +1,7 @@
 //! Calls in, findings out.
 
-use std::net::SocketAddr;
-
 use super::*;
-use crate::model::{ConnectionId, Owner, UnixMicros};
+use crate::model::{ConnectionId, Ends, Owner, UnixMicros};
 
 fn ms(ms: u64) -> Stamp {
     Stamp::from_nanos(ms * 1_000_000)
@@ -20,36 +18,35 @@ fn caller(connection: u64) -> Caller {
 /// The finders, and somebody at every end.
 struct Bench {
     findings: Findings,
-    people: People,
+    peers: PeerProcesses,
 }
 
 impl Bench {
     fn new() -> Self {
-        let owner = |end: &SocketAddr| Owner {
-            name: format!("firefox ({})", end.port()).into(),
-            role: None,
+        let owner = |ends: &Ends| {
+            Ok(Owner { name: format!("firefox ({})", ends.peer.port()).into(), role: None })
         };
-        let who = move |ends: &[SocketAddr], _| ends.iter().map(owner).map(Some).collect();
-        Self { findings: Findings::default(), people: People::new(Box::new(who)) }
+        let lookup = move |ends: &[Ends], _| ends.iter().map(owner).collect();
+        Self { findings: Findings::default(), peers: PeerProcesses::new(Box::new(lookup)) }
     }
 
     fn repeated(&mut self, call: &Ended<'_>, first: Stamp) {
-        self.met(call);
-        self.findings.repeated(call, first, &mut self.people);
+        self.seen(call);
+        self.findings.repeated(call, first, &mut self.peers);
     }
 
     fn called(&mut self, call: &Ended<'_>) {
-        self.met(call);
-        self.findings.called(call, &mut self.people);
+        self.seen(call);
+        self.findings.called(call, &mut self.peers);
     }
 
     fn polled(&mut self, transaction: B256, there: bool, call: &Ended<'_>) {
-        self.met(call);
-        self.findings.polled(transaction, there, call, &mut self.people);
+        self.seen(call);
+        self.findings.polled(transaction, there, call, &mut self.peers);
     }
 
-    fn met(&mut self, call: &Ended<'_>) {
-        self.people.met(call.caller.connection, call.caller.peer.unwrap());
+    fn seen(&mut self, call: &Ended<'_>) {
+        self.peers.connection_seen(call.caller.connection, call.caller.peer.unwrap());
     }
 
     /// Everything that was found so far.

@@ -1,10 +1,9 @@
 //! What belongs to a request to the API is joined to it, and told once nothing more is expected.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
-use crate::record::people::tests::work;
+use crate::record::peer_processes::tests::work;
 use crate::record::trees::{CallPart, MinedPart, Trees};
 use alloy::primitives::B256;
 
@@ -159,8 +158,7 @@ fn a_request_whose_calls_carry_its_trace_is_told_with_its_spans_once_they_came()
 fn a_call_without_a_trace_is_the_request_s_that_was_alone_and_ambiguous_otherwise() {
     let flights = Flights::default();
     let owner = |role| Owner { name: "python (7)".into(), role };
-    let who =
-        move |ends: &[SocketAddr], _| vec![Some(owner(Some(Role::known("flask")))); ends.len()];
+    let who = move |ends: &[Ends], _| vec![Ok(owner(Some(Role::known("flask")))); ends.len()];
     let mut bench = Bench::with(Box::new(who), flights.clone());
     // Real time: requests under way are told by real stamps.
     let first = flights.begin(context(1, PROXY), Stamp::now());
@@ -189,7 +187,7 @@ fn a_call_without_a_trace_is_the_request_s_that_was_alone_and_ambiguous_otherwis
 fn a_call_of_somebody_else_is_no_request_s() {
     let flights = Flights::default();
     let other = Owner { name: "node (8)".into(), role: None };
-    let who = move |ends: &[SocketAddr], _| vec![Some(other.clone()); ends.len()];
+    let who = move |ends: &[Ends], _| vec![Ok(other.clone()); ends.len()];
     let mut bench = Bench::with(Box::new(who), flights.clone());
     let flight = flights.begin(context(1, PROXY), Stamp::now());
     let now = Stamp::now().as_nanos() / 1_000 + 1;
@@ -208,7 +206,7 @@ fn a_call_of_somebody_else_is_no_request_s() {
 fn a_call_of_whom_nobody_was_found_may_be_a_request_s() {
     let flights = Flights::default();
     // Its connection was closed before the look.
-    let who = |ends: &[SocketAddr], _| vec![None; ends.len()];
+    let who = |ends: &[Ends], _| vec![Err(UnknownPeer::ConnectionClosed); ends.len()];
     let mut bench = Bench::with(Box::new(who), flights.clone());
     let _flight = flights.begin(context(1, PROXY), Stamp::now());
     let now = Stamp::now().as_nanos() / 1_000 + 1;
@@ -220,11 +218,11 @@ fn a_call_of_whom_nobody_was_found_may_be_a_request_s() {
 #[test]
 fn a_call_of_whom_there_was_no_time_to_look_for_may_be_a_request_s() {
     let flights = Flights::default();
-    // Two ways to look, each of which rests for many times as long as it took.
+    // Two ways to look, each of which uses up more than its budget.
     let other = Owner { name: "node (8)".into(), role: None };
-    let who = move |ends: &[SocketAddr], _| {
-        work(Duration::from_millis(20));
-        vec![Some(other.clone()); ends.len()]
+    let who = move |ends: &[Ends], _| {
+        work(Duration::from_millis(300));
+        vec![Ok(other.clone()); ends.len()]
     };
     let mut bench = Bench::with(Box::new(who), flights.clone());
     let _flight = flights.begin(context(1, PROXY), Stamp::now());

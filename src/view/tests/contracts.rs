@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::model::{
     CallDetail, Client, EmittedEvents, EventName, Finding, FindingKind, InnerCall, SlotChange,
-    StateChange, Tracer,
+    StateChange, Tracer, UnknownPeer,
 };
 
 const FUNCTIONS: [&str; 3] = ["buy", "list", "cancel"];
@@ -115,7 +115,11 @@ fn finding(kind: FindingKind) -> Finding {
         transaction: None,
         account: Some(Address::repeat_byte(0xf3)),
         connection: ConnectionId(7),
-        client: Client { agent: Some("ethers/6".into()), process: None },
+        client: Client {
+            agent: Some("ethers/6".into()),
+            process: None,
+            process_unknown: Some(UnknownPeer::ConnectionClosed),
+        },
         request: None,
         query: None,
         block: None,

@@ -21,7 +21,7 @@ use super::gate::Gate;
 use super::lane::{Lane, State};
 use super::shared::Shared;
 use crate::decode::follower::Follower;
-use crate::model::{Closer, ConnectionEvent, ConnectionId, End, Observation, Proxy, Stamp};
+use crate::model::{Closer, ConnectionEvent, ConnectionId, End, Ends, Observation, Proxy, Stamp};
 use crate::wire::meter::Meter;
 
 /// Read at once. One buffer for each thread, used within one step only: an idle connection has none.
@@ -72,8 +72,9 @@ enum Over {
 impl Connection {
     pub fn new(shared: Arc<Shared>, client: TcpStream, peer: SocketAddr) -> Self {
         let id = ConnectionId::next();
-        let (now, opened) = (Stamp::now(), ConnectionEvent::Opened { proxy: Proxy::Rpc });
-        shared.observer.tell(Observation::Connection(id, now, opened));
+        let ends = Some(Ends { peer, local: client.local_addr().ok() });
+        let (now, opened) = (Stamp::now(), ConnectionEvent::Opened { proxy: Proxy::Rpc, ends });
+        shared.observer.send_now(Observation::Connection(id, now, opened));
         let follower = Follower::new(id, peer, shared.limits.clone());
         Self {
             shared,

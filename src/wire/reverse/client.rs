@@ -56,7 +56,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(id: ConnectionId, peer: SocketAddr, shared: Rc<Shared>) -> Self {
-        shared.tell(id, ConnectionEvent::Opened { proxy: Proxy::Api });
+        shared.tell(id, ConnectionEvent::Opened { proxy: Proxy::Api, ends: None });
         let address = peer.ip().to_canonical().to_string();
         Self {
             id,

@@ -1,7 +1,7 @@
 //! What is kept for trees is bounded, and costs little.
 
 use super::*;
-use crate::record::people::worked;
+use crate::record::peer_processes::thread_cpu_time;
 
 #[test]
 fn parts_of_traces_that_end_in_no_request_are_not_kept_for_ever() {
@@ -26,12 +26,12 @@ fn a_circle_of_thousands_costs_each_request_of_its_trace_little() {
     let circle =
         (0..count).map(|i| span(1_000 + i, 1_000 + (i + 1) % count, SpanKind::Internal, "f"));
     bench.spans(circle.collect());
-    let begun = worked();
+    let begun = thread_cpu_time();
     for i in 0..500 {
         bench.request(ApiExchange { trace: context(1, 10_000 + i), ..request(1, 100, 1_100) });
     }
     bench.pass(20_000);
-    let took = worked().saturating_sub(begun);
+    let took = thread_cpu_time().saturating_sub(begun);
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert!(bench.breakdowns().is_empty(), "it is nobody's");
 }
@@ -41,12 +41,12 @@ fn operations_that_lead_elsewhere_cost_each_request_of_their_trace_little() {
     let mut bench = Bench::new();
     let chain = (0..4_000).map(|i| span(2_000 + i, 1_999 + i, SpanKind::Internal, "f"));
     bench.spans(chain.collect());
-    let begun = worked();
+    let begun = thread_cpu_time();
     for i in 0..10_000 {
         bench.request(ApiExchange { trace: context(1, 10_000 + i), ..request(1, 100, 1_100) });
     }
     bench.pass(20_000);
-    let took = worked().saturating_sub(begun);
+    let took = thread_cpu_time().saturating_sub(begun);
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert!(bench.breakdowns().is_empty(), "it is nobody's");
 }

@@ -26,7 +26,7 @@ fn found(bench: &mut Bench, millis: u64) -> Vec<(FindingKind, u32, Option<u128>)
 fn with_requests() -> (Bench, [Flight; 2]) {
     let flights = Flights::default();
     let both = [1, 2].map(|trace_id| flights.begin(context(trace_id, PROXY), Stamp::now()));
-    (Bench::with(nobody(), flights), both)
+    (Bench::with(no_lookup(), flights), both)
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn what_is_asked_again_within_a_moment_wastes_as_a_repetition_only() {
 fn reads_that_the_api_made_for_one_of_several_requests_are_nobody_s_burst() {
     let flights = Flights::default();
     let owner = Owner { name: "python (7)".into(), role: Some(Role::known("flask")) };
-    let who = move |ends: &[SocketAddr], _| vec![Some(owner.clone()); ends.len()];
+    let who = move |ends: &[Ends], _| vec![Ok(owner.clone()); ends.len()];
     let mut bench = Bench::with(Box::new(who), flights.clone());
     let under_way = [1, 2].map(|trace_id| flights.begin(context(trace_id, PROXY), Stamp::now()));
     let now = Stamp::now().as_nanos() / 1_000 + 1;

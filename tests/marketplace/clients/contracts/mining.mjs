@@ -52,12 +52,15 @@ export async function drops(book) {
 /**
  * Transactions under interval mining, their receipts asked for every 10 ms through the relay. Resolves
  * to how long each took: from its call to the receipt being there. `unsure_us` is for how long the
- * client had not known: since it had begun to ask the last time in vain.
+ * client had not known: since it had begun to ask the last time in vain. `late_us` is how late the
+ * machine was to wake the client.
  */
 export async function confirmations(book, { nft }) {
   const { node } = book;
   const nonces = await Promise.all(node.accounts.map((account) => node.nonce(account)));
   await node.mineEvery(INTERVAL_S);
+  // How late this machine is, of all pauses the worst.
+  let late = 0;
   const confirmed = await Promise.all(
     node.accounts.slice(2, 8).map(async (account, index) => {
       await sleep(index * 170);
@@ -71,7 +74,9 @@ export async function confirmations(book, { nft }) {
           return { hash, measured_us: micros(begun), unsure_us: micros(before), polls };
         }
         before = asked;
+        const slept = performance.now();
         await sleep(POLL_MS);
+        late = Math.max(late, performance.now() - slept - POLL_MS);
       }
     }),
   );
@@ -82,7 +87,7 @@ export async function confirmations(book, { nft }) {
     const polled = { finding: "receipt_polling", method: "eth_getTransactionReceipt", transaction: hash };
     book.findings.push({ ...polled, count: polls });
   }
-  return confirmed;
+  return confirmed.map((one) => ({ ...one, late_us: Math.round(late * 1_000) }));
 }
 
 /** Mines in each way that there is; resolves to every block since `first`, as the node tells it. */
