@@ -322,7 +322,6 @@ fn why_it_reverted_is_told_as_well_as_can_be_known() {
         Some(RevertCause::Replayed(ReplayedRevert {
             data: Bytes::copy_from_slice(data),
             reason: kind.reason(),
-            words: Box::default(),
         }))
     };
     let not_first = Some(RevertCause::Unexplained(Unexplained::NotFirstInBlock));
