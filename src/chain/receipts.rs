@@ -134,14 +134,12 @@ impl Receipts {
                     continue;
                 }
                 let obstacle = self.obstacle(block, index, at_once);
-                match obstacle.or((asks.len() >= MOST_REPLAYS).then_some(Unexplained::TooMany)) {
-                    Some(why) => {
-                        drop(causes.insert(transaction.hash, RevertCause::Unexplained(why)))
-                    }
-                    None => {
-                        replayed.push(transaction);
-                        asks.push(replay(block, transaction));
-                    }
+                let crowded = (asks.len() >= MOST_REPLAYS).then_some(Unexplained::TooMany);
+                if let Some(why) = obstacle.or(crowded) {
+                    causes.insert(transaction.hash, RevertCause::Unexplained(why));
+                } else {
+                    replayed.push(transaction);
+                    asks.push(replay(block, transaction));
                 }
             }
         }
@@ -184,8 +182,7 @@ fn cause(answer: &Answer, all_gas: bool) -> RevertCause {
     if (info.kind.halted() && !all_gas) || (all_gas && !data.is_empty()) {
         return RevertCause::Unexplained(Unexplained::EndedOtherwise);
     }
-    let reason = info.kind.reason();
-    RevertCause::Replayed(ReplayedRevert { data, reason, words: info.words })
+    RevertCause::Replayed(ReplayedRevert { data, reason: info.kind.reason() })
 }
 
 /// Whether a Hardhat node mines each transaction when it comes; held to be so when it does not tell.

@@ -134,4 +134,14 @@ mod tests {
         }
         assert_eq!(account(&vec![b'['; 1 << 20]), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn the_end_of_any_parameters_can_be_looked_at(bytes: Vec<u8>, text: String) {
+            block(&bytes);
+            block(&[&bytes[..], b"]"].concat());
+            block(format!("[\"{text}\"]").as_bytes());
+            block(format!("[{{\"blockNumber\":\"{text}\"}}]").as_bytes());
+        }
+    }
 }

@@ -19,8 +19,6 @@ pub struct ReplayedRevert {
     pub data: Bytes,
     /// By the node's words.
     pub reason: Reason,
-    /// The node's words, at most 300 characters.
-    pub words: Box<str>,
 }
 
 /// Why the reason of a reverted transaction is not known.

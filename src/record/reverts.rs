@@ -41,7 +41,7 @@ pub fn why_reverted(
         };
     }
     match &mined.revert {
-        Some(RevertCause::Replayed(ReplayedRevert { data, reason, .. })) => {
+        Some(RevertCause::Replayed(ReplayedRevert { data, reason })) => {
             if data.is_empty() {
                 plain(*reason)
             } else {

@@ -19,6 +19,16 @@ const SETTINGS: &str = "[chain]\nstate_changes = \"off\"\n";
 /// Logs of the transaction that emits many.
 const LOGS: u64 = 6_000;
 
+/// dappscope in front of a node that it has met: what was mined before is not recorded.
+fn watching(node: &Node) -> Dappscope {
+    let scope = Dappscope::start(node.address, None, SETTINGS);
+    until("the node to be met", || {
+        let node = scope.ask("dappscope_overview", &json!({}))["node"].take();
+        (node["up"] == true).then_some(())
+    });
+    scope
+}
+
 fn recorded(scope: &Dappscope, hash: &str) -> Value {
     until("the transaction to be recorded", || {
         let found = scope.ask("dappscope_transactions", &json!({"hash": hash}));
@@ -32,7 +42,7 @@ fn number(value: &Value) -> U256 {
 
 fn no_log_is_left_out(kind: Kind) {
     let node = Node::start(kind);
-    let scope = Dappscope::start(node.address, None, SETTINGS);
+    let scope = watching(&node);
     let relay = Way(scope.rpc);
     let from = relay.accounts()[0].clone();
     let odd = relay.deploy(&from, &artifact("probes/Odd.sol/Odd"));
@@ -116,7 +126,7 @@ fn with_two_blobs() -> TxEnvelope {
 
 fn a_blob_transaction_costs_what_its_sender_paid(kind: Kind) {
     let node = Node::start(kind);
-    let scope = Dappscope::start(node.address, None, SETTINGS);
+    let scope = watching(&node);
     let relay = Way(scope.rpc);
     let sent = with_two_blobs();
     let sender = json!([sent.recover_signer().unwrap(), "latest"]);

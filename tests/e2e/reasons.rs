@@ -1,9 +1,13 @@
 //! Why transactions and calls failed, as each node says it: halts that use all gas, blocks that a
 //! chain does not have, and reverts whose reason the monitor cannot know.
 
-use serde_json::{Value, json};
+use std::net::SocketAddr;
 
 use alloy::primitives::U256;
+use jsonrpsee::core::client::{ClientT, Error};
+use jsonrpsee::rpc_params;
+use jsonrpsee::ws_client::WsClientBuilder;
+use serde_json::{Value, json};
 
 use crate::harness::{Dappscope, until};
 use crate::nodes::{Kind, Node};
@@ -26,7 +30,8 @@ impl Bench {
         let node = Node::start(kind);
         let scope = Dappscope::start(node.address, None, SETTINGS);
         until("the node to be met", || {
-            scope.ask("dappscope_overview", &json!({}))["node"]["up"].as_bool()
+            let node = scope.ask("dappscope_overview", &json!({}))["node"].take();
+            (node["up"] == true).then_some(())
         });
         let from = Way(node.address).accounts()[0].clone();
         Self { node, scope, from }
@@ -42,11 +47,25 @@ impl Bench {
         Way(self.node.address)
     }
 
+    /// Deploys a contract through the relay, again until the artifacts are read and it has its name.
+    fn deploy(&self, from: &str, artifact: &Value) -> String {
+        until("the contract to be named", || {
+            let address = self.relay().deploy(from, artifact);
+            let deployment = until("the deployment to be recorded", || {
+                let filter = json!({"kind": "deployment", "limit": 1_000});
+                let found = self.scope.ask("dappscope_transactions", &filter);
+                let all = found["transactions"].as_array()?.iter();
+                all.clone().find(|it| it["created"] == address.as_str()).cloned()
+            });
+            (deployment["contract"] != "_unknown").then_some(address)
+        })
+    }
+
     /// Mines what `send` sends in one block; the hashes as the node orders them.
     fn in_one_block(&self, send: impl FnOnce()) -> Vec<String> {
         let direct = self.direct();
         direct.ask("evm_setAutomine", &json!([false]));
-        // Until a block was told, dappscope may hold automine to be as it was.
+        // Of a block that Hardhat 2 mines at once, dappscope would leave the reason to the answer.
         send();
         direct.ask("evm_mine", &json!([]));
         let block = direct.ask("eth_getBlockByNumber", &json!(["latest", false]));
@@ -75,11 +94,13 @@ impl Bench {
         })
     }
 
-    /// The newest failed call of a method, once there is one.
-    fn failed(&self, method: &str) -> Value {
+    /// The call of a method that was answered with these words, once it is recorded.
+    fn failed(&self, method: &str, answer: &Value) -> Value {
         until("the failed call", || {
-            let filter = json!({"method": method, "failed": true, "limit": 1});
-            self.scope.ask("dappscope_calls", &filter)["calls"].get(0).cloned()
+            let filter = json!({"method": method, "failed": true});
+            let calls = self.scope.ask("dappscope_calls", &filter);
+            let mut calls = calls["calls"].as_array()?.iter();
+            calls.find(|it| it["message"] == answer["error"]["message"]).cloned()
         })
     }
 }
@@ -92,7 +113,7 @@ fn reasons(transactions: &[Value]) -> Vec<&str> {
 fn an_invalid_opcode_is_not_out_of_gas(kind: Kind) {
     let bench = Bench::start(kind);
     let (relay, from) = (bench.relay(), &bench.from);
-    let odd = relay.deploy(from, &artifact("probes/Odd.sol/Odd"));
+    let odd = bench.deploy(from, &artifact("probes/Odd.sol/Odd"));
     let boom = calldata("boom()", &[]);
     let burn = calldata("burn()", &[]);
     relay.send(from, &odd, &boom, LITTLE);
@@ -109,8 +130,7 @@ fn an_invalid_opcode_is_not_out_of_gas(kind: Kind) {
         ("eth_call", json!([{"from": from, "to": odd, "data": boom, "gas": LITTLE}, "latest"])),
         ("eth_estimateGas", json!([{"from": from, "to": odd, "data": boom}])),
     ] {
-        relay.answer(method, &params);
-        let failed = bench.failed(method);
+        let failed = bench.failed(method, &relay.answer(method, &params));
         assert_eq!(failed["reason"], "invalid_opcode", "{failed:#?}");
     }
 }
@@ -143,18 +163,56 @@ fn an_unknown_block_is_named(kind: Kind) {
             ("eth_getTransactionCount", json!([account, place])),
         ] {
             let answer = relay.answer(method, &params);
-            let failed = bench.failed(method);
+            let failed = bench.failed(method, &answer);
             assert_eq!(failed["reason"], "unknown_block", "{method} {place}: {answer}");
-            assert_eq!(failed["message"], answer["error"]["message"]);
         }
     }
+    let over_socket = socket_refusal(bench.scope.rpc, account);
+    until("the call over the WebSocket", || {
+        let filter = json!({"method": "eth_getCode", "reason": "unknown_block"});
+        let calls = bench.scope.ask("dappscope_calls", &filter);
+        let call = calls["calls"].get(0)?;
+        assert_eq!(
+            (&call["transport"], &call["message"]),
+            (&json!("websocket"), &json!(over_socket))
+        );
+        Some(())
+    });
     let found = until("the finding", || {
         let filter = json!({"kind": "block_ahead"});
         bench.scope.ask("dappscope_findings", &filter)["findings"].get(0).cloned()
     });
     assert!(found["advice"].as_str().unwrap().starts_with("Reset the account"), "{found}");
-    // One past the head is what a client asks that is in a hurry.
-    assert!(found["text"].as_str().unwrap().contains("block 500"), "{found}");
+    assert_eq!(found["block"], 500, "{found}");
+
+    // A block that the chain had, until the node was started anew.
+    let direct = bench.direct();
+    (0..5).for_each(|_| drop(direct.ask("evm_mine", &json!([]))));
+    let params = json!([account, "0x4"]);
+    assert!(relay.answer("eth_getBalance", &params)["error"].is_null());
+    let Bench { node, scope, .. } = bench;
+    let port = node.address.port();
+    drop(node);
+    let _again = Node::start_on(kind, port);
+    let found = until("the finding after the restart", || {
+        relay.answer("eth_getBalance", &params);
+        let filter = json!({"kind": "block_ahead"});
+        let found = scope.ask("dappscope_findings", &filter);
+        found["findings"].as_array().unwrap().iter().find(|it| it["block"] == 4).cloned()
+    });
+    assert_eq!(found["method"], "eth_getBalance");
+}
+
+/// Asks for code at block 500 over a WebSocket; the node's words.
+fn socket_refusal(relay: SocketAddr, account: &str) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = WsClientBuilder::default().build(format!("ws://{relay}")).await.unwrap();
+        let params = rpc_params![account, "0x1f4"];
+        let answer: Result<Value, Error> = client.request("eth_getCode", params).await;
+        let Err(Error::Call(error)) = answer else { panic!("{answer:?}") };
+        error.message().to_owned()
+    })
 }
 
 #[test]
@@ -180,9 +238,9 @@ fn a_reason_of_another_place_is_not_guessed(kind: Kind) {
     let (seller, buyer) = (accounts[0].as_str(), accounts[1].as_str());
     // Two empty texts, and a fee of nothing: the constructors' arguments.
     let texts = format!("{:064x}{:064x}{:0128}", 64, 96, 0);
-    let nft = relay.deploy(seller, &with_arguments("MarketNFT.sol/MarketNFT", &texts));
+    let nft = bench.deploy(seller, &with_arguments("MarketNFT.sol/MarketNFT", &texts));
     let market = with_arguments("Marketplace.sol/Marketplace", &"0".repeat(64));
-    let market = relay.deploy(seller, &market);
+    let market = bench.deploy(seller, &market);
     let (nft_word, market_word) = (word(&nft), word(&market));
     let mint = format!(
         "{}{:064x}{:064x}{:0<64}",
@@ -264,7 +322,7 @@ fn a_reason_of_another_place_is_not_guessed_on_anvil() {
 fn every_revert_without_a_reason_is_counted(kind: Kind) {
     let bench = Bench::start(kind);
     let (relay, from) = (bench.relay(), &bench.from);
-    let child = relay.deploy(from, &artifact("probes/Child.sol/Child"));
+    let child = bench.deploy(from, &artifact("probes/Child.sol/Child"));
     let fail = calldata("fail()", &[]);
     let hashes = bench.in_one_block(|| {
         for _ in 0..60 {

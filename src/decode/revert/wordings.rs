@@ -203,6 +203,7 @@ const WORDINGS: &[(&str, RefusalKind)] = {
         ("must not begin with 0xef", Kind::InvalidCode),  // Geth
         ("(return data: 0xef)", Kind::InvalidCode),       // Hardhat 3
         ("invalid bytecode deployed", Kind::InvalidCode), // ethereumjs
+        ("invalideofinitcode", Kind::Halted),             // revm, while EOF was to come
         ("initcode", Kind::InitcodeTooLarge),             // Geth, Anvil, Hardhat's calls
         ("init code length", Kind::InitcodeTooLarge),     // Hardhat
         ("code size", Kind::CodeTooLarge),                // Geth: max code size exceeded

@@ -223,6 +223,38 @@ fn a_nonce_that_only_another_chain_could_have_come_to_is_found() {
 }
 
 #[test]
+fn a_block_that_only_another_chain_could_have_had_is_found() {
+    let mut bench = Bench::new();
+    let refused = json!({"id": 1, "error": {"code": -32000,
+        "message": "Received invalid block tag 500. Latest block number is 50"}});
+    let read = |method: &str, block: &Value| {
+        let read = json!({"id": 1, "method": method, "params": [TOKEN, block]});
+        http(exchange(&read.to_string(), &refused.to_string()))
+    };
+    let unknown_hash = json!({"blockHash": B256::repeat_byte(7)});
+    bench.take(Observation::Chain(ChainEvent::Block(Box::new(block(50)))));
+    bench.take(read("eth_getTransactionCount", &json!("0x33")));
+    bench.take(read("eth_getBalance", &unknown_hash));
+    bench.recording.finish(at(1_000));
+    assert!(found(&bench).is_empty(), "one past the head, and a hash that may be of a fork");
+    // The chain is too short for it; then it is another one.
+    bench.take(read("eth_getTransactionCount", &json!("0x1f4")));
+    bench.recording.finish(at(2_000));
+    bench.take(Observation::Chain(ChainEvent::NodeRestarted));
+    bench.take(read("eth_getBalance", &unknown_hash));
+    bench.take(read("eth_getBalance", &json!({"blockNumber": "0x1"})));
+    bench.recording.finish(at(3_000));
+    let found: Vec<_> = found(&bench).iter().map(|it| (it.kind, it.count, it.block)).collect();
+    let kind = FindingKind::BlockAhead;
+    assert_eq!(found, [(kind, 1, Some(500)), (kind, 2, Some(1))]);
+    let [first, ..] = &bench.received.calls()[..] else { panic!("calls") };
+    let detail = first.detail.as_deref().unwrap();
+    assert_eq!(detail.reason.unwrap().as_str(), "unknown_block");
+    let words = "Received invalid block tag 500. Latest block number is 50";
+    assert_eq!(detail.message.as_deref(), Some(words));
+}
+
+#[test]
 fn repeated_calls_are_found_with_the_name_of_what_they_touch() {
     let mut bench = Bench::with_nft();
     bench.nft_at(TOKEN);

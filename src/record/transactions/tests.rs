@@ -354,7 +354,6 @@ fn why_it_reverted_is_told_as_well_as_can_be_known() {
         Some(RevertCause::Replayed(ReplayedRevert {
             data: Bytes::copy_from_slice(data),
             reason: kind.reason(),
-            words: Box::default(),
         }))
     };
     let not_first = Some(RevertCause::Unexplained(Unexplained::NotFirstInBlock));
@@ -367,6 +366,7 @@ fn why_it_reverted_is_told_as_well_as_can_be_known() {
         (MinedTransaction { revert: replayed(RefusalKind::NoData, &[]), ..reverted(2) }, "no_data"),
         // That all gas was used means a halt, and not which.
         (all_gas.clone(), "_unknown"),
+        (MinedTransaction { revert: not_first, ..reverted(4) }, "_unknown"),
         (
             MinedTransaction {
                 hash: B256::repeat_byte(6),
@@ -375,7 +375,6 @@ fn why_it_reverted_is_told_as_well_as_can_be_known() {
             },
             "invalid_opcode",
         ),
-        (MinedTransaction { revert: not_first, ..reverted(4) }, "_unknown"),
     ] {
         let unexplained = match mined.revert {
             Some(RevertCause::Unexplained(why)) => Some(why),
