@@ -49,7 +49,7 @@ impl Scene {
     /// Calls of this kind (`read`, `estimate`, `write`) that were named so.
     fn calls(&self, name: &str, access: &str) -> f64 {
         let (contract, function) = name.rsplit_once('.').unwrap();
-        let labels = [("contract", contract), ("function", function), ("access", access)];
+        let labels = [("contract", contract), ("function", function), ("kind", access)];
         self.scope.metrics().sum(CALLS, &labels)
     }
 
@@ -354,7 +354,7 @@ fn contracts_of_one_name_go_by_their_sources_in_any_order() {
         for source in order.map(|at| sources[at]) {
             let vault = relay.deploy(from, &artifact(source));
             relay.send(from, &vault, &put, GAS);
-            let name = source.replace("/Vault", ":Vault");
+            let name = source.replace(".sol/", ".sol:");
             scene.mined(1, &format!("contracts/{name}.put"));
             scene.mined(1, &format!("contracts/{name}.constructor"));
         }
@@ -398,7 +398,9 @@ fn a_vyper_contract_with_immutables_is_named_by_its_code_on_chain() {
 
 #[test]
 fn artifacts_beyond_the_limit_are_said_to_be_left_out() {
-    let scene = Scene::with(Kind::Anvil, "[chain]\nmax_artifacts = 3\n");
+    let artifacts = marketplace().join("artifacts");
+    let settings = format!("[chain]\nmax_artifacts = 3\nartifacts = [{artifacts:?}]\n");
+    let scene = Scene::with(Kind::Anvil, &settings);
     let line = scene.scope.await_log("the artifacts left out", |line| {
         line["fields"]["message"].as_str().is_some_and(|text| text.contains("chain.max_artifacts"))
     });
