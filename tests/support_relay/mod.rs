@@ -18,7 +18,7 @@ use dappscope::wire::guard::Guard;
 use dappscope::wire::relay::{Relay, RelaySettings, bind, serve};
 use tokio::sync::watch;
 
-pub use self::support_patience::{PATIENCE, measured_once};
+pub use self::support_patience::*;
 
 /// A relay that runs until it is dropped.
 pub struct Running {

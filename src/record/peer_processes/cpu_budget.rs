@@ -74,8 +74,8 @@ mod tests {
         let mut budget = CpuBudget::new(0.02);
         assert!(budget.allows(ms(0), Urgency::Early), "full at first");
         budget.spend(Duration::from_millis(30));
-        assert!(!budget.allows(ms(500), Urgency::Wanted), "10 ms too much, 10 earned");
-        assert!(budget.allows(ms(501), Urgency::Wanted));
+        assert!(!budget.allows(ms(490), Urgency::Wanted), "10 ms too much, 9.8 earned");
+        assert!(budget.allows(ms(510), Urgency::Wanted));
         assert!(!budget.allows(ms(900), Urgency::Early), "not half full");
         assert!(budget.allows(ms(1_100), Urgency::Early));
     }

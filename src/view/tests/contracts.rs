@@ -362,7 +362,12 @@ async fn blocks_state_changes_and_findings_are_listed_and_filtered() {
         found["text"].as_str().unwrap().starts_with("eth_call of Marketplace.buy was asked 12")
     );
     assert!(found["advice"].as_str().unwrap().contains("until the next block"));
-    assert_eq!(found["who"], "ethers/6, connection 7");
+    assert_eq!(
+        found["who"],
+        "unknown process (it closed the connection at once), ethers/6, connection 7"
+    );
+    let process = (&found["process"], &found["process_unknown"]);
+    assert_eq!(process, (&Value::Null, &json!("connection_closed")));
     let mut kinds = Vec::new();
     while kinds.len() < samples.len() {
         let told = soon(events.next()).await.unwrap().unwrap();
