@@ -9,14 +9,16 @@ use serde_json::{Value, json};
 use super::json::{FullBlock, FullTransaction, Receipt};
 use super::meter::Purpose;
 use super::node::{Answer, Ask, Node, NodeError, read};
+use super::pace::READ_GAS;
 use crate::decode::revert::RevertInfo;
 use crate::model::MinedTransaction;
 
 /// How long receipts that are not there yet are waited for, once.
 const RECEIPTS_LATE: Duration = Duration::from_millis(50);
 /// Transactions of the largest block whose receipts are asked for with one call. Anvil's time for it
-/// grows with their square: 2,000 take longer than any answer is waited for.
-const LARGEST_WHOLE: usize = 256;
+/// grows with their square: 64 take 3 ms, 256 take 20 ms, 2,000 longer than any answer is waited for.
+/// The receipts of larger blocks are asked for in batches.
+const LARGEST_WHOLE: usize = 64;
 /// Reverted transactions that are run again, of a group of blocks.
 const MOST_REPLAYS: usize = 32;
 
@@ -26,6 +28,8 @@ pub struct Receipts {
     one_by_one: bool,
     /// Whether reverted transactions are run again with `eth_call` to learn what they returned.
     replay: Replay,
+    /// Gas units of the largest transaction that is run again.
+    replay_gas: u64,
 }
 
 /// Which reverted transactions are run again.
@@ -46,8 +50,8 @@ pub struct Contents {
 }
 
 impl Receipts {
-    pub fn new(replay: Replay) -> Self {
-        Self { one_by_one: false, replay }
+    pub fn new(replay: Replay, replay_gas: u64) -> Self {
+        Self { one_by_one: false, replay, replay_gas }
     }
 
     /// Completes blocks: as many contents, in the same order.
@@ -58,15 +62,14 @@ impl Receipts {
     ) -> Result<Vec<(FullBlock, Contents)>, NodeError> {
         let mut receipts = HashMap::new();
         self.of_whole_blocks(node, &blocks, &mut receipts).await?;
-        let all = || blocks.iter().flat_map(|block| &block.transactions).map(|t| t.hash);
-        if !of_transactions(node, all(), &mut receipts).await? {
+        if !of_transactions(node, &blocks, &mut receipts).await? {
             tokio::time::sleep(RECEIPTS_LATE).await;
-            of_transactions(node, all(), &mut receipts).await?;
+            of_transactions(node, &blocks, &mut receipts).await?;
         }
         let mut reverts = self.reverts(node, &blocks, &receipts).await?;
         let complete = |mut block: FullBlock| {
             let transactions = std::mem::take(&mut block.transactions);
-            let count = transactions.len();
+            let count = transactions.len() + block.absent as usize;
             let mined: Vec<_> = transactions
                 .into_iter()
                 .filter_map(|transaction| {
@@ -88,8 +91,11 @@ impl Receipts {
         blocks: &[FullBlock],
         receipts: &mut HashMap<B256, Receipt>,
     ) -> Result<(), NodeError> {
-        let whole = 2..=LARGEST_WHOLE;
-        for block in blocks.iter().filter(|block| whole.contains(&block.transactions.len())) {
+        let is_whole = |block: &&FullBlock| {
+            (2..=LARGEST_WHOLE).contains(&block.transactions.len())
+                && block.header.gas_used.to::<u64>() <= READ_GAS
+        };
+        for block in blocks.iter().filter(is_whole) {
             if self.one_by_one {
                 return Ok(());
             }
@@ -125,13 +131,18 @@ impl Receipts {
             Replay::NotAtOnce if mines_at_once(node).await? => 2,
             Replay::NotAtOnce | Replay::All => 1,
         };
-        let (hashes, asks): (Vec<B256>, Vec<Ask>) = blocks
+        let gas = |t: &FullTransaction| receipts.get(&t.hash).map_or(0, |r| r.gas_used.to());
+        let (small, large): (Vec<_>, Vec<_>) = blocks
             .iter()
             .filter(|block| block.transactions.len() >= fewest)
             .flat_map(|block| block.transactions.iter().map(move |t| (block, t)))
             .filter(|(_, transaction)| reverted(transaction))
+            .partition(|(_, transaction)| gas(transaction) <= self.replay_gas);
+        node.skip(Purpose::Reverts, "eth_call", large.len());
+        let (hashes, asks): (Vec<B256>, Vec<(Ask, u64)>) = small
+            .into_iter()
             .take(MOST_REPLAYS)
-            .map(|(block, transaction)| (transaction.hash, replay(block, transaction)))
+            .map(|(block, t)| (t.hash, (replay(block, t, self.replay_gas), gas(t))))
             .unzip();
         if asks.is_empty() {
             return Ok(HashMap::new());
@@ -140,7 +151,7 @@ impl Receipts {
             let error = serde_json::to_vec(&answer.err()?).ok()?;
             Some((hash, RevertInfo::parse(&error).data?))
         };
-        let answers = node.batch(Purpose::Reverts, asks).await?;
+        let answers = node.batch_by_gas(Purpose::Reverts, asks, self.replay_gas).await?;
         Ok(hashes.into_iter().zip(answers).filter_map(explain).collect())
     }
 }
@@ -158,13 +169,19 @@ async fn mines_at_once(node: &Node) -> Result<bool, NodeError> {
 /// Gets the receipts that are not there yet, each with a call. False when some are still missing.
 async fn of_transactions(
     node: &Node,
-    hashes: impl Iterator<Item = B256>,
+    blocks: &[FullBlock],
     receipts: &mut HashMap<B256, Receipt>,
 ) -> Result<bool, NodeError> {
-    let ask = |hash: B256| -> Ask { ("eth_getTransactionReceipt", json!([hash])) };
-    let asks: Vec<Ask> = hashes.filter(|hash| !receipts.contains_key(hash)).map(ask).collect();
+    let mut asks: Vec<(Ask, u64)> = Vec::new();
+    for block in blocks {
+        // A receipt is as large as its logs, which the transaction's gas paid for.
+        let count = block.transactions.len() as u64;
+        let gas = block.header.gas_used.to::<u64>().checked_div(count).unwrap_or_default();
+        let missing = block.transactions.iter().filter(|t| !receipts.contains_key(&t.hash));
+        asks.extend(missing.map(|t| (("eth_getTransactionReceipt", json!([t.hash])), gas)));
+    }
     let mut all = true;
-    for answer in node.batch(Purpose::Blocks, asks).await? {
+    for answer in node.batch_by_gas(Purpose::Blocks, asks, READ_GAS).await? {
         let receipt = answer.ok().and_then(|a| read::<Option<Receipt>>("a receipt", &a).ok());
         match receipt.flatten() {
             Some(receipt) => {
@@ -176,13 +193,14 @@ async fn of_transactions(
     Ok(all)
 }
 
-fn replay(block: &FullBlock, transaction: &FullTransaction) -> Ask {
+/// On another state a transaction may take another way, and more gas: twice the bound at most.
+fn replay(block: &FullBlock, transaction: &FullTransaction, replay_gas: u64) -> Ask {
     let before = U64::from(block.header.number().saturating_sub(1));
     let mut call = json!({
         "from": transaction.from,
         "data": transaction.input,
         "value": transaction.value,
-        "gas": transaction.gas,
+        "gas": transaction.gas.min(U64::from(replay_gas.saturating_mul(2))),
     });
     if let (Some(to), Value::Object(call)) = (transaction.to, &mut call) {
         call.insert("to".to_owned(), json!(to));

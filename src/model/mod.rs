@@ -44,8 +44,8 @@ pub use breakdown::{Breakdown, Part, ToldBy};
 pub use cache::CacheOutcome;
 pub use call::{BatchPlace, CallDetail, ContractCall, InnerCall, Outcome, RpcCall, Transport};
 pub use chain::{
-    ChainEvent, ChainQuestion, ContractCode, EmittedLog, Head, MinedBlock, MinedTransaction, Sight,
-    Traced, TracedSlot,
+    ChainEvent, ChainQuestion, ContractCode, EmittedLog, Head, MinedBlock, MinedTransaction,
+    NodeCost, Sight, Traced, TracedSlot, Unanswered,
 };
 pub use connection::{Closer, ConnectionEvent, ConnectionId, Inspection, Opaque, Proxy};
 pub use custom::{CustomId, CustomKind, CustomMetric, CustomMetrics};

@@ -227,12 +227,10 @@ impl Recording {
                 let at = desk.clock.wall(Stamp::now());
                 desk.outbox.event(&Event::NodeUp { at, chain_id, client: client.into(), head });
             }
-            ChainEvent::NodeDown { .. } => {
-                desk.outbox.event(&Event::NodeDown);
+            ChainEvent::NodeDown { unanswered, .. } => {
+                desk.outbox.event(&Event::NodeDown { unanswered });
             }
-            ChainEvent::Asked { purpose, calls, took } => {
-                desk.outbox.event(&Event::Asked { purpose, calls, took });
-            }
+            ChainEvent::Asked(cost) => desk.outbox.event(&Event::Asked(cost)),
             ChainEvent::WentBack { from, to } => {
                 desk.changed();
                 desk.ledger.went_back(to);

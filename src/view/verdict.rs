@@ -120,7 +120,12 @@ pub fn verdict(facts: &Facts<'_>) -> Verdict {
 fn reachability(facts: &Facts<'_>, found: &mut Vec<(Level, String)>) {
     let node_down = facts.now.node.as_ref().is_some_and(|node| !node.up);
     if node_down || facts.now.rpc.is_some_and(|reach| !reach.up) {
-        found.push((Level::Critical, "the node does not answer".to_owned()));
+        let unanswered = facts.now.node.as_ref().and_then(|node| node.unanswered);
+        let words = match unanswered {
+            None => "the node does not answer".to_owned(),
+            Some(question) => format!("the node does not answer; when it fell, {question}"),
+        };
+        found.push((Level::Critical, words));
     }
     if facts.now.api.is_some_and(|reach| !reach.up) {
         found.push((Level::Critical, "the API does not answer".to_owned()));
@@ -294,6 +299,7 @@ mod tests {
             client: "".into(),
             head: None,
             restarts: 0,
+            unanswered: None,
         };
         let now = Now { node: Some(node), ..Now::default() };
         let failing = Summary { errors: 100, ..CALLS };
