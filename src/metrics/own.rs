@@ -1,7 +1,5 @@
 //! The monitor's own families: what it costs, what it lost, and whether its upstreams answer.
 
-use std::time::Duration;
-
 use prometheus::local::LocalHistogram;
 use prometheus::{
     CounterVec, Error, GaugeVec, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry,

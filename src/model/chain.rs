@@ -75,7 +75,7 @@ pub struct Unanswered {
     pub waited: Duration,
 }
 
-/// `it had not answered dappscope's own debug_traceTransaction (traces) for 12.0 s`
+/// `it had not answered dappscope's own debug_traceTransaction (for traces) for 12.30 s`
 impl fmt::Display for Unanswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { purpose, method, calls, waited } = self;

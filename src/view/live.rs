@@ -263,7 +263,7 @@ impl Sink for LiveSink {
 }
 
 impl Node {
-    fn unknown() -> Self {
+    pub fn unknown() -> Self {
         Self {
             up: false,
             since: None,

@@ -292,15 +292,7 @@ mod tests {
 
     #[test]
     fn a_node_that_is_down_comes_before_everything_else() {
-        let node = Node {
-            up: false,
-            since: None,
-            chain_id: None,
-            client: "".into(),
-            head: None,
-            restarts: 0,
-            unanswered: None,
-        };
+        let node = Node::unknown();
         let now = Now { node: Some(node), ..Now::default() };
         let failing = Summary { errors: 100, ..CALLS };
         let verdict = verdict(&Facts { calls: Some(failing), dropped: 3, ..facts(&now) });
@@ -308,6 +300,24 @@ mod tests {
         assert_eq!(verdict.reasons[0], "the node does not answer");
         assert_eq!(verdict.reasons[1], "10.0 % of 1,000 RPC calls failed");
         assert_eq!(verdict.reasons.len(), 3);
+    }
+
+    #[test]
+    fn a_node_that_fell_over_a_question_is_reported_with_it() {
+        let unanswered = crate::model::Unanswered {
+            purpose: "traces",
+            method: "debug_traceTransaction",
+            calls: 1,
+            waited: Duration::from_millis(12_300),
+        };
+        let mut node = crate::view::live::Node::unknown();
+        node.unanswered = Some(unanswered);
+        let now = Now { node: Some(node), ..Now::default() };
+        assert_eq!(
+            verdict(&facts(&now)).reasons[0],
+            "the node does not answer; when it fell, it had not answered dappscope's own \
+             debug_traceTransaction (for traces) for 12.30 s"
+        );
     }
 
     #[test]
