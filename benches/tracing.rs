@@ -1,5 +1,5 @@
 //! What looking up state changes costs the node: transactions per second of a Hardhat node behind
-//! the relay, with `chain.state_changes` off, sampled (the default) and all, in one run.
+//! the relay, with `chain.struct_logs` and with `chain.state_changes` off, sampled and all, in one run.
 //!
 //!     cargo bench --bench tracing [-- --seconds 10 --rounds 5]
 //!
@@ -178,7 +178,8 @@ impl Running {
         let text = format!(
             "[rpc]\nlisten = \"{address}\"\nupstream = \"http://{node}\"\n[api]\nenabled = false\n\
              [page]\nlisten = \"{page}\"\n[store]\ndir = {:?}\n\
-             [chain]\nartifacts = [{artifacts:?}]\nstate_changes = \"{state_changes}\"\n",
+             [chain]\nartifacts = [{artifacts:?}]\nstate_changes = \"{state_changes}\"\n\
+             struct_logs = true\nstruct_logs_max_gas = 150000\n",
             directory.path().join("data")
         );
         std::fs::write(&settings, text)?;

@@ -4,6 +4,7 @@
 //! Start: store, recorder, proxies, receiver, watchers, page. End: the proxies finish what is under
 //! way, the receiver and the watchers stop, the recorder empties the queue, the store writes and seals, the page goes last.
 
+mod chain_settings;
 mod custom;
 mod ending;
 mod fit;
@@ -21,17 +22,18 @@ use anyhow::Context;
 use tokio::sync::{mpsc, watch};
 use tokio::task;
 
+use chain_settings::{traces, watch_settings};
 use ending::losses;
 pub use fit::Unfit;
 use narrator::Narrator;
 
-use crate::chain::{self, WatchSettings, artifacts::ArtifactWatcher, artifacts::follow_artifacts};
-use crate::config::{Config, LogFormat, StateChanges, Upstream};
+use crate::chain::{self, artifacts::ArtifactWatcher, artifacts::follow_artifacts};
+use crate::config::{Config, LogFormat, Upstream};
 use crate::decode::contracts::Contracts;
 use crate::host::{self, HostSettings, HostWatch};
 use crate::metrics::{Metrics, Reading, Sources, StoreNumbers};
 use crate::model::{CustomMetrics, Flights, Observer, Queue, Role, Sink, Tally, Underway};
-use crate::record::{self, Recorder, Traces};
+use crate::record::{self, Recorder};
 use crate::store::{self, Store, StoreError, Writer};
 use crate::view::{self, Endpoints, View, ViewError};
 use crate::wire::guard::Guard;
@@ -341,12 +343,8 @@ impl App {
             compiled,
             stopping.clone(),
         );
-        let blocks = chain::watch(
-            WatchSettings::new(config.rpc.upstream.authority()),
-            observer.clone(),
-            addresses_wanted,
-            stopping,
-        );
+        let blocks =
+            chain::watch(watch_settings(&config), observer.clone(), addresses_wanted, stopping);
         let chain = watcher_thread(artifacts, blocks)?;
         let host = host::watch(&host_settings(&config), observer)
             .inspect_err(|error| tracing::warn!("{error}"))
@@ -497,16 +495,6 @@ fn taken(address: SocketAddr, flag: &str) -> String {
 
 fn threads(config: &Config) -> usize {
     usize::try_from(config.rpc.threads.0).expect("at most 64 by the setting's bounds; qed")
-}
-
-fn traces(config: &Config) -> Traces {
-    match config.chain.state_changes {
-        StateChanges::Off => Traces::Off,
-        StateChanges::Sampled => {
-            Traces::Sampled(Duration::from_millis(config.chain.state_changes_every_ms.0))
-        }
-        StateChanges::All => Traces::All,
-    }
 }
 
 fn mebibytes(mib: u64) -> anyhow::Result<usize> {

@@ -86,7 +86,14 @@ pub struct Chain {
     pub max_artifacts: Bounded<1, 1_000_000>,
     pub state_changes: StateChanges,
     pub state_changes_every_ms: Bounded<100, 86_400_000>,
+    pub trace_max_gas: Gas,
+    pub struct_logs: bool,
+    pub struct_logs_max_gas: Gas,
+    pub replay_max_gas: Gas,
 }
+
+/// Gas units of a transaction that the node may be asked to execute again.
+type Gas = Bounded<0, 1_000_000_000>;
 
 /// What fees are told in beside ETH.
 #[derive(Clone, Debug)]
@@ -166,6 +173,10 @@ impl Default for Config {
                 max_artifacts: Bounded(10_000),
                 state_changes: StateChanges::Sampled,
                 state_changes_every_ms: Bounded(10_000),
+                trace_max_gas: Bounded(2_000_000),
+                struct_logs: false,
+                struct_logs_max_gas: Bounded(40_000),
+                replay_max_gas: Bounded(300_000),
             },
             money: Money { eth_price: Price(0.0), currency: "USD".into() },
             store: Store {

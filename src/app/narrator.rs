@@ -53,8 +53,18 @@ impl Sink for Narrator {
             Event::NodeUp { chain_id, client, .. } => {
                 tracing::info!("the node answers: {client}, chain {chain_id}");
             }
-            Event::NodeDown => {
+            Event::NodeDown { unanswered: None } => {
                 tracing::warn!("the node cannot be reached; it is tried again and again");
+            }
+            Event::NodeDown { unanswered: Some(question) } => {
+                tracing::warn!(
+                    purpose = question.purpose,
+                    method = question.method,
+                    calls = question.calls,
+                    waited_ms = u64::try_from(question.waited.as_millis()).unwrap_or(u64::MAX),
+                    "the node cannot be reached; when it fell, {question}; it is tried again and \
+                     again"
+                );
             }
             Event::NodeRestarted => {
                 tracing::warn!(

@@ -2,13 +2,11 @@
 
 use std::collections::HashMap;
 
-use alloy::primitives::U64;
-use serde_json::json;
-
 use super::follow::{DEEPEST_REORGANISATION, GROUP, Place};
+use super::full_blocks;
 use super::json::{FullBlock, Header};
 use super::meter::Purpose;
-use super::node::{Answer, Ask, NodeError, read};
+use super::node::NodeError;
 use super::receipts::Contents;
 use super::watcher::{Following, Seen, Watcher};
 use crate::model::{ChainEvent, MinedBlock, Stamp};
@@ -75,10 +73,8 @@ impl Watcher {
         let mut from = from.max(oldest);
         while from < to {
             let end = to.min(from + GROUP as u64);
-            let asks = (from..end).map(|number| -> Ask {
-                ("eth_getBlockByNumber", json!([U64::from(number), true]))
-            });
-            let blocks = blocks(following.node.batch(Purpose::Blocks, asks.collect()).await?);
+            let blocks =
+                full_blocks::of_numbers(&following.node, Purpose::Blocks, from..end).await?;
             if let (Some(first), true) = (blocks.first(), whole) {
                 let header = first.header.clone();
                 self.connect_to(following, &header, at).await?;
@@ -98,18 +94,17 @@ impl Watcher {
         if let Some(first) = heads.first() {
             self.connect_to(following, &first.header, first.at).await?;
         }
-        let filled = heads.iter().filter(|seen| !seen.header.is_empty());
-        let asks: Vec<Ask> = filled
-            .map(|seen| -> Ask { ("eth_getBlockByHash", json!([seen.header.hash, true])) })
-            .collect();
-        let mut filled = blocks(following.node.batch(Purpose::Blocks, asks).await?);
+        let filled: Vec<&Header> =
+            heads.iter().map(|seen| &seen.header).filter(|header| !header.is_empty()).collect();
+        let node = &following.node;
+        let mut filled = full_blocks::of_headers(node, Purpose::Blocks, &filled).await?;
         let mut at = HashMap::new();
         let blocks = heads
             .into_iter()
             .filter_map(|Seen { header, at: seen }| {
                 at.insert(header.hash, seen);
                 if header.is_empty() {
-                    return Some(FullBlock { header, transactions: Vec::new() });
+                    return Some(FullBlock { header, transactions: Vec::new(), absent: 0 });
                 }
                 // Not there: gone in a reorganisation since it was announced.
                 let place = filled.iter().position(|block| block.header.hash == header.hash)?;
@@ -136,10 +131,8 @@ impl Watcher {
             if youngest.number() == 0 || self.told.connects(&youngest) {
                 break;
             }
-            let ask = ("eth_getBlockByHash", json!([youngest.parent_hash, true]));
-            let Some(block) =
-                following.node.call::<Option<FullBlock>>(Purpose::Blocks, "a block", ask).await?
-            else {
+            let (node, parent) = (&following.node, youngest.parent_hash);
+            let Some(block) = full_blocks::of_hash(node, Purpose::Blocks, parent).await? else {
                 break;
             };
             youngest = block.header.clone();
@@ -183,10 +176,4 @@ impl Watcher {
         }
         Ok(())
     }
-}
-
-/// The blocks that are there, in the order in which they were asked for.
-fn blocks(answers: Vec<Answer>) -> Vec<FullBlock> {
-    let block = |answer: Answer| read::<Option<FullBlock>>("a block", &answer.ok()?).ok()?;
-    answers.into_iter().filter_map(block).collect()
 }

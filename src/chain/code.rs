@@ -5,7 +5,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::follow::GROUP;
-use super::json::FullBlock;
+use super::full_blocks;
 use super::meter::Purpose;
 use super::node::{Answer, Ask, Node, NodeError, read};
 use crate::decode::contracts::{BEACON_SLOT, IMPLEMENTATION_SLOT};
@@ -43,14 +43,9 @@ pub(super) async fn tell_deployed(
     let mut deployed = Vec::new();
     for first in (1..=head).step_by(GROUP) {
         let numbers = first..=head.min(first + GROUP as u64 - 1);
-        let ask =
-            |number| -> Ask { ("eth_getBlockByNumber", json!([format!("{number:#x}"), true])) };
-        for answer in node.batch(Purpose::Code, numbers.map(ask).collect()).await? {
-            let block = answer.ok().and_then(|a| read::<Option<FullBlock>>("a block", &a).ok());
-            let transactions = block.flatten().into_iter().flat_map(|block| block.transactions);
-            deployed.extend(
-                transactions.filter(|t| t.to.is_none()).map(|t| t.from.create(t.nonce.to())),
-            );
+        for block in full_blocks::of_numbers(node, Purpose::Code, numbers).await? {
+            let created = block.transactions.iter().filter(|t| t.to.is_none());
+            deployed.extend(created.map(|t| t.from.create(t.nonce.to())));
         }
     }
     deployed.truncate(MOST_DEPLOYED);

@@ -59,6 +59,18 @@ pub struct FullBlock {
     pub header: Header,
     #[serde(default)]
     pub transactions: Vec<FullTransaction>,
+    /// Transactions of it that the node did not return.
+    #[serde(skip)]
+    pub absent: u32,
+}
+
+/// A block with the hashes of its transactions.
+#[derive(Debug, Deserialize)]
+pub struct HashedBlock {
+    #[serde(flatten)]
+    pub header: Header,
+    #[serde(default)]
+    pub transactions: Vec<B256>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,6 +1,6 @@
 //! A connection to the node: calls and batches of calls, over WebSocket or HTTP.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jsonrpsee::core::client::{ClientT, Error, Subscription, SubscriptionClientT};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::json::Header;
 use super::meter::{Meter, Purpose};
+use super::pace::{Pace, READ_GAS};
 use super::prompt::Prompt;
 
 /// The largest answer that is taken, in bytes: a block full of calldata is some MiB, a batch of
@@ -26,8 +27,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A quiet connection is pinged this often, so that a host that vanished is noticed.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_LIMIT: Duration = Duration::from_secs(40);
-/// Calls in one batch: a bound on how long the node is kept from its own users.
-const LARGEST_BATCH: usize = 64;
 
 /// Why a call has no result.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +51,7 @@ pub type Answer = Result<Box<RawValue>, ErrorObjectOwned>;
 pub struct Node {
     client: Client,
     meter: Arc<Meter>,
+    pace: Mutex<Pace>,
 }
 
 enum Client {
@@ -89,7 +89,7 @@ impl Node {
                 .map(Client::Http)
                 .map_err(gone)?,
         };
-        Ok(Self { client, meter: Arc::clone(meter) })
+        Ok(Self { client, meter: Arc::clone(meter), pace: Mutex::default() })
     }
 
     /// Whether the connection is still of use, as far as is known.
@@ -104,14 +104,14 @@ impl Node {
     pub async fn heads(&self) -> Result<Option<Subscription<Header>>, NodeError> {
         let Client::Socket(socket) = &self.client else { return Ok(None) };
         let params = Params(json!(["newHeads"]));
-        let asked = Instant::now();
-        let heads = socket.subscribe("eth_subscribe", params, "eth_unsubscribe").await;
-        self.meter.add(Purpose::Greeting, 1, asked.elapsed());
-        match heads {
-            Ok(heads) => Ok(Some(heads)),
-            Err(Error::Call(_) | Error::InvalidSubscriptionId | Error::ParseError(_)) => Ok(None),
-            Err(error) => Err(gone(error)),
-        }
+        let waiting = self.meter.begin(Purpose::Greeting, ["eth_subscribe"].into_iter());
+        let heads = match socket.subscribe("eth_subscribe", params, "eth_unsubscribe").await {
+            Ok(heads) => Some(heads),
+            Err(Error::Call(_) | Error::InvalidSubscriptionId | Error::ParseError(_)) => None,
+            Err(error) => return Err(gone(error)),
+        };
+        waiting.answered();
+        Ok(heads)
     }
 
     /// Makes one call.
@@ -121,38 +121,82 @@ impl Node {
         expected: &'static str,
         (method, params): Ask,
     ) -> Result<T, NodeError> {
-        let asked = Instant::now();
+        let waiting = self.meter.begin(purpose, [method].into_iter());
         let answer: Result<Box<RawValue>, Error> = match &self.client {
             Client::Socket(socket) => socket.request(method, Params(params)).await,
             Client::Http(http) => http.request(method, Params(params)).await,
         };
-        self.meter.add(purpose, 1, asked.elapsed());
-        match answer {
+        let answer = match answer {
             Ok(result) => read(expected, &result),
             Err(Error::Call(error)) => Err(NodeError::Refused(error)),
             Err(Error::ParseError(cause)) => Err(NodeError::Unreadable { expected, cause }),
-            Err(error) => Err(gone(error)),
-        }
+            Err(error) => return Err(gone(error)),
+        };
+        waiting.answered();
+        answer
+    }
+
+    /// Counts calls that are not made, because they would keep the node busy for too long.
+    pub fn skip(&self, purpose: Purpose, method: &'static str, calls: usize) {
+        self.meter.skip(purpose, method, calls);
     }
 
     /// Makes several calls, and returns as many answers in the same order.
     pub async fn batch(&self, purpose: Purpose, asks: Vec<Ask>) -> Result<Vec<Answer>, NodeError> {
+        let asks = asks.into_iter().map(|ask| (ask, 0)).collect();
+        self.batch_by_gas(purpose, asks, READ_GAS).await
+    }
+
+    /// Makes several calls, each with the gas that bounds what it costs the node, and returns as many
+    /// answers in the same order. One message holds calls of at most `most_gas` together, or one
+    /// call; how many there may be, and the pauses between messages, are for [`Pace`] to say.
+    pub async fn batch_by_gas(
+        &self,
+        purpose: Purpose,
+        asks: Vec<(Ask, u64)>,
+        most_gas: u64,
+    ) -> Result<Vec<Answer>, NodeError> {
         let mut answers = Vec::with_capacity(asks.len());
         let mut asks = asks.into_iter().peekable();
-        while asks.peek().is_some() {
-            let some: Vec<Ask> = asks.by_ref().take(LARGEST_BATCH).collect();
-            if some.len() > 1
-                && let Some(some) = self.whole_batch(purpose, &some).await?
+        while let Some(((method, _), _)) = asks.peek() {
+            let method = *method;
+            let size = self.pace(|pace| pace.size(method));
+            let (mut some, mut gas) = (Vec::new(), 0_u64);
+            while some.len() < size
+                && let Some((ask, more)) = asks
+                    .next_if(|(_, more)| some.is_empty() || gas.saturating_add(*more) <= most_gas)
             {
-                answers.extend(some);
-            } else {
-                for ask in some {
-                    match self.call::<Box<RawValue>>(purpose, "any result", ask).await {
-                        Ok(result) => answers.push(Ok(result)),
-                        Err(NodeError::Refused(error)) => answers.push(Err(error)),
-                        Err(error) => return Err(error),
-                    }
-                }
+                gas = gas.saturating_add(more);
+                some.push(ask);
+            }
+            let (calls, asked) = (some.len(), Instant::now());
+            answers.extend(self.some(purpose, some).await?);
+            let took = asked.elapsed();
+            self.pace(|pace| pace.answered(method, calls, took));
+            if asks.peek().is_some() {
+                tokio::time::sleep(Pace::pause(took)).await;
+            }
+        }
+        Ok(answers)
+    }
+
+    fn pace<T>(&self, act: impl FnOnce(&mut Pace) -> T) -> T {
+        act(&mut self.pace.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes calls together, or one by one where the node does not understand batches.
+    async fn some(&self, purpose: Purpose, asks: Vec<Ask>) -> Result<Vec<Answer>, NodeError> {
+        if asks.len() > 1
+            && let Some(answers) = self.whole_batch(purpose, &asks).await?
+        {
+            return Ok(answers);
+        }
+        let mut answers = Vec::with_capacity(asks.len());
+        for ask in asks {
+            match self.call::<Box<RawValue>>(purpose, "any result", ask).await {
+                Ok(result) => answers.push(Ok(result)),
+                Err(NodeError::Refused(error)) => answers.push(Err(error)),
+                Err(error) => return Err(error),
             }
         }
         Ok(answers)
@@ -170,24 +214,20 @@ impl Node {
                 .insert(method, Params(params.clone()))
                 .expect("a JSON value always serialises; qed");
         }
-        let asked = Instant::now();
+        let waiting = self.meter.begin(purpose, asks.iter().map(|(method, _)| *method));
         let answers = match &self.client {
             Client::Socket(socket) => socket.batch_request::<Box<RawValue>>(batch).await,
             Client::Http(http) => http.batch_request::<Box<RawValue>>(batch).await,
         };
-        self.meter.add(purpose, asks.len(), asked.elapsed());
-        match answers {
-            Ok(answers) if answers.len() == asks.len() => Ok(Some(
-                answers
-                    .into_iter()
-                    .map(|answer| answer.map_err(|error| error.into_owned()))
-                    .collect(),
-            )),
-            Ok(_) | Err(Error::Call(_) | Error::ParseError(_) | Error::InvalidRequestId(_)) => {
-                Ok(None)
+        let answers = match answers {
+            Ok(answers) if answers.len() == asks.len() => {
+                Some(answers.into_iter().map(|it| it.map_err(|error| error.into_owned())).collect())
             }
-            Err(error) => Err(gone(error)),
-        }
+            Ok(_) | Err(Error::Call(_) | Error::ParseError(_) | Error::InvalidRequestId(_)) => None,
+            Err(error) => return Err(gone(error)),
+        };
+        waiting.answered();
+        Ok(answers)
     }
 }
 

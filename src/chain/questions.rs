@@ -2,6 +2,7 @@
 
 use alloy::primitives::{Address, B256};
 
+use super::traces::TraceRequest;
 use crate::model::ChainQuestion;
 
 /// Questions that came together.
@@ -13,8 +14,8 @@ pub struct Questions {
     pub codes: Vec<Address>,
     /// Submitted transactions.
     pub sights: Vec<B256>,
-    /// Mined transactions, each with its block.
-    pub traces: Vec<(B256, u64)>,
+    /// Mined transactions.
+    pub traces: Vec<TraceRequest>,
 }
 
 impl FromIterator<ChainQuestion> for Questions {
@@ -25,7 +26,9 @@ impl FromIterator<ChainQuestion> for Questions {
                 ChainQuestion::Look => questions.looks = true,
                 ChainQuestion::Code(address) => questions.codes.push(address),
                 ChainQuestion::Sight(hash) => questions.sights.push(hash),
-                ChainQuestion::Trace { hash, block } => questions.traces.push((hash, block)),
+                ChainQuestion::Trace { hash, block, gas } => {
+                    questions.traces.push(TraceRequest { hash, block, gas });
+                }
             }
         }
         questions

@@ -10,6 +10,7 @@ use super::blobs::blob_gas;
 use super::json::{FullBlock, FullTransaction, Header};
 use super::meter::Purpose;
 use super::node::{Answer, Ask, Node, NodeError, read};
+use super::pace::READ_GAS;
 use crate::decode::receipt::Receipt;
 use crate::decode::revert::RevertInfo;
 use crate::model::{MinedTransaction, ReplayedRevert, RevertCause, Unexplained};
@@ -17,8 +18,9 @@ use crate::model::{MinedTransaction, ReplayedRevert, RevertCause, Unexplained};
 /// How long receipts that are not there yet are waited for, once.
 const RECEIPTS_LATE: Duration = Duration::from_millis(50);
 /// Transactions of the largest block whose receipts are asked for with one call. Anvil's time for it
-/// grows with their square: 2,000 take longer than any answer is waited for.
-const LARGEST_WHOLE: usize = 256;
+/// grows with their square: 64 take 3 ms, 256 take 20 ms, 2,000 longer than any answer is waited for.
+/// The receipts of larger blocks are asked for in batches.
+const LARGEST_WHOLE: usize = 64;
 /// The transaction types that are whole in an `eth_call`: without blobs and authorisations.
 const PLAIN_TYPES: u64 = 2;
 /// Reverted transactions that are run again, of a group of blocks.
@@ -30,6 +32,8 @@ pub struct Receipts {
     one_by_one: bool,
     /// Whether reverted transactions are run again with `eth_call` to learn what they returned.
     replay: Replay,
+    /// Gas units of the largest transaction that is run again.
+    replay_gas: u64,
 }
 
 /// Which reverted transactions are run again.
@@ -50,8 +54,8 @@ pub struct Contents {
 }
 
 impl Receipts {
-    pub fn new(replay: Replay) -> Self {
-        Self { one_by_one: false, replay }
+    pub fn new(replay: Replay, replay_gas: u64) -> Self {
+        Self { one_by_one: false, replay, replay_gas }
     }
 
     /// Completes blocks: as many contents, in the same order.
@@ -62,15 +66,14 @@ impl Receipts {
     ) -> Result<Vec<(FullBlock, Contents)>, NodeError> {
         let mut receipts = HashMap::new();
         self.of_whole_blocks(node, &blocks, &mut receipts).await?;
-        let all = || blocks.iter().flat_map(|block| &block.transactions).map(|t| t.hash);
-        if !of_transactions(node, all(), &mut receipts).await? {
+        if !of_transactions(node, &blocks, &mut receipts).await? {
             tokio::time::sleep(RECEIPTS_LATE).await;
-            of_transactions(node, all(), &mut receipts).await?;
+            of_transactions(node, &blocks, &mut receipts).await?;
         }
         let mut reverts = self.reverts(node, &blocks, &receipts).await?;
         let complete = |mut block: FullBlock| {
             let transactions = std::mem::take(&mut block.transactions);
-            let count = transactions.len();
+            let count = transactions.len() + block.absent as usize;
             let mined: Vec<_> = transactions
                 .into_iter()
                 .filter_map(|transaction| {
@@ -92,8 +95,11 @@ impl Receipts {
         blocks: &[FullBlock],
         receipts: &mut HashMap<B256, Receipt>,
     ) -> Result<(), NodeError> {
-        let whole = 2..=LARGEST_WHOLE;
-        for block in blocks.iter().filter(|block| whole.contains(&block.transactions.len())) {
+        let is_whole = |block: &&FullBlock| {
+            (2..=LARGEST_WHOLE).contains(&block.transactions.len())
+                && block.header.gas_used.to::<u64>() <= READ_GAS
+        };
+        for block in blocks.iter().filter(is_whole) {
             if self.one_by_one {
                 return Ok(());
             }
@@ -127,24 +133,29 @@ impl Receipts {
         }
         let at_once = self.replay == Replay::NotAtOnce && mines_at_once(node).await?;
         let mut causes = HashMap::new();
-        let (mut replayed, mut asks): (Vec<&FullTransaction>, Vec<Ask>) = Default::default();
+        let (mut replayed, mut asks) = (Vec::new(), Vec::new());
+        let mut too_large = 0;
         for block in blocks {
             for (index, transaction) in block.transactions.iter().enumerate() {
                 if !reverted(transaction) {
                     continue;
                 }
-                let obstacle = self.obstacle(block, index, at_once);
+                let gas = receipts.get(&transaction.hash).map_or(0, |r| r.gas_used.to());
+                let too_much_gas = (gas > self.replay_gas).then_some(Unexplained::TooMuchGas);
+                let obstacle = self.obstacle(block, index, at_once).or(too_much_gas);
+                too_large += usize::from(obstacle == Some(Unexplained::TooMuchGas));
                 let crowded = (asks.len() >= MOST_REPLAYS).then_some(Unexplained::TooMany);
                 if let Some(why) = obstacle.or(crowded) {
                     causes.insert(transaction.hash, RevertCause::Unexplained(why));
                 } else {
                     replayed.push(transaction);
-                    asks.push(replay(block, transaction));
+                    asks.push((replay(block, transaction, self.replay_gas), gas));
                 }
             }
         }
+        node.skip(Purpose::Reverts, "eth_call", too_large);
         if !asks.is_empty() {
-            let answers = node.batch(Purpose::Reverts, asks).await?;
+            let answers = node.batch_by_gas(Purpose::Reverts, asks, self.replay_gas).await?;
             for (transaction, answer) in replayed.into_iter().zip(answers) {
                 let all_gas =
                     receipts.get(&transaction.hash).is_some_and(|r| r.gas_used == transaction.gas);
@@ -198,13 +209,19 @@ async fn mines_at_once(node: &Node) -> Result<bool, NodeError> {
 /// Gets the receipts that are not there yet, each with a call. False when some are still missing.
 async fn of_transactions(
     node: &Node,
-    hashes: impl Iterator<Item = B256>,
+    blocks: &[FullBlock],
     receipts: &mut HashMap<B256, Receipt>,
 ) -> Result<bool, NodeError> {
-    let ask = |hash: B256| -> Ask { ("eth_getTransactionReceipt", json!([hash])) };
-    let asks: Vec<Ask> = hashes.filter(|hash| !receipts.contains_key(hash)).map(ask).collect();
+    let mut asks: Vec<(Ask, u64)> = Vec::new();
+    for block in blocks {
+        // A receipt is as large as its logs, which the transaction's gas paid for.
+        let count = block.transactions.len() as u64;
+        let gas = block.header.gas_used.to::<u64>().checked_div(count).unwrap_or_default();
+        let missing = block.transactions.iter().filter(|t| !receipts.contains_key(&t.hash));
+        asks.extend(missing.map(|t| (("eth_getTransactionReceipt", json!([t.hash])), gas)));
+    }
     let mut all = true;
-    for answer in node.batch(Purpose::Blocks, asks).await? {
+    for answer in node.batch_by_gas(Purpose::Blocks, asks, READ_GAS).await? {
         let receipt = answer.ok().and_then(|a| read::<Option<Receipt>>("a receipt", &a).ok());
         match receipt.flatten() {
             Some(receipt) => {
@@ -216,14 +233,15 @@ async fn of_transactions(
     Ok(all)
 }
 
-fn replay(block: &FullBlock, transaction: &FullTransaction) -> Ask {
+/// On another state a transaction may take another way, and more gas: twice the bound at most.
+fn replay(block: &FullBlock, transaction: &FullTransaction, replay_gas: u64) -> Ask {
     // By its hash: after a rollback another block has the number.
     let before = json!({"blockHash": block.header.parent_hash});
     let mut call = json!({
         "from": transaction.from,
         "data": transaction.input,
         "value": transaction.value,
-        "gas": transaction.gas,
+        "gas": transaction.gas.min(U64::from(replay_gas.saturating_mul(2))),
     });
     if let (Some(to), Value::Object(call)) = (transaction.to, &mut call) {
         call.insert("to".to_owned(), json!(to));

@@ -1,7 +1,8 @@
 //! What transactions changed: traces, one at a time, on a thread and a connection of their own.
 //!
-//! A trace is slow for the node and large for the watcher. Neither the stamps of heads nor receipts
-//! wait for one.
+//! A trace has the node execute the transaction again, and struct logs have it write down every step:
+//! both are asked for up to a bound of gas only, struct logs not unless the settings say so. Neither
+//! the stamps of heads nor receipts wait for a trace.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::meter::{Meter, Purpose};
 use super::node::{Ask, Node, NodeError, read};
+use super::watcher::WatchSettings;
 use crate::decode::statediff::{WrittenSlot, prestate_diff, struct_logs};
 use crate::model::{ChainEvent, Observation, Observer, Stamp, Traced, TracedSlot, Tracer};
 
@@ -30,14 +32,26 @@ const NOT_KNOWN: [i32; 3] = [-32601, -32602, -32004];
 pub struct Traces {
     tracing: Tracing,
     /// To the thread, once there is one: tracing may be off.
-    waiting: Option<mpsc::Sender<(B256, u64)>>,
+    waiting: Option<mpsc::Sender<TraceRequest>>,
     stop: watch::Receiver<bool>,
+}
+
+/// A mined transaction to be traced.
+#[derive(Clone, Copy, Debug)]
+pub struct TraceRequest {
+    pub hash: B256,
+    pub block: u64,
+    /// Gas units that it used.
+    pub gas: u64,
 }
 
 /// Traces, and tells what it finds.
 #[derive(Clone)]
 struct Tracing {
     node: Arc<str>,
+    /// As in [`WatchSettings`].
+    trace_gas: u64,
+    struct_log_gas: Option<u64>,
     observer: Observer,
     meter: Arc<Meter>,
 }
@@ -73,29 +87,41 @@ struct Outcome {
 
 impl Traces {
     pub fn new(
-        node: &str,
+        settings: &WatchSettings,
         observer: &Observer,
         meter: &Arc<Meter>,
         stop: watch::Receiver<bool>,
     ) -> Self {
-        let (observer, meter) = (observer.clone(), Arc::clone(meter));
-        Self { tracing: Tracing { node: node.into(), observer, meter }, waiting: None, stop }
+        let tracing = Tracing {
+            node: settings.node.as_str().into(),
+            trace_gas: settings.trace_gas,
+            struct_log_gas: settings.struct_log_gas,
+            observer: observer.clone(),
+            meter: Arc::clone(meter),
+        };
+        Self { tracing, waiting: None, stop }
     }
 
-    /// Has a mined transaction traced, if not too many wait already.
-    pub fn ask(&mut self, hash: B256, block: u64) {
+    /// Has a mined transaction traced, if it is within the bounds and not too many wait already.
+    pub fn ask(&mut self, request: TraceRequest) {
+        let most = self.tracing.trace_gas.max(self.tracing.struct_log_gas.unwrap_or(0));
+        if request.gas > most {
+            self.tracing.skipped();
+            self.tracing.untraced(request.hash);
+            return;
+        }
         if self.waiting.is_none() {
             self.waiting = self.start();
         }
         if let Some(waiting) = &self.waiting
-            && waiting.try_send((hash, block)).is_err()
+            && waiting.try_send(request).is_err()
         {
-            self.tracing.untraced(hash);
+            self.tracing.untraced(request.hash);
         }
     }
 
     /// Starts the thread. It ends with this, or when it is told to stop.
-    fn start(&self) -> Option<mpsc::Sender<(B256, u64)>> {
+    fn start(&self) -> Option<mpsc::Sender<TraceRequest>> {
         let (sender, receiver) = mpsc::channel(MOST_WAITING);
         let (tracing, mut stop) = (self.tracing.clone(), self.stop.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -120,10 +146,11 @@ impl Traces {
 }
 
 impl Tracing {
-    async fn run(self, mut waiting: mpsc::Receiver<(B256, u64)>) {
+    async fn run(self, mut waiting: mpsc::Receiver<TraceRequest>) {
         let mut session = None;
-        while let Some((hash, block)) = waiting.recv().await {
-            let trace = tokio::time::timeout(TRACED_WITHIN, self.trace(&mut session, hash, block));
+        while let Some(request) = waiting.recv().await {
+            let hash = request.hash;
+            let trace = tokio::time::timeout(TRACED_WITHIN, self.trace(&mut session, request));
             match trace.await {
                 Ok(Ok(Some(traced))) => {
                     self.observer.tell(Observation::Chain(ChainEvent::Traced(Box::new(traced))));
@@ -146,6 +173,11 @@ impl Tracing {
         }
     }
 
+    /// Counts a trace that is not asked for, for its gas.
+    fn skipped(&self) {
+        self.meter.skip(Purpose::Traces, "debug_traceTransaction", 1);
+    }
+
     fn untraced(&self, hash: B256) {
         self.observer.tell(Observation::Chain(ChainEvent::Untraced { hash }));
     }
@@ -154,16 +186,16 @@ impl Tracing {
     async fn trace(
         &self,
         session: &mut Option<Session>,
-        hash: B256,
-        block: u64,
+        TraceRequest { hash, block, gas }: TraceRequest,
     ) -> Result<Option<Traced>, TraceError> {
         let session = match session {
             Some(session) if session.node.is_connected() => session,
-            _ => {
-                let node = Node::connect(&self.node, &self.meter).await?;
-                session.insert(Session { node, prestate: true, struct_logs: true })
-            }
+            _ => session.insert(Session::open(&self.node, &self.meter).await?),
         };
+        if session.prestate && gas > self.trace_gas {
+            self.skipped();
+            return Ok(None);
+        }
         if session.prestate {
             let tracer = json!({"tracer": "prestateTracer", "tracerConfig": {"diffMode": true}});
             let asked = Instant::now();
@@ -175,7 +207,11 @@ impl Tracing {
             }
             session.prestate = false;
         }
-        if !session.struct_logs {
+        let Some(most) = self.struct_log_gas.filter(|_| session.struct_logs) else {
+            return Ok(None);
+        };
+        if gas > most {
+            self.skipped();
             return Ok(None);
         }
         let traced = session.by_struct_logs(hash, block).await?;
@@ -185,6 +221,19 @@ impl Tracing {
 }
 
 impl Session {
+    /// Connects, and asks who answers: Hardhat 2 knows no `prestateTracer`, and has each refusal in
+    /// its log.
+    async fn open(address: &str, meter: &Arc<Meter>) -> Result<Self, NodeError> {
+        let node = Node::connect(address, meter).await?;
+        let ask = ("web3_clientVersion", json!([]));
+        let client = match node.call::<String>(Purpose::Traces, "a name", ask).await {
+            Err(NodeError::Gone(why)) => return Err(NodeError::Gone(why)),
+            other => other.unwrap_or_default(),
+        };
+        let prestate = !client.starts_with("HardhatNetwork/2.");
+        Ok(Self { node, prestate, struct_logs: true })
+    }
+
     async fn debug(&self, hash: B256, settings: Value) -> Result<Box<RawValue>, NodeError> {
         let ask = ("debug_traceTransaction", json!([hash, settings]));
         self.node.call(Purpose::Traces, "a trace", ask).await

@@ -43,7 +43,7 @@ pub async fn watch(
 ) {
     let meter = Arc::<Meter>::default();
     let mut watcher = Watcher {
-        traces: Traces::new(&settings.node, &observer, &meter, shutdown.clone()),
+        traces: Traces::new(&settings, &observer, &meter, shutdown.clone()),
         meter: Arc::clone(&meter),
         observer: observer.clone(),
         settings,
@@ -56,7 +56,7 @@ pub async fn watch(
         never = meter.run(&observer) => match never {},
         _ = shutdown.wait_for(|stop| *stop) => {}
     }
-    meter.tell(&observer);
+    meter.report(&observer);
 }
 
 /// New heads, on a connection of their own: a long answer on the same one would hold them up.
@@ -124,7 +124,7 @@ impl Watcher {
             client if client.starts_with("HardhatNetwork") => Replay::NotAtOnce,
             _ => Replay::All,
         };
-        let (receipts, met) = (Receipts::new(replay), Stamp::now());
+        let (receipts, met) = (Receipts::new(replay, self.settings.replay_gas), Stamp::now());
         let mut following = Following { node, receipts, polling, met };
         self.meet(&mut following, greeting).await?;
         let mut renewal = tokio::time::interval(self.settings.renew_every);
@@ -177,8 +177,8 @@ impl Watcher {
                         look = tokio::time::Instant::now();
                         poll.reset_immediately();
                     }
-                    for (hash, block) in traces {
-                        self.traces.ask(hash, block);
+                    for request in traces {
+                        self.traces.ask(request);
                     }
                     code::tell(&following.node, &codes, &self.observer).await?;
                     sight::tell(&following.node, &sights, &self.observer).await?;
@@ -197,7 +197,8 @@ impl Watcher {
     fn down(&mut self, error: &NodeError) {
         tracing::debug!(node = %self.settings.node, %error, "the node does not answer");
         if self.up != Some(false) {
-            self.tell(ChainEvent::NodeDown { error: error.to_string() });
+            let unanswered = self.meter.unanswered();
+            self.tell(ChainEvent::NodeDown { error: error.to_string(), unanswered });
         }
         self.up = Some(false);
     }

@@ -26,6 +26,15 @@ pub struct WatchSettings {
     pub largest_gap: u64,
     /// Whether reverted transactions may be run again with `eth_call` to learn why.
     pub explain_reverts: bool,
+    /// Gas units of the largest reverted transaction that is run again.
+    pub replay_gas: u64,
+    /// Gas units of the largest transaction that `prestateTracer` is asked for, which executes it
+    /// again.
+    pub trace_gas: u64,
+    /// Gas units of the largest transaction whose struct logs are asked for, where the node has no
+    /// `prestateTracer`; none: never. They keep Hardhat 2 busy for a hundred times as long as the
+    /// transaction did, and can end it.
+    pub struct_log_gas: Option<u64>,
     /// After how long the subscription to heads is renewed: Hardhat ends one after five minutes,
     /// without a word.
     pub renew_every: Duration,
@@ -43,6 +52,9 @@ impl WatchSettings {
             backfill: 0,
             largest_gap: 256,
             explain_reverts: true,
+            replay_gas: 300_000,
+            trace_gas: 2_000_000,
+            struct_log_gas: None,
             renew_every: Duration::from_secs(120),
             silence: Duration::from_secs(5),
         }

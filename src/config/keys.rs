@@ -104,6 +104,19 @@ pub const KEYS: &[Key] = &[
          they changed: \"off\", \"sampled\" (one of each function in state_changes_every_ms) or \"all\"."),
     key("chain", "state_changes_every_ms", |c| &mut c.chain.state_changes_every_ms,
         "How far apart traces of one function are at least when they are sampled, in milliseconds."),
+    key("chain", "trace_max_gas", |c| &mut c.chain.trace_max_gas,
+        "Transactions that used more gas are not traced: the node executes them again, and answers\n\
+         no client meanwhile. 2,000,000 take Hardhat 3 some 20 ms, Anvil 4 ms."),
+    key("chain", "struct_logs", |c| &mut c.chain.struct_logs,
+        "true has Hardhat 2, which knows no other trace, write down every step of a transaction. That\n\
+         is slow: 20 ms for a mint, a second for 400,000 gas of loops; and it ends the node where the\n\
+         bound below is too high. false: Hardhat 2 is asked for no trace."),
+    key("chain", "struct_logs_max_gas", |c| &mut c.chain.struct_logs_max_gas,
+        "With struct_logs, transactions that used more gas are not traced. 40,000 keep Hardhat 2 busy\n\
+         for 50 ms at most; 150,000 reach most mints and sales, and can take 300 ms."),
+    key("chain", "replay_max_gas", |c| &mut c.chain.replay_max_gas,
+        "Reverted transactions that used more gas are not run again (eth_call) to learn why. 300,000\n\
+         take Hardhat some 20 ms; 0 has none run again."),
 
     key("money", "eth_price", |c| &mut c.money.eth_price,
         "Price of one ETH in the currency below, for fees in money; 0 when it is not known."),

@@ -1,13 +1,15 @@
 //! The monitor's own families: what it costs, what it lost, and whether its upstreams answer.
 
-use std::time::Duration;
-
 use prometheus::local::LocalHistogram;
-use prometheus::{CounterVec, Error, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{
+    CounterVec, Error, GaugeVec, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+};
 
 use super::buckets::OVERHEAD;
 use super::family;
-use crate::model::{ChainEvent, DropReason, Finding, FindingKind, Proxy, Queue, SampleKind, Tally};
+use crate::model::{
+    ChainEvent, DropReason, Finding, FindingKind, NodeCost, Proxy, Queue, SampleKind, Tally,
+};
 
 /// The families.
 #[derive(Clone)]
@@ -28,6 +30,9 @@ pub struct Own {
     wasted_calls: IntCounterVec,
     node_calls: IntCounterVec,
     node_call_seconds: CounterVec,
+    node_call_longest: GaugeVec,
+    node_calls_skipped: IntCounterVec,
+    node_method_calls: IntCounterVec,
 }
 
 impl Own {
@@ -54,6 +59,14 @@ impl Own {
             &["purpose"],
         )?;
         family::begin(&node_calls, ChainEvent::PURPOSES);
+        let node_calls_skipped = family::counters(
+            registry,
+            "dappscope_node_calls_skipped_total",
+            "JSON-RPC calls that dappscope did not make, because by their gas they would have kept \
+             the node busy for too long; by what they would have asked for.",
+            &["purpose"],
+        )?;
+        family::begin(&node_calls_skipped, ChainEvent::PURPOSES);
         Ok(Self {
             overhead: family::histograms(
                 registry,
@@ -147,6 +160,22 @@ impl Own {
                  for.",
                 &["purpose"],
             )?,
+            node_call_longest: family::gauges(
+                registry,
+                "dappscope_node_call_longest_seconds",
+                "Longest time in seconds since the start that dappscope itself waited for one \
+                 answer of the node, or for one batch, by what it asked for. The node's own work \
+                 for others is in it.",
+                &["purpose"],
+            )?,
+            node_calls_skipped,
+            node_method_calls: family::counters(
+                registry,
+                "dappscope_node_method_calls_total",
+                "JSON-RPC calls that dappscope itself made to the node, by method; each item of a \
+                 batch is one.",
+                &["method"],
+            )?,
         })
     }
 
@@ -164,9 +193,16 @@ impl Own {
         self.wasted_calls.with_label_values(&[finding.as_str()]).inc_by(u64::from(calls));
     }
 
-    pub fn asked(&self, purpose: &str, calls: u32, took: Duration) {
+    pub fn asked(&self, cost: &NodeCost) {
+        let NodeCost { purpose, method, calls, skipped, took, longest } = *cost;
         self.node_calls.with_label_values(&[purpose]).inc_by(u64::from(calls));
+        self.node_calls_skipped.with_label_values(&[purpose]).inc_by(u64::from(skipped));
         self.node_call_seconds.with_label_values(&[purpose]).inc_by(took.as_secs_f64());
+        let known = self.node_call_longest.with_label_values(&[purpose]);
+        known.set(known.get().max(longest.as_secs_f64()));
+        if calls > 0 {
+            self.node_method_calls.with_label_values(&[method]).inc_by(u64::from(calls));
+        }
     }
 
     /// The overhead of one proxy, at hand.

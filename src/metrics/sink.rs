@@ -173,7 +173,7 @@ impl Sink for MetricsSink {
             Event::Wasted { finding, calls } => self.own.wasted(*finding, *calls),
             Event::RepeatedQueries { route } => self.inside.repeated_queries(*route),
             Event::NothingTold { route } => self.breakdowns.nothing_told(*route),
-            Event::NodeDown => self.chain.node_down(),
+            Event::NodeDown { .. } => self.chain.node_down(),
             Event::NodeRestarted => self.chain.node_restarted(),
             Event::LabelOverflow { label } => {
                 self.own.label_overflow.with_label_values(&[label]).inc();
@@ -181,7 +181,7 @@ impl Sink for MetricsSink {
             Event::Mined(took) => self.chain.mined(*took),
             Event::WentBack { cause: Some(cause), .. } => self.chain.went_back(*cause),
             Event::WentBack { cause: None, .. } => {}
-            Event::Asked { purpose, calls, took } => self.own.asked(purpose, *calls, *took),
+            Event::Asked(cost) => self.own.asked(cost),
             Event::CallStarted => self.rpc.active.inc(),
             Event::CallEnded => self.rpc.active.dec(),
             Event::Pending { transactions, oldest } => {

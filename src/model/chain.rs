@@ -1,6 +1,7 @@
 //! What the chain watcher tells: blocks with their receipts, code, and the node's comings and
 //! goings.
 
+use std::fmt;
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256, Bytes, U256};
@@ -20,7 +21,12 @@ pub enum ChainEvent {
     /// The node answers (again). `instance` changes when the node was restarted, where it tells.
     NodeUp { chain_id: u64, instance: Option<B256>, client: String, head: Head },
     /// The node cannot be reached.
-    NodeDown { error: String },
+    NodeDown {
+        error: String,
+        /// The question of the monitor's own that the node had not answered, the one that waited
+        /// longest; none where it had answered all.
+        unanswered: Option<Unanswered>,
+    },
     /// The chain is another one than before: new instance, height gone back, or genesis changed.
     NodeRestarted,
     /// The chain lost its newest blocks: a reorganisation, or it was set back.
@@ -35,18 +41,55 @@ pub enum ChainEvent {
     },
     /// What a transaction changed, as asked for.
     Traced(Box<Traced>),
-    /// A trace that was asked for will not come: the node refused it, or too many wait.
+    /// A trace that was asked for will not come: the node refused it, too many wait, or it would
+    /// keep the node busy for too long.
     Untraced { hash: B256 },
     /// Where a submitted transaction is, as asked for.
     Sighted { hash: B256, sight: Sight },
     /// The watcher has asked the node something: what the monitor itself costs the node.
-    Asked {
-        /// One of [`ChainEvent::PURPOSES`].
-        purpose: &'static str,
-        /// JSON-RPC calls, each item of a batch being one.
-        calls: u32,
-        took: Duration,
-    },
+    Asked(NodeCost),
+}
+
+/// JSON-RPC calls of one method that the watcher made for one purpose since it last reported them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeCost {
+    /// One of [`ChainEvent::PURPOSES`].
+    pub purpose: &'static str,
+    pub method: &'static str,
+    /// Calls, each item of a batch being one.
+    pub calls: u32,
+    /// Calls that were not made, because they would have kept the node busy for too long.
+    pub skipped: u32,
+    /// How long the answers took together. A batch counts once, for its first method.
+    pub took: Duration,
+    /// The longest wait for one answer, or for one batch of answers.
+    pub longest: Duration,
+}
+
+/// A question of the watcher's that the node has not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// One of [`ChainEvent::PURPOSES`].
+    pub purpose: &'static str,
+    /// The method, of a batch the first one's.
+    pub method: &'static str,
+    /// Calls that were asked together: more than one is a batch.
+    pub calls: u32,
+    /// For how long it had been waiting.
+    pub waited: Duration,
+}
+
+/// `it had not answered dappscope's own debug_traceTransaction (for traces) for 12.30 s`
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { purpose, method, calls, waited } = self;
+        let batch = if *calls > 1 { format!(", a batch of {calls} calls") } else { String::new() };
+        let seconds = waited.as_secs_f64();
+        write!(
+            f,
+            "it had not answered dappscope's own {method} (for {purpose}{batch}) for {seconds:.2} s"
+        )
+    }
 }
 
 impl ChainEvent {
@@ -60,13 +103,15 @@ impl ChainEvent {
 pub enum ChainQuestion {
     /// For the code at an address; answered with [`ChainEvent::Code`].
     Code(Address),
-    /// For what a mined transaction changed; answered with [`ChainEvent::Traced`], or not at all.
-    /// At most one is worked on at a time; those that come meanwhile wait, and of many the newest
-    /// are left out.
+    /// For what a mined transaction changed; answered with [`ChainEvent::Traced`] or
+    /// [`ChainEvent::Untraced`]. At most one is worked on at a time; those that come meanwhile
+    /// wait, and of many the newest are left out.
     Trace {
         hash: B256,
         /// The block that holds it.
         block: u64,
+        /// Gas units that it used: what the node has to execute again.
+        gas: u64,
     },
     /// For where a submitted transaction is; answered with [`ChainEvent::Sighted`].
     Sight(B256),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::chain::Head;
+use super::chain::{Head, NodeCost, Unanswered};
 use super::connection::{Opaque, Proxy};
 use super::custom::CustomId;
 use super::finding::FindingKind;
@@ -28,13 +28,9 @@ pub enum Event {
     /// Bytes that should have been JSON-RPC and are not; one of [`Event::PARSE_FAILURES`].
     ParseFailure(&'static str),
     /// A client connected; its transport is `http` until it is upgraded.
-    ConnectionOpened {
-        proxy: Proxy,
-    },
+    ConnectionOpened { proxy: Proxy },
     /// A connection became a WebSocket.
-    ConnectionUpgraded {
-        proxy: Proxy,
-    },
+    ConnectionUpgraded { proxy: Proxy },
     ConnectionClosed {
         proxy: Proxy,
         /// Whether it had become a WebSocket.
@@ -51,16 +47,9 @@ pub enum Event {
     /// A connection is passed on unobserved from here on.
     Opaque(Opaque),
     /// The guard refused a request.
-    Refused {
-        proxy: Proxy,
-        status: u16,
-        reason: &'static str,
-    },
+    Refused { proxy: Proxy, status: u16, reason: &'static str },
     /// The upstream could or could not be reached; told when it changes.
-    Upstream {
-        proxy: Proxy,
-        reachable: bool,
-    },
+    Upstream { proxy: Proxy, reachable: bool },
     /// The node answers (again).
     NodeUp {
         /// When that was noticed.
@@ -70,12 +59,13 @@ pub enum Event {
         client: Box<str>,
         head: Head,
     },
-    NodeDown,
-    /// An export of spans was taken: how many of it were, and how many were not.
-    Spans {
-        taken: u64,
-        left_out: u64,
+    /// The node does not answer any more.
+    NodeDown {
+        /// The question of the monitor's own that it had not answered, if there was one.
+        unanswered: Option<Unanswered>,
     },
+    /// An export of spans was taken: how many of it were, and how many were not.
+    Spans { taken: u64, left_out: u64 },
     /// An export of spans was not taken; one of [`Event::EXPORT_REFUSALS`].
     ExportRefused(&'static str),
     /// A transaction was mined that a request to the API had sent.
@@ -88,24 +78,13 @@ pub enum Event {
     },
     /// The API told a number of its own, in the unit of its metric: finite, and negative only of what
     /// may fall.
-    Custom {
-        metric: CustomId,
-        route: Route,
-        value: f64,
-    },
+    Custom { metric: CustomId, route: Route, value: f64 },
     /// A request to the API has ended of whose inside nothing is known: no call, no query.
-    NothingTold {
-        route: Route,
-    },
+    NothingTold { route: Route },
     /// A request to the API made similar queries again and again.
-    RepeatedQueries {
-        route: Route,
-    },
+    RepeatedQueries { route: Route },
     /// Calls could have been saved as in a finding that was told a moment ago: none of its own is made.
-    Wasted {
-        finding: FindingKind,
-        calls: u32,
-    },
+    Wasted { finding: FindingKind, calls: u32 },
     /// The chain is another one than before.
     NodeRestarted,
     /// A node that tells when it mines mined a block: how long that took.
@@ -117,17 +96,10 @@ pub enum Event {
         /// Zero where the watcher has not seen yet how many.
         blocks: u64,
     },
-    /// The monitor itself has asked the node something; `purpose` is one of
-    /// [`ChainEvent::PURPOSES`](super::ChainEvent::PURPOSES).
-    Asked {
-        purpose: &'static str,
-        calls: u32,
-        took: Duration,
-    },
+    /// The monitor itself has asked the node something.
+    Asked(NodeCost),
     /// A name became `_OTHER` for want of room; `label` is the kind's name.
-    LabelOverflow {
-        label: &'static str,
-    },
+    LabelOverflow { label: &'static str },
     /// A call on a WebSocket awaits its answer. HTTP calls are told only once they have ended; those
     /// under way are counted by [`Underway`](super::Underway).
     CallStarted,

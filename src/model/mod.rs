@@ -48,8 +48,8 @@ pub use breakdown::{Breakdown, Part, ToldBy};
 pub use cache::CacheOutcome;
 pub use call::{BatchPlace, CallDetail, ContractCall, InnerCall, Outcome, RpcCall, Transport};
 pub use chain::{
-    ChainEvent, ChainQuestion, ContractCode, EmittedLog, Head, MinedBlock, MinedTransaction, Sight,
-    Traced, TracedSlot,
+    ChainEvent, ChainQuestion, ContractCode, EmittedLog, Head, MinedBlock, MinedTransaction,
+    NodeCost, Sight, Traced, TracedSlot, Unanswered,
 };
 pub use coding::{Coding, Codings};
 pub use connection::{Closer, ConnectionEvent, ConnectionId, Opaque, Proxy};

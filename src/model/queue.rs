@@ -55,7 +55,7 @@ impl Observation {
             // A trace is a sample, and what was asked is counted only.
             Self::Chain(event) => !matches!(
                 event,
-                ChainEvent::Block(_) | ChainEvent::Traced(_) | ChainEvent::Asked { .. }
+                ChainEvent::Block(_) | ChainEvent::Traced(_) | ChainEvent::Asked(_)
             ),
             Self::Exchange(_)
             | Self::Socket(_)

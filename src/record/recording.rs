@@ -242,12 +242,10 @@ impl Recording {
                 desk.ledger.head(head.number);
                 desk.outbox.event(&Event::NodeUp { at, chain_id, client: client.into(), head });
             }
-            ChainEvent::NodeDown { .. } => {
-                desk.outbox.event(&Event::NodeDown);
+            ChainEvent::NodeDown { unanswered, .. } => {
+                desk.outbox.event(&Event::NodeDown { unanswered });
             }
-            ChainEvent::Asked { purpose, calls, took } => {
-                desk.outbox.event(&Event::Asked { purpose, calls, took });
-            }
+            ChainEvent::Asked(cost) => desk.outbox.event(&Event::Asked(cost)),
             ChainEvent::WentBack { from, to, blocks } => {
                 desk.changed();
                 let (now, lost) = (Stamp::now(), from.saturating_sub(to));

@@ -78,7 +78,7 @@ impl Tracing {
         keys: Box<[B256]>,
         now: Stamp,
     ) -> Option<ChainQuestion> {
-        let block = transaction.block?;
+        let (block, gas) = (transaction.block?, transaction.gas_used?);
         if let Some(from) = transaction.from.filter(|from| !self.senders.contains(from)) {
             self.senders.truncate(MOST_SENDERS - 1);
             self.senders.push_front(from);
@@ -107,7 +107,7 @@ impl Tracing {
         }
         self.last.insert(target, now);
         self.asked.insert(transaction.hash, Asked { at: now, target, keys });
-        let question = ChainQuestion::Trace { hash: transaction.hash, block };
+        let question = ChainQuestion::Trace { hash: transaction.hash, block, gas };
         if self.traces == Traces::All {
             return Some(question);
         }
@@ -168,7 +168,12 @@ impl Tracing {
 
     /// A trace will not come.
     pub(super) fn give_up(&mut self, hash: B256) {
-        self.asked.remove(&hash);
+        // The next transaction of the function may be one that the node traces.
+        if let Some(asked) = self.asked.remove(&hash)
+            && matches!(self.traces, Traces::Sampled(_))
+        {
+            self.last.remove(&asked.target);
+        }
     }
 
     /// The chain is another one: what was asked for will not come.

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
 
 use super::restarts::Restarts;
-use crate::model::{Block, Event, HostReading, Proxy, Sample, SampleKind, Sink, UnixMicros};
+use crate::model::{
+    Block, Event, HostReading, Proxy, Sample, SampleKind, Sink, Unanswered, UnixMicros,
+};
 
 /// Batches that a subscriber may lag behind.
 const BATCHES: usize = 128;
@@ -43,6 +45,8 @@ pub struct Node {
     /// Number of the newest block that was heard of; none before the node was met.
     pub head: Option<u64>,
     pub restarts: u64,
+    /// What dappscope itself had asked, and the node had not answered when it fell.
+    pub unanswered: Option<Unanswered>,
 }
 
 /// The last that was heard.
@@ -204,7 +208,7 @@ impl Sink for LiveSink {
         if !matches!(
             event,
             Event::NodeUp { .. }
-                | Event::NodeDown
+                | Event::NodeDown { .. }
                 | Event::NodeRestarted
                 | Event::WentBack { .. }
                 | Event::Upstream { .. }
@@ -221,13 +225,16 @@ impl Sink for LiveSink {
                     node.since = Some(*at);
                 }
                 node.up = true;
+                node.unanswered = None;
                 node.chain_id = Some(*chain_id);
                 node.client = client.clone();
                 node.head = Some(head.number);
                 Reach::told(&mut now.rpc, true);
             }
-            Event::NodeDown => {
-                now.node.get_or_insert_with(Node::unknown).up = false;
+            Event::NodeDown { unanswered } => {
+                let node = now.node.get_or_insert_with(Node::unknown);
+                node.up = false;
+                node.unanswered = *unanswered;
                 Reach::told(&mut now.rpc, false);
             }
             Event::NodeRestarted => {
@@ -258,8 +265,16 @@ impl Sink for LiveSink {
 }
 
 impl Node {
-    fn unknown() -> Self {
-        Self { up: false, since: None, chain_id: None, client: "".into(), head: None, restarts: 0 }
+    pub fn unknown() -> Self {
+        Self {
+            up: false,
+            since: None,
+            chain_id: None,
+            client: "".into(),
+            head: None,
+            restarts: 0,
+            unanswered: None,
+        }
     }
 }
 

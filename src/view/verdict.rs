@@ -128,7 +128,12 @@ pub fn verdict(facts: &Facts<'_>) -> Verdict {
 fn reachability(facts: &Facts<'_>, found: &mut Vec<(Level, String)>) {
     let node_down = facts.now.node.as_ref().is_some_and(|node| !node.up);
     if node_down || facts.now.rpc.is_some_and(|reach| !reach.up) {
-        found.push((Level::Critical, "the node does not answer".to_owned()));
+        let unanswered = facts.now.node.as_ref().and_then(|node| node.unanswered);
+        let words = match unanswered {
+            None => "the node does not answer".to_owned(),
+            Some(question) => format!("the node does not answer; when it fell, {question}"),
+        };
+        found.push((Level::Critical, words));
     }
     if facts.now.api.is_some_and(|reach| !reach.up) {
         found.push((Level::Critical, "the API does not answer".to_owned()));
@@ -314,14 +319,7 @@ mod tests {
 
     #[test]
     fn a_node_that_is_down_comes_before_everything_else() {
-        let node = Node {
-            up: false,
-            since: None,
-            chain_id: None,
-            client: "".into(),
-            head: None,
-            restarts: 0,
-        };
+        let node = Node::unknown();
         let now = Now { node: Some(node), ..Now::default() };
         let failing = Summary { errors: 100, ..CALLS };
         let verdict = verdict(&Facts { calls: Some(failing), dropped: 3, ..facts(&now) });
@@ -344,6 +342,24 @@ mod tests {
             verdict(&facts).text(),
             "Look at this: 6.0 % of 100 RPC calls failed; 12 RPC calls could not be read: \
              9 too large, 3 compressed."
+        );
+    }
+
+    #[test]
+    fn a_node_that_fell_over_a_question_is_reported_with_it() {
+        let unanswered = crate::model::Unanswered {
+            purpose: "traces",
+            method: "debug_traceTransaction",
+            calls: 1,
+            waited: Duration::from_millis(12_300),
+        };
+        let mut node = super::super::live::Node::unknown();
+        node.unanswered = Some(unanswered);
+        let now = Now { node: Some(node), ..Now::default() };
+        assert_eq!(
+            verdict(&facts(&now)).reasons[0],
+            "the node does not answer; when it fell, it had not answered dappscope's own \
+             debug_traceTransaction (for traces) for 12.30 s"
         );
     }
 

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256, U256};
 use jsonrpsee::RpcModule;
+use jsonrpsee::server::middleware::rpc::RpcServiceBuilder;
 use jsonrpsee::server::{Server, ServerHandle};
 use jsonrpsee::types::ErrorObjectOwned;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
+
+use crate::recording::{Messages, Recorded};
 
 /// What the node holds and how it behaves.
 #[derive(Default)]
@@ -32,6 +35,8 @@ pub struct Chain {
     pub refuses_prestate: bool,
     /// Storage by address and slot.
     pub storage: HashMap<(Address, B256), B256>,
+    /// What `web3_clientVersion` answers; `fake/1` without it.
+    pub client: Option<&'static str>,
     /// A subscription begins with the head that an earlier one has brought already.
     pub repeats_head: bool,
     pub calls: HashMap<&'static str, usize>,
@@ -52,7 +57,8 @@ impl Chain {
         let transactions: Vec<Value> = transactions.iter().map(|n| self.transaction(*n)).collect();
         let block = json!({
             "number": quantity(number), "hash": hash, "parentHash": parent,
-            "timestamp": quantity(1_700_000_000 + number), "gasUsed": "0x5208",
+            "timestamp": quantity(1_700_000_000 + number),
+            "gasUsed": quantity(21_000 * transactions.len() as u64),
             "gasLimit": "0x1c9c380", "baseFeePerGas": "0x7", "transactions": transactions,
         });
         self.blocks.push(block.clone());
@@ -71,6 +77,11 @@ impl Chain {
             "gasPrice": "0x8", "type": "0x2"})
     }
 
+    fn mined(&self, hash: &Value) -> Option<&Value> {
+        let all = self.blocks.iter().filter_map(|block| block["transactions"].as_array());
+        all.flatten().find(|transaction| transaction["hash"] == *hash)
+    }
+
     pub fn answer(
         &mut self,
         method: &'static str,
@@ -81,20 +92,29 @@ impl Chain {
             ErrorObjectOwned::owned(-32004, format!("Method {method} is not supported"), None::<()>)
         };
         let by_hash = |hash: &Value| self.blocks.iter().find(|b| b["hash"] == *hash).cloned();
+        // With its transactions, or with their hashes.
+        let shown = |block: Option<Value>| {
+            let mut block = block?;
+            if params.get(1) == Some(&json!(false)) {
+                let transactions = block["transactions"].as_array_mut()?;
+                transactions.iter_mut().for_each(|it| *it = it["hash"].take());
+            }
+            Some(block)
+        };
         Ok(match method {
             "eth_chainId" => json!("0x7a69"),
-            "web3_clientVersion" => json!("fake/1"),
+            "web3_clientVersion" => json!(self.client.unwrap_or("fake/1")),
             "hardhat_metadata" if self.refuses_metadata => return Err(refuse()),
             "hardhat_metadata" => json!({"instanceId": word(self.instance)}),
             "eth_getBlockByNumber" => match params[0].as_str() {
-                Some("latest") => json!(self.blocks.last()),
+                Some("latest") => json!(shown(self.blocks.last().cloned())),
                 Some(number) => {
                     let number = usize::from_str_radix(&number[2..], 16).unwrap();
-                    json!(self.blocks.get(number))
+                    json!(shown(self.blocks.get(number).cloned()))
                 }
                 None => Value::Null,
             },
-            "eth_getBlockByHash" => json!(by_hash(&params[0])),
+            "eth_getBlockByHash" => json!(shown(by_hash(&params[0]))),
             "eth_getBlockReceipts" if self.refuses_block_receipts => return Err(refuse()),
             "eth_getBlockReceipts" => {
                 let block = by_hash(&params[0]).unwrap_or_default();
@@ -108,6 +128,10 @@ impl Chain {
             "eth_getTransactionReceipt" => {
                 let hash: B256 = serde_json::from_value(params[0].clone()).unwrap();
                 json!(self.receipts.get(&hash))
+            }
+            "hardhat_getAutomine" => json!(false),
+            "eth_getTransactionByHash" if self.mined(&params[0]).is_some() => {
+                json!(self.mined(&params[0]))
             }
             "eth_getTransactionByHash" => {
                 let number: U256 = serde_json::from_value(params[0].clone()).unwrap();
@@ -164,6 +188,7 @@ pub struct FakeNode {
     pub address: SocketAddr,
     pub server: Option<ServerHandle>,
     pub http_only: bool,
+    pub messages: Messages,
 }
 
 impl FakeNode {
@@ -178,6 +203,7 @@ impl FakeNode {
             address: ([127, 0, 0, 1], 0).into(),
             server: None,
             http_only,
+            messages: Messages::default(),
         };
         node.open().await;
         node
@@ -189,6 +215,7 @@ impl FakeNode {
             "eth_chainId",
             "web3_clientVersion",
             "hardhat_metadata",
+            "hardhat_getAutomine",
             "eth_getBlockByNumber",
             "eth_getBlockByHash",
             "eth_getBlockReceipts",
@@ -245,7 +272,11 @@ impl FakeNode {
         let builder = Server::builder();
         let config = jsonrpsee::server::ServerConfig::builder();
         let config = if self.http_only { config.http_only() } else { config };
-        let server = builder.set_config(config.build()).build(self.address).await.unwrap();
+        let messages = self.messages.clone();
+        let recorded = RpcServiceBuilder::new()
+            .layer_fn(move |service| Recorded { service, messages: messages.clone() });
+        let builder = builder.set_config(config.build()).set_rpc_middleware(recorded);
+        let server = builder.build(self.address).await.unwrap();
         self.address = server.local_addr().unwrap();
         self.server = Some(server.start(module));
     }

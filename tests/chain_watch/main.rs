@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used)] // clippy allows it in test functions only
 
+mod asked;
 mod fake;
+mod fallen;
 mod questions;
+mod recording;
 mod watching;
 
 use std::time::Duration;

@@ -121,7 +121,11 @@ async fn a_node_that_refuses_diff_mode_is_asked_for_struct_logs_from_then_on() {
         receipt["to"] = json!(Address::repeat_byte(9));
     }
     let node = FakeNode::start(chain).await;
-    let watching = Watching::start(node.address);
+    let settings = WatchSettings {
+        struct_log_gas: Some(21_000),
+        ..WatchSettings::new(node.address.to_string())
+    };
+    let watching = Watching::start_with(settings);
     watching.up().await;
     for number in [4, 6] {
         let traced = watching.traced(number).await;
@@ -143,7 +147,7 @@ async fn while_a_trace_takes_long_blocks_and_code_come_and_of_many_traces_the_ne
     watching.up().await;
     let mut left_out = Vec::new();
     for number in 1..=40 {
-        let question = ChainQuestion::Trace { hash: word(number), block: 1 };
+        let question = ChainQuestion::Trace { hash: word(number), block: 1, gas: 21_000 };
         watching.wanted.send(question).await.unwrap();
         node.mine(&[]);
         let block = loop {
@@ -183,7 +187,7 @@ async fn a_trace_that_is_refused_is_given_up_and_the_next_one_is_made() {
     let node = FakeNode::start(Chain::new(1)).await;
     let watching = Watching::start(node.address);
     watching.up().await;
-    let question = ChainQuestion::Trace { hash: word(999), block: 1 };
+    let question = ChainQuestion::Trace { hash: word(999), block: 1, gas: 21_000 };
     watching.wanted.send(question).await.unwrap();
     match watching.next().await {
         ChainEvent::Untraced { hash } => assert_eq!(hash, word(999)),
@@ -225,8 +229,8 @@ async fn what_the_node_was_asked_is_told_by_purpose() {
     watching.task.await.unwrap();
     let mut asked = HashMap::<_, u32>::new();
     while let Some(observation) = watching.queue.take() {
-        if let Observation::Chain(ChainEvent::Asked { purpose, calls, .. }) = observation {
-            *asked.entry(purpose).or_default() += calls;
+        if let Observation::Chain(ChainEvent::Asked(cost)) = observation {
+            *asked.entry(cost.purpose).or_default() += cost.calls;
         }
     }
     let served: usize = node.chain.lock().unwrap().calls.values().sum();

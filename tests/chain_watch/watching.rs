@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dappscope::chain::{WatchSettings, watch};
 use dappscope::model::{
-    ChainEvent, ChainQuestion, MinedBlock, Observation, Observer, Queue, Tally, Traced,
+    ChainEvent, ChainQuestion, MinedBlock, Observation, Observer, Queue, Tally, Traced, Unanswered,
 };
 use tokio::sync::{mpsc, watch as watch_channel};
 
@@ -40,7 +40,7 @@ impl Watching {
             loop {
                 match self.queue.take() {
                     // Told at any time.
-                    Some(Observation::Chain(ChainEvent::Asked { .. })) => {}
+                    Some(Observation::Chain(ChainEvent::Asked(_))) => {}
                     Some(Observation::Chain(event)) => return event,
                     Some(other) => panic!("the watcher told {other:?}"),
                     None => tokio::time::sleep(Duration::from_millis(1)).await,
@@ -58,15 +58,19 @@ impl Watching {
     }
 
     pub async fn up(&self) {
+        self.up_as("fake/1").await;
+    }
+
+    pub async fn up_as(&self, name: &str) {
         match self.next().await {
-            ChainEvent::NodeUp { chain_id: 31_337, client, .. } if client == "fake/1" => {}
+            ChainEvent::NodeUp { chain_id: 31_337, client, .. } if client == name => {}
             other => panic!("expected the node to be up, found {other:?}"),
         }
     }
 
-    pub async fn down(&self) {
+    pub async fn down(&self) -> Option<Unanswered> {
         match self.next().await {
-            ChainEvent::NodeDown { .. } => {}
+            ChainEvent::NodeDown { unanswered, .. } => unanswered,
             other => panic!("expected the node to be down, found {other:?}"),
         }
     }
@@ -89,14 +93,14 @@ impl Watching {
         self.stop.send(true).unwrap();
         tokio::time::timeout(PATIENCE, self.task).await.expect("it stops").unwrap();
         while let Some(observation) = self.queue.take() {
-            let Observation::Chain(ChainEvent::Asked { .. }) = observation else {
+            let Observation::Chain(ChainEvent::Asked(_)) = observation else {
                 panic!("nothing more was to be told, found {observation:?}");
             };
         }
     }
 
     pub async fn traced(&self, number: u64) -> Traced {
-        let question = ChainQuestion::Trace { hash: word(number), block: 2 };
+        let question = ChainQuestion::Trace { hash: word(number), block: 2, gas: 21_000 };
         self.wanted.send(question).await.unwrap();
         match self.next().await {
             ChainEvent::Traced(traced) if traced.hash == word(number) => *traced,

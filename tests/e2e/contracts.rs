@@ -74,7 +74,12 @@ fn settings() -> &'static str {
     let program = env!("CARGO_BIN_EXE_dappscope");
     let defaults = Command::new(program).args(["check", "--defaults"]).output().unwrap();
     let known = String::from_utf8_lossy(&defaults.stdout).contains("\nstate_changes = ");
-    if known { "[chain]\nstate_changes = \"all\"\n" } else { "" }
+    if known {
+        "[chain]\nstate_changes = \"all\"\ntrace_max_gas = 20000000\nstruct_logs = true\n\
+         struct_logs_max_gas = 2000000\n"
+    } else {
+        ""
+    }
 }
 
 /// Runs a part of the session; the document that it prints.

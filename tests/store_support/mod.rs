@@ -426,8 +426,7 @@ pub fn any_second_sample(random: &mut Random, at: UnixMicros) -> Sample {
                 })
                 .collect(),
             inner: inner(random),
-            delegation: often(random)
-                .then(|| alloy::primitives::Address::repeat_byte(random.below(256) as u8)),
+            delegation: None,
             code_bytes: often(random).then(|| random.below(24_577) as u32),
             block_gas_limit: often(random).then_some(30_000_000),
             ..*transaction

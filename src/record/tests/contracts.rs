@@ -295,6 +295,7 @@ mod traces {
             kind: TransactionKind::Call,
             function: FunctionName::known(function),
             block: Some(3),
+            gas_used: Some(60_000),
             ..transaction
         }
     }
@@ -354,7 +355,7 @@ mod traces {
         for hash in 1..20 {
             let asked = all.consider(&mined(hash, "mint"), Box::default(), at(1));
             let hash = B256::repeat_byte(hash);
-            assert_eq!(asked, Some(ChainQuestion::Trace { hash, block: 3 }));
+            assert_eq!(asked, Some(ChainQuestion::Trace { hash, block: 3, gas: 60_000 }));
         }
         let transfer = Transaction { kind: TransactionKind::Transfer, ..mined(30, "receive") };
         assert_eq!(all.consider(&transfer, Box::default(), at(1)), None);

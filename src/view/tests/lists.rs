@@ -122,7 +122,7 @@ async fn the_health_check_tells_which_upstream_does_not_answer() {
     assert_eq!(health["api_upstream"], Value::Null, "there is no API here");
     view.event(&Event::Upstream { proxy: Proxy::Rpc, reachable: true });
     assert_eq!(told(&view).await.1["rpc_upstream"], "answers");
-    view.event(&Event::NodeDown);
+    view.event(&Event::NodeDown { unanswered: None });
     let (healthy, health) = told(&view).await;
     assert!(healthy, "the monitor itself is well");
     assert_eq!(health["status"], "ok");
