@@ -3,6 +3,7 @@
 mod contracts;
 mod counting;
 mod http;
+mod names;
 mod sockets;
 mod spans;
 mod threads;
