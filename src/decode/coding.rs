@@ -83,6 +83,8 @@ pub fn plain(captured: &Captured, limit: usize) -> Plain<'_> {
             End::Cut => missing.or(Some(UninspectedReason::Unreadable)),
             End::Wrong => Some(UninspectedReason::Unreadable),
         };
+        // Decoders go one byte beyond the limit to see that there is more.
+        out.truncate(limit);
         bytes = Cow::Owned(out);
     }
     Plain { bytes, missing }

@@ -31,7 +31,7 @@ use crate::decode::revert::{RefusalKind, RevertInfo};
 use crate::decode::simulation;
 use crate::decode::submission::{CallTarget, Submission, call_target};
 use crate::model::{
-    CallDetail, ChainQuestion, Clock, ContractCall, ContractCode, Event, FunctionName, Interval,
+    ChainQuestion, Clock, ContractCall, ContractCode, Event, FunctionName, Interval,
     Method, MinedBlock, Outcome, RollbackCause, RpcCall, Sample, Sight, Stamp, TraceContext,
     Traced, Transaction, TransactionStatus, UnixMicros,
 };
@@ -185,9 +185,8 @@ impl Ledger {
         if let Some(Answer::Error { text, .. }) = answer {
             let RevertInfo { kind, words, .. } = RevertInfo::parse(text);
             let message = Some(words).filter(|words| !words.is_empty());
-            let detail =
-                CallDetail { reason: Some(kind.reason()), message, ..CallDetail::default() };
-            call.detail = Some(Box::new(detail));
+            let detail = call.detail.get_or_insert_default();
+            (detail.reason, detail.message) = (Some(kind.reason()), message);
         }
         call
     }

@@ -4,6 +4,7 @@ mod contracts;
 mod counting;
 mod http;
 mod inspection;
+mod names;
 mod sockets;
 mod spans;
 mod threads;

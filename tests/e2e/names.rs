@@ -240,6 +240,92 @@ fn fixtures_at_one_address_keep_their_own_names() {
 }
 
 #[test]
+fn fixtures_whose_receipts_pass_elsewhere_get_no_wrong_names() {
+    const ROUNDS: u32 = 20;
+    for kind in Kind::ALL {
+        let scene = Scene::start(kind);
+        let (relay, direct) = (scene.relay(), scene.direct());
+        let from = &relay.accounts()[0];
+        for round in 0..ROUNDS {
+            let name = ["A", "B"][(round % 2) as usize];
+            let code = &artifact(&format!("probes/Fixtures.sol/Fix{name}"))["bytecode"];
+            let snapshot = relay.ask("evm_snapshot", &json!([]));
+            let creation = json!([{"from": from, "data": code, "gas": GAS}]);
+            let hash = relay.ask("eth_sendTransaction", &creation);
+            let receipt = direct.receipt(hash.as_str().unwrap());
+            let fixture = receipt["contractAddress"].as_str().unwrap();
+            for _ in 0..3 {
+                scene.read(fixture, &calldata(&format!("get{name}()"), &[]));
+            }
+            assert_eq!(relay.ask("evm_revert", &json!([snapshot])), json!(true));
+        }
+        let all = |name: &str| scene.calls(name, "read");
+        until("the reads to be recorded", || {
+            let known = all("FixA.getA") + all("FixB.getB") + all("_unknown._unknown");
+            (known > f64::from(3 * ROUNDS) - 0.5).then_some(())
+        });
+        for wrong in ["FixA._unknown", "FixB._unknown", "_account._unknown"] {
+            assert_eq!(all(wrong), 0.0, "{kind:?}: {}", scene.all_calls());
+        }
+    }
+}
+
+#[test]
+fn a_chain_that_begins_anew_has_other_contracts_at_its_addresses() {
+    for kind in Kind::ALL {
+        let scene = Scene::start(kind);
+        let relay = scene.relay();
+        let from = &relay.accounts()[0];
+        let first = relay.deploy(from, &artifact("probes/Fixtures.sol/FixA"));
+        scene.read(&first, &calldata("getA()", &[]));
+        scene.named(1, "FixA.getA", "read");
+        relay.ask("hardhat_reset", &json!([]));
+        let second = relay.deploy(from, &artifact("probes/Fixtures.sol/FixB"));
+        assert_eq!(first, second);
+        scene.read(&second, &calldata("getB()", &[]));
+        scene.named(1, "FixB.getB", "read");
+        // The same past the relay, once the new block was seen.
+        let direct = scene.direct();
+        let snapshot = direct.ask("evm_snapshot", &json!([]));
+        let third = direct.deploy(from, &artifact("probes/Fixtures.sol/FixA"));
+        scene.mined(2, "FixA.constructor");
+        scene.read(&third, &calldata("getA()", &[]));
+        scene.named(2, "FixA.getA", "read");
+        direct.ask("evm_revert", &json!([snapshot]));
+        let fourth = direct.deploy(from, &artifact("probes/Fixtures.sol/FixB"));
+        assert_eq!(third, fourth);
+        scene.mined(2, "FixB.constructor");
+        scene.read(&fourth, &calldata("getB()", &[]));
+        scene.named(2, "FixB.getB", "read");
+        assert_eq!(scene.calls("FixA._unknown", "read"), 0.0, "{kind:?}");
+    }
+}
+
+#[test]
+fn a_proxy_whose_slot_is_set_goes_by_its_new_implementation() {
+    const SLOT: &str = "0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc";
+    for kind in Kind::ALL {
+        let scene = Scene::start(kind);
+        let relay = scene.relay();
+        let from = &relay.accounts()[0];
+        let [counter, fixture] =
+            ["probes/ProbeCounter.sol/ProbeCounter", "probes/Fixtures.sol/FixA"]
+                .map(|place| relay.deploy(from, &artifact(place)).parse::<Address>().unwrap());
+        let proxy = "../@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.sol/ERC1967Proxy";
+        let creation = artifact(proxy)["bytecode"].as_str().unwrap().to_owned();
+        let word = |word: U256| hex::encode(word.to_be_bytes::<32>());
+        let behind = word(counter.into_word().into());
+        let arguments = [behind, word(U256::from(0x40)), word(U256::ZERO)].concat();
+        let proxy = relay.deploy(from, &json!({"bytecode": format!("{creation}{arguments}")}));
+        scene.read(&proxy, &calldata("count()", &[]));
+        scene.named(1, "ProbeCounter.count", "read");
+        relay.ask("hardhat_setStorageAt", &json!([proxy, SLOT, fixture.into_word()]));
+        scene.read(&proxy, &calldata("getA()", &[]));
+        scene.named(1, "FixA.getA", "read");
+    }
+}
+
+#[test]
 fn a_delegated_account_goes_by_its_delegate() {
     for kind in Kind::ALL {
         let scene = Scene::start(kind);
@@ -406,5 +492,11 @@ fn artifacts_beyond_the_limit_are_said_to_be_left_out() {
     });
     assert_eq!(line["fields"]["kept"], 3, "{line}");
     assert!(line["fields"]["left_out"].as_u64().unwrap() > 3, "{line}");
-    assert!(scene.direct().accounts().len() > 1);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), settings).unwrap();
+    let program = env!("CARGO_BIN_EXE_dappscope");
+    let check =
+        Command::new(program).args(["check", "--config"]).arg(file.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&check.stderr);
+    assert!(said.contains("chain.max_artifacts: expected at most 3 artifacts, found "), "{said}");
 }
