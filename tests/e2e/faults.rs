@@ -335,10 +335,12 @@ fn large_and_strange_bodies_pass_intact() {
     }
     let grown = resident(scope.pid()).saturating_sub(before);
     assert!(grown < 64 << 20, "memory grew by {} MiB", grown >> 20);
-    // The batch is one call that was not looked into; the others are no JSON-RPC, and counted so.
+    // Of the batch 10,000 items are read, and the rest is one call that says of how many it is; the
+    // others are no JSON-RPC, and counted so.
     let metrics = scope.settled();
     let calls = "rpc_server_call_duration_seconds_count";
     assert_eq!(metrics.sum(calls, &[("rpc_method", "_OTHER"), ("error_type", "uninspected")]), 1.0);
+    assert_eq!(metrics.sum("rpc_server_calls_uninspected_total", &[]), 90_000.0);
     let unreadable = metrics.sum("dappscope_parse_failures_total", &[("kind", "rpc_request")]);
     assert_eq!(unreadable, 2.0);
     assert!(scope.stop().success());

@@ -264,14 +264,14 @@ fn a_batch_of_more_than_a_megabyte_is_read_item_by_item() {
     for kind in Kind::ALL {
         let node = Node::start(kind);
         let scope = Dappscope::start(node.address, None, "");
-        let long = format!("0x{}", "ab".repeat(470));
+        let long = format!("0x{}", "ab".repeat(493));
         let items = (0..ITEMS).map(|id| match id % 13 {
             // An item in thirteen, 72 in all.
             0 if id / 13 < FAILING => request(id, "eth_missing", &json!([long])),
             _ => request(id, "web3_sha3", &json!([long])),
         });
         let mut body = Value::from(items.collect::<Vec<_>>()).to_string();
-        assert!((900_000..1_062_351).contains(&body.len()), "{}", body.len());
+        assert!((1_048_577..1_062_351).contains(&body.len()), "{}", body.len());
         body += &" ".repeat(1_062_351 - body.len());
         let headers = [("Content-Type", "application/json")];
         let answers = http(scope.rpc, "POST", "/", &headers, body.as_bytes()).json();
