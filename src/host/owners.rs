@@ -31,9 +31,16 @@ pub struct Owners {
     diag: Option<SockDiag>,
     /// Those found lately, the last one first.
     known: Vec<KnownProcess>,
-    can_read_other_users: bool,
+    user: User,
     description_age: Duration,
     cost: Cost,
+}
+
+/// The user that this process acts for.
+#[derive(Clone, Copy, Debug)]
+struct User {
+    uid: u32,
+    can_read_other_users: bool,
 }
 
 /// A process that was found. May be gone, and its number another's by now: a process is found by the
@@ -80,7 +87,7 @@ impl Owners {
             roles,
             diag,
             known: Vec::new(),
-            can_read_other_users: descriptors::can_read_other_users(),
+            user: User::current(),
             description_age: DESCRIPTION_AGE,
             cost: Cost::default(),
         }
@@ -89,14 +96,17 @@ impl Owners {
     /// The processes at the clients' ends of these connections, in this order, or why each is not
     /// known. Many at once take hardly longer than one.
     pub fn find(&mut self, ends: &[Ends], among: Among) -> Vec<Result<Owner, UnknownPeer>> {
-        let located = self.locate(ends);
-        let mut search = Search::new(&located, ends, self.can_read_other_users);
-        self.search_known(&mut search);
+        let mut search = Search::new(&self.locate(ends), ends, self.user);
+        self.search_likely(&mut search);
+        if !search.is_over() {
+            // Asking once more costs less than looking everywhere for a socket that was just closed.
+            search.drop_closed(&self.locate(ends), ends);
+            self.search_known(&mut search);
+        }
         if among == Among::All && !search.is_over() {
             self.search_all(&mut search);
-            if !search.is_over() {
-                search.give_up(&self.locate(ends), ends);
-            }
+            search.drop_closed(&self.locate(ends), ends);
+            search.give_up();
         }
         let owners: HashMap<u32, Owner> = search
             .found
@@ -133,8 +143,8 @@ impl Owners {
         located.into_iter().map(|located| located.unwrap_or(Located::Unsupported)).collect()
     }
 
-    /// Looks into those found lately: first where they had such sockets before.
-    fn search_known(&mut self, search: &mut Search) {
+    /// Looks at the descriptors at which those found lately had such sockets.
+    fn search_likely(&mut self, search: &mut Search) {
         for process in &self.known {
             let Some((last, earlier)) = process.descriptors.split_first() else { continue };
             // One connection after the other has the same descriptor each time; connections that
@@ -148,6 +158,10 @@ impl Owners {
                 search.look_at(process.pid, descriptor);
             }
         }
+    }
+
+    /// Looks at all descriptors of those found lately.
+    fn search_known(&mut self, search: &mut Search) {
         for process in &self.known {
             if search.is_over() {
                 return;
@@ -245,12 +259,11 @@ struct Search {
 }
 
 impl Search {
-    fn new(located: &[Located], ends: &[Ends], can_read_other_users: bool) -> Self {
-        let own = user();
+    fn new(located: &[Located], ends: &[Ends], user: User) -> Self {
         let mut wanted = HashMap::new();
         let outcomes = located.iter().zip(ends).enumerate().map(|(at, (located, ends))| {
             let inode = match *located {
-                Located::Open(socket) if socket.uid != own && !can_read_other_users => {
+                Located::Open(socket) if !user.may_look_into(socket.uid) => {
                     return Err(UnknownPeer::NotPermitted);
                 }
                 Located::Open(socket) => socket.inode,
@@ -290,15 +303,22 @@ impl Search {
         links
     }
 
-    /// All processes that may be looked into were: what was not found has been closed since, as
-    /// `located` anew says, or belongs to one that may not.
-    fn give_up(&mut self, located: &[Located], ends: &[Ends]) {
+    /// Leaves out the sockets that are closed by now, as `located` anew says.
+    fn drop_closed(&mut self, located: &[Located], ends: &[Ends]) {
+        let Self { wanted, outcomes, .. } = self;
+        wanted.retain(|_, place| {
+            let is_closed = matches!(located[*place], Located::Absent);
+            if is_closed {
+                outcomes[*place] = Err(absent(&ends[*place]));
+            }
+            !is_closed
+        });
+    }
+
+    /// All processes that may be looked into were: what was not found belongs to one that may not.
+    fn give_up(&mut self) {
         for (_, place) in self.wanted.drain() {
-            self.outcomes[place] = Err(match located[place] {
-                Located::Absent => absent(&ends[place]),
-                Located::Unsupported => UnknownPeer::Unsupported,
-                Located::Open(_) | Located::OpenInTable(_) => UnknownPeer::NotPermitted,
-            });
+            self.outcomes[place] = Err(UnknownPeer::NotPermitted);
         }
     }
 }
@@ -314,15 +334,18 @@ fn absent(ends: &Ends) -> UnknownPeer {
     }
 }
 
-/// The user that this process acts for.
-#[cfg(unix)]
-fn user() -> u32 {
-    rustix::process::geteuid().as_raw()
-}
+impl User {
+    fn current() -> Self {
+        #[cfg(unix)]
+        let uid = rustix::process::geteuid().as_raw();
+        #[cfg(not(unix))]
+        let uid = 0;
+        Self { uid, can_read_other_users: descriptors::can_read_other_users() }
+    }
 
-#[cfg(not(unix))]
-const fn user() -> u32 {
-    0
+    const fn may_look_into(self, uid: u32) -> bool {
+        uid == self.uid || self.can_read_other_users
+    }
 }
 
 #[cfg(test)]

@@ -277,9 +277,9 @@ mod tests {
         let mut diag = SockDiag::open().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let local = listener.local_addr().unwrap();
-        let nobody = SocketAddr::from(([127, 0, 0, 9], 9));
-        assert_eq!(diag.connected(local, nobody).unwrap(), None);
-        assert_eq!(diag.connected(nobody, local).unwrap(), None);
+        let unused = SocketAddr::from(([127, 0, 0, 9], 9));
+        assert_eq!(diag.connected(local, unused).unwrap(), None);
+        assert_eq!(diag.connected(unused, local).unwrap(), None);
     }
 
     #[test]

@@ -2,9 +2,8 @@
 //!
 //! Observers never wait: when the queue is full, in entries or in captured bytes, the observation is
 //! dropped and counted. The recorder is not woken for an exchange but looks every few milliseconds,
-//! because waking a thread costs the proxies more than all the rest of the recording. Only what has
-//! to be seen at once, as a connection whose client may close it soon, wakes it: see
-//! [`Observer::send_now`].
+//! because waking a thread costs the proxies more than all the rest of the recording. Only a new
+//! connection, whose client may close it soon, wakes it: see [`Observer::wake_recorder`].
 //!
 //! What begins or ends a state that the recorder keeps, as the end of a connection does, is never
 //! dropped: nothing that comes later could put it right. When the queue is full it waits beside it,
@@ -131,7 +130,7 @@ impl Queue {
         })
     }
 
-    /// Has this thread woken by [`Observer::send_now`] while it is parked. The first one counts.
+    /// Has this thread woken by [`Observer::wake_recorder`] while it is parked. The first one counts.
     pub fn wake_this_thread(&self) {
         self.recorder.get_or_init(thread::current);
     }
@@ -210,9 +209,9 @@ impl Observer {
         self.0.offer(observation);
     }
 
-    /// The same, and wakes the recorder, at most once a millisecond.
-    pub fn send_now(&self, observation: Observation) {
-        self.0.offer(observation);
+    /// Wakes the recorder, at most once a millisecond: something has to be looked at while it lasts.
+    /// Takes some microseconds where the recorder is parked.
+    pub fn wake_recorder(&self) {
         self.0.wake();
     }
 }
@@ -261,7 +260,8 @@ mod tests {
             }
         });
         while !waiting.is_finished() {
-            observer.send_now(message(1));
+            observer.tell(message(1));
+            observer.wake_recorder();
             thread::yield_now();
         }
         waiting.join().unwrap();

@@ -41,8 +41,8 @@ fn poll(relay: SocketAddr) {
 /// The first finding, once there is one.
 fn finding(scope: &Dappscope) -> Value {
     until("the finding", || {
-        let told = scope.ask("dappscope_findings", &json!({"kind": "receipt_polling"}));
-        told["findings"].get(0).cloned()
+        let answer = scope.ask("dappscope_findings", &json!({"kind": "receipt_polling"}));
+        answer["findings"].get(0).cloned()
     })
 }
 
@@ -77,8 +77,8 @@ fn a_client_that_is_gone_before_it_is_seen_is_unknown_with_a_reason() {
     }
     signal(scope.pid(), "CONT");
     let found = finding(&scope);
-    let told = (&found["process"], &found["process_unknown"]);
-    assert_eq!(told, (&Value::Null, &json!("connection_closed")), "{found:#}");
+    let process = (&found["process"], &found["process_unknown"]);
+    assert_eq!(process, (&Value::Null, &json!("connection_closed")), "{found:#}");
     let who = found["who"].as_str().unwrap();
     assert!(who.starts_with("unknown process (it closed the connection at once)"), "{who}");
     assert!(scope.stop().success());

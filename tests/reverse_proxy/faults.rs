@@ -362,7 +362,7 @@ fn a_body_whose_chunks_are_malformed_is_answered_and_told() {
         (true, "3\r\nabcdef\r\n"),
     ] {
         let mut client = proxy.client();
-        // What came before on other connections.
+        // Arrivals of earlier connections.
         while arrivals.try_recv().is_ok() {}
         client.write(if together { format!("{head}{body}") } else { head.to_owned() });
         if !together {

@@ -25,7 +25,7 @@ fn an_exchange_is_told_with_its_path_sizes_and_times() {
     );
 }
 
-/// Makes a request that takes its time; what was told of it is right, and its times are returned.
+/// Makes a request that takes its time, checks its record, and returns the times in it.
 fn timing_of_an_exchange(proxy: &Proxy) -> Timing {
     let mut client = proxy.client();
     client.send(post("/api/nfts/17?key=secret", "hello"));

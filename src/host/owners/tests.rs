@@ -149,8 +149,8 @@ fn several_are_found_at_once_each_in_its_place() {
         let ((_one, first), (_other, second)) = (accept(&relay), accept(&relay));
         let _own = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let (_third, own) = accept(&relay);
-        let nobody = Ends { peer: ([127, 0, 0, 9], 9).into(), ..first };
-        let ends = [first, nobody, own, second];
+        let unused = Ends { peer: ([127, 0, 0, 9], 9).into(), ..first };
+        let ends = [first, unused, own, second];
         let found = owners.find(&ends, Among::All);
         assert_eq!(found[1], Err(UnknownPeer::ConnectionClosed));
         let name = |at: usize| &found[at].as_ref().unwrap().name;
@@ -235,9 +235,9 @@ fn another_user_s_process_is_not_looked_for_without_permission() {
     let _client = Client::run(python);
     let (_served, ends) = accept(&relay);
     let mut owners = Owners::new(Vec::new());
-    owners.can_read_other_users = false;
+    owners.user.can_read_other_users = false;
     assert_eq!(owners.find_one(ends, Among::All), Err(UnknownPeer::NotPermitted));
     assert_eq!(owners.cost.full_searches, 0);
-    owners.can_read_other_users = descriptors::can_read_other_users();
+    owners.user = User::current();
     assert!(owners.find_one(ends, Among::All).is_ok());
 }

@@ -55,7 +55,7 @@ pub(in crate::record) fn thread_cpu_time() -> Duration {
     Duration::try_from(time).unwrap_or_default()
 }
 
-/// The same, where only the clock tells.
+/// The same, where there is only the clock.
 #[cfg(not(unix))]
 pub(in crate::record) fn thread_cpu_time() -> Duration {
     Stamp::now().since(Stamp::default())
@@ -94,7 +94,7 @@ mod tests {
         assert!(budget.allows(ms(1_000), Urgency::Wanted));
         budget.spend(Duration::from_millis(40));
         assert!(!budget.allows(ms(1_500), Urgency::Wanted));
-        assert!(!budget.allows(ms(900), Urgency::Wanted), "calls may be told out of order");
+        assert!(!budget.allows(ms(900), Urgency::Wanted), "time never runs backwards");
         assert!(!budget.allows(ms(1_500), Urgency::Wanted));
     }
 }

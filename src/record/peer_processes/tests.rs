@@ -28,7 +28,7 @@ struct Inner {
     role: Option<Role>,
     /// By their ports, those found lately.
     known: Vec<u16>,
-    /// Why nobody is found.
+    /// Why no process is found.
     absent: Option<UnknownPeer>,
     looks: Vec<(Vec<u16>, Among)>,
 }
@@ -273,7 +273,7 @@ fn what_is_remembered_is_bounded() {
 
 #[test]
 fn looking_takes_a_twentieth_of_the_recorders_time_at_most() {
-    // As slow as a machine with very many descriptors, on which nobody is known.
+    // As slow as a machine with very many descriptors, on which no process is known.
     let slow = Duration::from_millis(5);
     let machine = Machine::new(5);
     machine.with(|inner| {
@@ -281,10 +281,10 @@ fn looking_takes_a_twentieth_of_the_recorders_time_at_most() {
     });
     let mut peers = machine.peers();
     for connection in 0..10_000 {
-        let somebody = caller(connection, 1);
-        open(&mut peers, &somebody);
-        peers.identify(&somebody);
-        peers.role(&somebody);
+        let other = caller(connection, 1);
+        open(&mut peers, &other);
+        peers.identify(&other);
+        peers.role(&other);
         machine.pass(Duration::from_millis(1));
     }
     let (spent, passed) = machine.with(|inner| (inner.cpu, inner.now));

@@ -74,7 +74,7 @@ impl Connection {
         let id = ConnectionId::next();
         let ends = Some(Ends { peer, local: client.local_addr().ok() });
         let (now, opened) = (Stamp::now(), ConnectionEvent::Opened { proxy: Proxy::Rpc, ends });
-        shared.observer.send_now(Observation::Connection(id, now, opened));
+        shared.observer.tell(Observation::Connection(id, now, opened));
         let follower = Follower::new(id, peer, shared.limits.clone());
         Self {
             shared,
@@ -287,6 +287,10 @@ impl Connection {
             let flushed = self.up.flush(upstream, context);
             if self.up.written != before {
                 self.requests_written(at);
+                if before == 0 {
+                    // While the node works: the client may close as soon as it has its response.
+                    self.shared.observer.wake_recorder();
+                }
             }
             return match flushed {
                 Poll::Ready(Ok(())) => Step::Moved,

@@ -166,7 +166,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Each finding is told with who caused it. The session keeps its connections open for seconds,
+    /// Each finding is listed with the process that caused it. The session keeps its connections open for seconds,
     /// so its process has to be known.
     pub fn findings(&mut self, part: &Value) {
         let expected: Vec<Value> = items(&part["findings"])
