@@ -23,11 +23,12 @@ mod pace;
 mod prompt;
 mod questions;
 mod receipts;
+mod settings;
 mod sight;
 mod traces;
 mod walk;
 mod watch;
 mod watcher;
 
+pub use settings::WatchSettings;
 pub use watch::watch;
-pub use watcher::WatchSettings;

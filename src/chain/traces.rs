@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::meter::{Meter, Purpose};
 use super::node::{Ask, Node, NodeError, read};
-use super::watcher::WatchSettings;
+use super::settings::WatchSettings;
 use crate::decode::statediff::{WrittenSlot, prestate_diff, struct_logs};
 use crate::model::{ChainEvent, Observation, Observer, Stamp, Traced, TracedSlot, Tracer};
 

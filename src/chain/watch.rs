@@ -17,9 +17,10 @@ use super::meter::Meter;
 use super::node::{Node, NodeError};
 use super::questions::Questions;
 use super::receipts::{Receipts, Replay};
+use super::settings::WatchSettings;
 use super::sight;
 use super::traces::Traces;
-use super::watcher::{Following, Seen, WatchSettings, Watcher};
+use super::watcher::{Following, Seen, Watcher};
 use crate::model::{ChainEvent, ChainQuestion, Observation, Observer, Stamp};
 
 /// After how long a node that is away is called again, at first and at most.

@@ -31,9 +31,9 @@ use crate::decode::revert::{RefusalKind, RevertInfo};
 use crate::decode::simulation;
 use crate::decode::submission::{CallTarget, Submission, call_target};
 use crate::model::{
-    ChainQuestion, Clock, ContractCall, ContractCode, Event, FunctionName, Interval,
-    Method, MinedBlock, Outcome, RollbackCause, RpcCall, Sample, Sight, Stamp, TraceContext,
-    Traced, Transaction, TransactionStatus, UnixMicros,
+    ChainQuestion, Clock, ContractCall, ContractCode, Event, FunctionName, Interval, Method,
+    MinedBlock, Outcome, RollbackCause, RpcCall, Sample, Sight, Stamp, TraceContext, Traced,
+    Transaction, TransactionStatus, UnixMicros,
 };
 
 /// The method whose result is an amount of gas.

@@ -200,7 +200,9 @@ mod tests {
                     client: Client {
                         agent: Some("curl/8".into()),
                         process: None,
-                        process_unknown: UnknownPeer::ALL.get(row as usize % 6).copied(),
+                        process_unknown: UnknownPeer::ALL
+                            .into_iter()
+                            .nth(usize::try_from(row % 6).unwrap()),
                     },
                     request: None,
                     query: Some("SELECT ?".into()),

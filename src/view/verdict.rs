@@ -353,7 +353,7 @@ mod tests {
             calls: 1,
             waited: Duration::from_millis(12_300),
         };
-        let mut node = super::super::live::Node::unknown();
+        let mut node = Node::unknown();
         node.unanswered = Some(unanswered);
         let now = Now { node: Some(node), ..Now::default() };
         assert_eq!(

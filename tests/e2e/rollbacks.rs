@@ -41,7 +41,7 @@ impl Suite {
     }
 
     /// Runs `test` from a snapshot and goes back to it.
-    fn from_a_snapshot<T>(&self, test: impl FnOnce() -> T) -> T {
+    fn in_a_snapshot<T>(&self, test: impl FnOnce() -> T) -> T {
         let snapshot = self.relay.ask("evm_snapshot", &json!([]));
         let result = test();
         assert_eq!(self.relay.ask("evm_revert", &json!([snapshot])), json!(true));
@@ -76,7 +76,7 @@ fn receipts_are_recorded(kind: Kind) {
     let suite = Suite::on(kind);
     let mut receipts = Vec::new();
     for round in 0..ROUNDS {
-        suite.from_a_snapshot(|| {
+        suite.in_a_snapshot(|| {
             let answer = suite.set(round);
             if let Some(hash) = sent_hash(&answer) {
                 receipts.push(suite.relay.receipt(&hash));
@@ -106,7 +106,7 @@ fn receipts_are_recorded(kind: Kind) {
 fn unread_outcomes_are_not_called_dropped(kind: Kind) {
     let suite = Suite::on(kind);
     for round in 0..ROUNDS {
-        suite.from_a_snapshot(|| suite.set(round));
+        suite.in_a_snapshot(|| suite.set(round));
     }
     let recorded = suite.recorded(ROUNDS);
     assert_eq!(recorded.len() as u64, ROUNDS, "{recorded:#?}");
@@ -130,7 +130,7 @@ fn repeated_hashes_are_counted(kind: Kind) {
     let suite = Suite::on(kind);
     let mut hashes = Vec::new();
     for _ in 0..ROUNDS {
-        suite.from_a_snapshot(|| {
+        suite.in_a_snapshot(|| {
             let hash = sent_hash(&suite.set(2)).unwrap();
             suite.relay.receipt(&hash);
             hashes.push(hash);
@@ -150,7 +150,7 @@ fn repeated_hashes_are_counted(kind: Kind) {
 /// Each `evm_revert` is counted, those of rounds without a transaction too; and the counters of
 /// transactions say what the list says.
 fn counters_agree(suite: &Suite, recorded: &[Value]) {
-    suite.from_a_snapshot(|| ());
+    suite.in_a_snapshot(|| ());
     let unknown = suite.relay.answer("evm_revert", &json!(["0xffff"]));
     assert_ne!(unknown["result"], json!(true), "{unknown}");
     let reverts = ROUNDS as f64 + 1.0;

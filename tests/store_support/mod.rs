@@ -234,7 +234,7 @@ pub fn any_sample(random: &mut Random, at: UnixMicros) -> Sample {
             at,
             cause: RollbackCause::ALL[random.below(3) as usize],
             blocks: often(random).then(|| random.below(1 << 20)),
-            transactions: (0..random.below(3)).map(|_| hash(random).into()).collect(),
+            transactions: (0..random.below(3)).map(|_| hash(random)).collect(),
             omitted: random.below(2) as u32,
         }));
     }

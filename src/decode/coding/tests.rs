@@ -1,3 +1,5 @@
+//! Every coding, whole, cut and broken, and bodies that grow without end.
+
 use std::io::Write;
 
 use flate2::Compression;

@@ -16,7 +16,8 @@ fn nft() -> Value {
     serde_json::from_str(NFT).unwrap()
 }
 
-fn result(result: Value) -> Value {
+fn result(result: impl Into<Value>) -> Value {
+    let result = result.into();
     json!({ "result": result })
 }
 
@@ -123,7 +124,7 @@ fn code_of_before_a_rollback_names_no_call_after_it() {
     // Of before, by the time at which it was asked for.
     bench.answers(code.clone(), 122, 130);
     // In between, and of after.
-    bench.answers(code.clone(), 135, 145);
+    bench.answers(code, 135, 145);
     bench.answers(Bytes::new(), 170, 180);
     assert!(bench.names().is_empty(), "answers rest for a moment");
     bench.passes(40_000);
