@@ -312,7 +312,7 @@ fn an_answer_that_is_no_http_leaves_the_guard_in_place() {
 }
 
 #[test]
-fn a_call_whose_answer_is_no_http_is_told_without_it() {
+fn a_call_whose_answer_is_no_http_is_observed_without_it() {
     let (address, upstream) = one_connection();
     let mut relay = Running::guarded(address);
     let mut client = relay.connect();

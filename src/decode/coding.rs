@@ -211,7 +211,7 @@ fn read(decoder: &mut impl Read, limit: usize, out: &mut Vec<u8>) -> End {
     }
 }
 
-/// Whether there may be more, one byte beyond the limit to tell that there is more; if so, makes room.
+/// Whether there may be more, one byte beyond the limit to notice that there is more; if so, makes room.
 fn make_room(limit: usize, out: &mut Vec<u8>) -> bool {
     if out.len() > limit {
         out.truncate(limit);

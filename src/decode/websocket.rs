@@ -195,7 +195,7 @@ impl Frames {
             unknown => return Err(Violation::Opcode(unknown)),
         };
         if matches!(header.opcode, TEXT | BINARY) {
-            // Decompressing it takes the messages before it, which nobody keeps.
+            // Decompressing it takes the messages before it, which are not kept.
             let codings = if deflated { Codings::Unknown } else { Codings::None };
             let payload = Capture::new(self.limit, codings);
             self.message = Some(Partial { started, payload });

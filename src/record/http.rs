@@ -360,7 +360,7 @@ impl<'r, 'a> Answers<'r, 'a> {
         item.answer().map(|answer| (answer, item.text.len() as u64))
     }
 
-    /// Those that nobody took and that name what they answer, in the order in which they came.
+    /// Answers that no item took and that name a request, in the order in which they came.
     fn take_rest(&mut self) -> Vec<(Answer<'a>, u64)> {
         let mut left: Vec<_> = match self.by_id.take() {
             None => std::mem::take(&mut self.in_order).iter().collect(),

@@ -348,8 +348,7 @@ impl Sockets {
         }
     }
 
-    /// An answer came that does not tell, or does not let see, to what: an error for all, or why it
-    /// could not be read.
+    /// An answer came whose request is not known: an error for all, or why it could not be read.
     fn unplaced(
         &mut self,
         desk: &mut Desk,

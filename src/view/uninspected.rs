@@ -121,8 +121,8 @@ mod tests {
         let words = one.in_words(|n| n.to_string()).unwrap();
         assert_eq!(words, "1 RPC call could not be read: no HTTP");
         assert_eq!(Uninspected::default().in_words(|n| n.to_string()), None);
-        let told = json!({ "calls": 12, "by_reason": { "compressed": 3, "too_large": 9 } });
-        assert_eq!(some().to_json(), told);
+        let expected = json!({ "calls": 12, "by_reason": { "compressed": 3, "too_large": 9 } });
+        assert_eq!(some().to_json(), expected);
     }
 
     #[test]

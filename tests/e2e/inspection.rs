@@ -38,7 +38,7 @@ fn compress(codings: &str, plain: &[u8]) -> Vec<u8> {
             out
         }
         "zstd" => zstd::encode_all(&bytes[..], 3).unwrap(),
-        // A coding that nobody knows.
+        // A coding that is not registered.
         _ => bytes.iter().map(|byte| byte ^ 0xff).collect(),
     })
 }
@@ -189,14 +189,17 @@ fn compressed_by_a_gateway_calls_are_read_as_plain_ones_are() {
         let poked = send("poke()")["result"].as_str().unwrap().to_owned();
         let failed = send("fail()")["error"]["data"]["txHash"].as_str().unwrap().to_owned();
         for (hash, function, status) in [(poked, "poke", "success"), (failed, "fail", "reverted")] {
-            let told = transaction(&scope, &hash);
+            let recorded = transaction(&scope, &hash);
             let receipt = direct.receipt(&hash);
-            assert_eq!(told["through_relay"], true, "{coding}: {told}");
-            assert_eq!((&told["contract"], &told["function"]), (&"Child".into(), &function.into()));
-            assert_eq!(told["status"], status, "{coding}");
-            assert_eq!(told["gas_used"], quantity(&receipt["gasUsed"]), "{coding}");
+            assert_eq!(recorded["through_relay"], true, "{coding}: {recorded}");
+            assert_eq!(
+                (&recorded["contract"], &recorded["function"]),
+                (&"Child".into(), &function.into())
+            );
+            assert_eq!(recorded["status"], status, "{coding}");
+            assert_eq!(recorded["gas_used"], quantity(&receipt["gasUsed"]), "{coding}");
             if status == "reverted" {
-                assert_eq!(told["reason"], "TooMany", "{coding}");
+                assert_eq!(recorded["reason"], "TooMany", "{coding}");
             }
         }
         let batch = json!([
@@ -242,9 +245,9 @@ fn an_unknown_coding_is_said_and_its_transactions_are_joined() {
     let body = compress("rot", send.to_string().as_bytes());
     let answer = http(scope.rpc, "POST", "/", &headers, &body).json();
     let hash = answer["result"].as_str().unwrap();
-    let told = transaction(&scope, hash);
-    assert_eq!(told["through_relay"], true, "{told}");
-    assert_eq!((&told["contract"], &told["function"]), (&"Child".into(), &"poke".into()));
+    let recorded = transaction(&scope, hash);
+    assert_eq!(recorded["through_relay"], true, "{recorded}");
+    assert_eq!((&recorded["contract"], &recorded["function"]), (&"Child".into(), &"poke".into()));
     let filter = json!({"last": "1h", "transaction": hash});
     let call = until("the call to be recorded", || calls(&scope, &filter).into_iter().next());
     assert_eq!((&call["outcome"], &call["uninspected"]), (&"success".into(), &"compressed".into()));
@@ -332,11 +335,11 @@ fn blob_transaction(nonce: u64, blobs: usize, has_cell_proofs: bool) -> (String,
     (hex::encode_prefixed(TxEnvelope::from(sent).encoded_2718()), hash)
 }
 
-/// Sends a blob transaction; its hash, as the node tells it.
+/// Sends a blob transaction; its hash, as the node returns it.
 fn send_blobs(way: Way, nonce: u64, blobs: usize, has_cell_proofs: bool) -> String {
     let (raw, hash) = blob_transaction(nonce, blobs, has_cell_proofs);
-    let told = way.ask("eth_sendRawTransaction", &json!([raw]));
-    assert_eq!(told, hash.to_string());
+    let recorded = way.ask("eth_sendRawTransaction", &json!([raw]));
+    assert_eq!(recorded, hash.to_string());
     hash.to_string()
 }
 
@@ -351,7 +354,7 @@ fn takes_cell_proofs(node: Way) -> bool {
 }
 
 #[test]
-fn transactions_of_one_four_and_six_blobs_are_told_as_the_node_does() {
+fn transactions_of_one_four_and_six_blobs_have_the_node_s_gas() {
     for kind in Kind::ALL {
         let node = Node::start(kind);
         let direct = Way(node.address);
@@ -360,9 +363,9 @@ fn transactions_of_one_four_and_six_blobs_are_told_as_the_node_does() {
         for (nonce, blobs) in [(1, 1), (2, 4), (3, 6)] {
             let hash = send_blobs(Way(scope.rpc), nonce, blobs, has_cell_proofs);
             let receipt = direct.receipt(&hash);
-            let told = transaction(&scope, &hash);
-            assert_eq!(told["through_relay"], true, "{kind:?}, {blobs} blobs: {told}");
-            assert_eq!(told["gas_used"], quantity(&receipt["gasUsed"]));
+            let recorded = transaction(&scope, &hash);
+            assert_eq!(recorded["through_relay"], true, "{kind:?}, {blobs} blobs: {recorded}");
+            assert_eq!(recorded["gas_used"], quantity(&receipt["gasUsed"]));
             let filter = json!({"transaction": hash, "last": "1h"});
             let call = until("the call", || calls(&scope, &filter).into_iter().next());
             assert_eq!(call["outcome"], "success", "{kind:?}, {blobs} blobs");

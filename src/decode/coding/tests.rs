@@ -121,10 +121,10 @@ fn a_bomb_ends_at_the_limit_as_too_large() {
             _ => compress(coding, &vec![0; 64 << 20]),
         };
         let body = captured(Codings::One(coding), bomb);
-        let told = plain(&body, LIMIT + 17);
-        assert_eq!(told.missing, Some(UninspectedReason::TooLarge), "{coding:?}");
-        assert_eq!(told.bytes.len(), LIMIT + 17, "{coding:?}");
-        let Cow::Owned(bytes) = told.bytes else { panic!("decompressed") };
+        let read_back = plain(&body, LIMIT + 17);
+        assert_eq!(read_back.missing, Some(UninspectedReason::TooLarge), "{coding:?}");
+        assert_eq!(read_back.bytes.len(), LIMIT + 17, "{coding:?}");
+        let Cow::Owned(bytes) = read_back.bytes else { panic!("decompressed") };
         assert!(bytes.capacity() <= 2 * LIMIT + 2 * PIECE, "{coding:?}: {}", bytes.capacity());
     }
 }
@@ -153,8 +153,11 @@ fn a_window_beyond_what_http_has_is_not_opened() {
     encoder.long_distance_matching(true).unwrap();
     encoder.write_all(b"{}").unwrap();
     let body = captured(Codings::One(Coding::Zstd), encoder.finish().unwrap());
-    let told = plain(&body, LIMIT);
-    assert_eq!((told.bytes.len(), told.missing), (0, Some(UninspectedReason::Unreadable)));
+    let read_back = plain(&body, LIMIT);
+    assert_eq!(
+        (read_back.bytes.len(), read_back.missing),
+        (0, Some(UninspectedReason::Unreadable))
+    );
     // The stream's first byte says that a window of up to a gigabyte follows.
     let large = captured(Codings::One(Coding::Brotli), vec![0x11, 0x1e, 0x03]);
     assert_eq!(plain(&large, LIMIT).missing, Some(UninspectedReason::Unreadable));
@@ -173,11 +176,11 @@ proptest! {
     ) {
         let once = compress(first, &body);
         let twice = captured(Codings::Two(first, second), compress(second, &once));
-        let told = plain(&twice, LIMIT);
-        prop_assert_eq!((&told.bytes[..], told.missing), (&body[..], None));
+        let read_back = plain(&twice, LIMIT);
+        prop_assert_eq!((&read_back.bytes[..], read_back.missing), (&body[..], None));
         let once = captured(Codings::One(first), once);
-        let told = plain(&once, LIMIT);
-        prop_assert_eq!((&told.bytes[..], told.missing), (&body[..], None));
+        let read_back = plain(&once, LIMIT);
+        prop_assert_eq!((&read_back.bytes[..], read_back.missing), (&body[..], None));
     }
 
     #[test]
@@ -190,13 +193,13 @@ proptest! {
         let cut = whole[..at.index(whole.len() - 1) + 1].to_vec();
         prop_assume!(cut.len() < whole.len());
         let broken = captured(Codings::One(coding), cut);
-        let told = plain(&broken, LIMIT);
-        prop_assert_eq!(told.missing, Some(UninspectedReason::Unreadable));
-        prop_assert!(text.as_bytes().starts_with(&told.bytes));
+        let read_back = plain(&broken, LIMIT);
+        prop_assert_eq!(read_back.missing, Some(UninspectedReason::Unreadable));
+        prop_assert!(text.as_bytes().starts_with(&read_back.bytes));
         let part = Captured { total: whole.len() as u64, ..broken };
-        let told = plain(&part, LIMIT);
-        prop_assert_eq!(told.missing, Some(UninspectedReason::TooLarge));
-        prop_assert!(text.as_bytes().starts_with(&told.bytes));
+        let read_back = plain(&part, LIMIT);
+        prop_assert_eq!(read_back.missing, Some(UninspectedReason::TooLarge));
+        prop_assert!(text.as_bytes().starts_with(&read_back.bytes));
     }
 
     #[test]

@@ -8,10 +8,10 @@ use super::*;
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}"#;
 
 /// Method, outcome, and why it was not read and of how many calls.
-type Told = (&'static str, Outcome, Option<(&'static str, u32)>);
+type Recorded = (&'static str, Outcome, Option<(&'static str, u32)>);
 
 /// The calls of an exchange.
-fn unread(exchange: Exchange) -> Vec<Told> {
+fn unread(exchange: Exchange) -> Vec<Recorded> {
     let mut bench = Bench::new();
     bench.take(http(exchange));
     bench.recording.flush();
@@ -43,7 +43,7 @@ fn compressed_bodies_are_read_in_both_directions() {
 }
 
 #[test]
-fn broken_compression_is_told_apart_from_large_bodies() {
+fn broken_compression_differs_from_large_bodies() {
     let answer = r#"{"jsonrpc":"2.0","id":1,"result":"0x7a69"}"#;
     let mut broken = Exchange { response: gzip(answer), ..exchange(CALL, "") };
     broken.response.bytes.truncate(20);
@@ -68,7 +68,7 @@ fn broken_compression_is_told_apart_from_large_bodies() {
 }
 
 #[test]
-fn of_a_batch_too_large_to_keep_items_and_answers_are_told_as_far_as_seen() {
+fn a_batch_too_large_to_keep_is_recorded_as_far_as_it_was_seen() {
     let items =
         [r#"{"id":1,"method":"eth_chainId"}"#, r#"{"id":2,"method":"eth_call","params":[{}]}"#];
     let answers = r#"[{"id":2,"error":{"code":3}},{"id":1,"result":"0x1"},{"id":3,"result":"0x3"},{"id":4,"error":{"code":4}}]"#;
@@ -87,10 +87,10 @@ fn of_a_batch_too_large_to_keep_items_and_answers_are_told_as_far_as_seen() {
         });
         (cut, whole.filter(|end| *end <= cut).count())
     }) {
-        let told = all(&request[..cut]);
-        assert_eq!(told.len(), 4, "cut at {cut}");
-        assert_eq!(told[..seen_whole], seen[..seen_whole], "cut at {cut}");
-        assert_eq!(told[2..], unseen, "cut at {cut}");
+        let recorded = all(&request[..cut]);
+        assert_eq!(recorded.len(), 4, "cut at {cut}");
+        assert_eq!(recorded[..seen_whole], seen[..seen_whole], "cut at {cut}");
+        assert_eq!(recorded[2..], unseen, "cut at {cut}");
     }
 }
 
@@ -101,24 +101,27 @@ fn items_whose_answers_were_not_kept_are_uninspected_one_by_one() {
     let kept = r#"[{"id":0,"error":{"code":-1}},{"id":1,"result":"0x1"},{"id":2,"resu"#;
     let mut batch = exchange(&format!("[{}]", items.join(",")), kept);
     batch.response.total = 1 << 30;
-    let told = unread(batch);
-    let outcomes: Vec<_> = told.iter().map(|(_, outcome, _)| *outcome).collect();
+    let recorded = unread(batch);
+    let outcomes: Vec<_> = recorded.iter().map(|(_, outcome, _)| *outcome).collect();
     let hidden = Outcome::Uninspected;
     assert_eq!(outcomes, [Outcome::Error(-1), Outcome::Success, hidden, hidden, hidden]);
-    assert!(told[2..].iter().all(|(_, _, why)| *why == Some(("too_large", 1))));
+    assert!(recorded[2..].iter().all(|(_, _, why)| *why == Some(("too_large", 1))));
 }
 
 #[test]
 fn the_rest_of_a_very_long_batch_is_one_call_with_their_number() {
     let many = vec![r#"{"id":1,"method":"eth_chainId"}"#; 25_000].join(",");
     let refused = r#"{"id":null,"error":{"code":-32600,"message":"batch too large"}}"#;
-    let told = unread(exchange(&format!("[{many}]"), refused));
+    let recorded = unread(exchange(&format!("[{many}]"), refused));
     let rest = ("_OTHER", Outcome::Error(-32600), Some(("too_large", 15_000)));
-    assert_eq!((told.len(), told[10_000]), (10_001, rest));
+    assert_eq!((recorded.len(), recorded[10_000]), (10_001, rest));
     let answer = vec![r#"{"id":1,"result":"0x1"}"#; 25_000].join(",");
-    let told = unread(exchange(&format!("[{many}]"), &format!("[{answer}]")));
+    let recorded = unread(exchange(&format!("[{many}]"), &format!("[{answer}]")));
     let rest = ("_OTHER", Outcome::Uninspected, Some(("too_large", 15_000)));
-    assert_eq!((told.len(), told[9_999].1, told[10_000]), (10_001, Outcome::Success, rest));
+    assert_eq!(
+        (recorded.len(), recorded[9_999].1, recorded[10_000]),
+        (10_001, Outcome::Success, rest)
+    );
 }
 
 #[test]
