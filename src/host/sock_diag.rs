@@ -23,7 +23,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 
 const HEADER: usize = 16;
-const REQUEST: usize = HEADER + 56;
+const REQUEST: usize = 72;
+const REQUEST_LENGTH: u32 = 72;
 /// Of a response's body, as far as it is read.
 const SOCKET: usize = 72;
 /// Holds what the kernel sends at once, which is 32 KiB at most.
@@ -182,7 +183,7 @@ impl<'a> Message<'a> {
 
 fn request(family: u8, flags: u16, sequence: u32, states: u32, id: &[u8; 48]) -> [u8; REQUEST] {
     let mut bytes = [0; REQUEST];
-    bytes[0..4].copy_from_slice(&(REQUEST as u32).to_ne_bytes());
+    bytes[0..4].copy_from_slice(&REQUEST_LENGTH.to_ne_bytes());
     bytes[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
     bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
