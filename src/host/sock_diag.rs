@@ -23,8 +23,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 
 const HEADER: usize = 16;
-const REQUEST: usize = HEADER + 56;
-/// The same, as the header says it.
+const REQUEST: usize = 72;
 const REQUEST_LENGTH: u32 = 72;
 /// Of a response's body, as far as it is read.
 const SOCKET: usize = 72;

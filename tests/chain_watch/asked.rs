@@ -160,7 +160,7 @@ async fn a_slow_node_gets_small_batches_with_pauses_between_them() {
         // As many as the channel holds: they are looked up together.
         for _ in 0..16 {
             asked += 1;
-            let address = word(asked + 1).into();
+            let address = word(asked + 1);
             watching.wanted.send(ChainQuestion::Code(Address::from_word(address))).await.unwrap();
         }
     }

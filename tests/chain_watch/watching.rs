@@ -69,9 +69,13 @@ impl Watching {
     }
 
     pub async fn down(&self) -> Option<Unanswered> {
-        match self.next().await {
-            ChainEvent::NodeDown { unanswered, .. } => unanswered,
-            other => panic!("expected the node to be down, found {other:?}"),
+        loop {
+            match self.next().await {
+                ChainEvent::NodeDown { unanswered, .. } => return unanswered,
+                // The connection of the traces may notice it first.
+                ChainEvent::Untraced { .. } => {}
+                other => panic!("expected the node to be down, found {other:?}"),
+            }
         }
     }
 

@@ -25,7 +25,8 @@ const MARKER: &str = "eth_syncing";
 pub type Calls = BTreeMap<String, usize>;
 
 /// What dappscope asks a node for that it has met: the log alone does not tell these from the dapp's.
-pub const DAPPSCOPE_ASKS: [&str; 10] = [
+pub const DAPPSCOPE_ASKS: [&str; 11] = [
+    "web3_clientVersion",
     "hardhat_metadata",
     "hardhat_getAutomine",
     "eth_getBlockByNumber",

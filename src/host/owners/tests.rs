@@ -212,6 +212,20 @@ fn a_name_and_a_role_are_not_read_again_for_each_connection() {
 }
 
 #[test]
+fn a_socket_that_closes_during_the_search_is_not_searched_for_further() {
+    let (peer, local) = (([127, 0, 0, 1], 9).into(), Some(([127, 0, 0, 1], 8_546).into()));
+    let ends = [Ends { peer, local }; 2];
+    let user = User::current();
+    let open = |inode| Located::Open(TcpSocket { inode, uid: user.uid });
+    let mut search = Search::new(&[open(1), open(2)], &ends, user);
+    search.drop_closed(&[Located::Absent, open(2)], &ends);
+    assert_eq!(search.outcomes, [Err(UnknownPeer::ConnectionClosed), Err(UnknownPeer::NoTime)]);
+    assert!(!search.is_over());
+    search.drop_closed(&[Located::Absent, Located::Absent], &ends);
+    assert!(search.is_over());
+}
+
+#[test]
 fn another_machine_s_process_is_not_looked_for() {
     for mut owners in both_ways(&[]) {
         let (peer, local) = (([192, 0, 2, 1], 9).into(), Some(([192, 0, 2, 2], 8_546).into()));

@@ -18,7 +18,7 @@ export const URI = "ipfs://first";
 export const CONCURRENT_READS = 20;
 export const LARGE_INPUT = `0x${"5c".repeat(200_000)}`;
 
-const EVENT_TIMEOUT_MS = 10_000;
+const EVENT_TIMEOUT_MS = 120_000;
 
 export function artifact(name) {
   const file = new URL(`../artifacts/contracts/${name}.sol/${name}.json`, import.meta.url);

@@ -23,6 +23,7 @@ try {
 
 async function visit(width) {
   const page = await browser.newPage({ viewport: { width, height: 900 } });
+  page.setDefaultTimeout(120_000);
   const complaints = [];
   page.on('pageerror', (error) => complaints.push(error.message));
   page.on('console', (line) => line.type() === 'error' && complaints.push(line.text()));
@@ -39,7 +40,7 @@ async function visit(width) {
   const inside = await page.locator('#inside tr').evaluateAll((all) => all.map((row) => row.cells[0].innerText));
   await page.getByRole('button', { name: 'Pause' }).click();
   // What is under way when it is paused is not asked for the new range.
-  const asked = page.waitForRequest((request) => (request.postData() ?? '').includes('"last":"5m"'), { timeout: 10_000 });
+  const asked = page.waitForRequest((request) => (request.postData() ?? '').includes('"last":"5m"'), { timeout: 120_000 });
   await page.getByLabel('Range').selectOption('5m');
   await asked;
   await page.close();

@@ -27,7 +27,7 @@ FEE_BPS = 250
 URI = "ipfs://first"
 CONCURRENT_READS = 20
 LARGE_INPUT = "0x" + "5c" * 200_000
-EVENT_TIMEOUT_SECONDS = 10
+EVENT_TIMEOUT_SECONDS = 120
 
 
 class SessionFailed(Exception):

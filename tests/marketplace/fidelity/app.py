@@ -19,7 +19,7 @@ app.config["SOCK_SERVER_OPTIONS"] = {"subprotocols": ["two"]}
 sock = Sock(app)
 
 PIECE = 1 << 16
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 120
 ECHO_BYTES = 1 << 15
 # Not compressible to nothing, and the same everywhere.
 FILE = hashlib.shake_256(b"file").digest(1_000_003)

@@ -17,7 +17,7 @@ from common import body, tell
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-TIMEOUT = 30
+TIMEOUT = 120
 EVENTS = 4
 
 

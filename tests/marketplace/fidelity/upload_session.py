@@ -40,7 +40,7 @@ def main(url: str, how: str, pieces: str) -> None:
     body = {"length": Sized, "chunked": Body}[how](int(pieces))
     with requests.Session() as client:
         client.trust_env = False
-        answer = client.post(url, data=body if how == "length" else iter(body), timeout=120)
+        answer = client.post(url, data=body if how == "length" else iter(body), timeout=300)
     answer.raise_for_status()
     print(json.dumps({**answer.json(), "sent": body.crc}))
 

@@ -8,7 +8,7 @@ export const GAS = 3_000_000;
 /** For how long a transaction waits before the node is told to forget it. */
 export const SEEN_WAITING_MS = 1_000;
 
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 120_000;
 
 export const hex = (number) => `0x${BigInt(number).toString(16)}`;
 export const number = (text) => Number(BigInt(text));
