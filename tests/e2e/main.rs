@@ -10,6 +10,7 @@ mod clients;
 mod contracts;
 mod counting;
 mod dapp;
+mod double_sends;
 mod faults;
 mod fidelity;
 mod harness;

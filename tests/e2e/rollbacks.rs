@@ -150,6 +150,10 @@ fn repeated_hashes_are_counted(kind: Kind) {
 /// Each `evm_revert` is counted, those of rounds without a transaction too; and the counters of
 /// transactions say what the list says.
 fn counters_agree(suite: &Suite, recorded: &[Value]) {
+    for found in recorded {
+        let name = (text(&found["contract"]), text(&found["function"]));
+        assert_eq!(name, ("FixA", "setA"), "{found}");
+    }
     suite.in_a_snapshot(|| ());
     let unknown = suite.relay.answer("evm_revert", &json!(["0xffff"]));
     assert_ne!(unknown["result"], json!(true), "{unknown}");
