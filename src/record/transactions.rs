@@ -23,22 +23,21 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
 
-use super::fate::{BlockPlace, Content, Head, Held, Pending, SubmissionCall, SubmissionOutcome};
-use super::hashless::{Hashless, may_be};
+use super::fate::{BlockPlace, Content, Head, Held, Pending, SubmissionCall};
+use super::hashless::Hashless;
 use super::on_chain::{Mined, OnChain};
-use super::passage::Caller;
 use super::rollbacks::RelayedRollback;
 use super::timed::Timed;
 use crate::decode::contracts::Contracts;
 use crate::decode::multicall;
-use crate::decode::revert::{RefusalKind, RevertInfo};
-use crate::decode::submission::Submission;
 use crate::model::{
     Block, ChainQuestion, Clock, ContractCode, EmittedLog, EventName, Interval, MinedBlock,
-    MinedTransaction, RollbackCause, Sample, Sight, Stamp, TransactionStatus, UnixMicros,
+    MinedTransaction, RollbackCause, Sample, Stamp, TransactionStatus, UnixMicros,
 };
 
+mod lookups;
 mod rollback;
+mod submissions;
 
 use rollback::Reorganised;
 
@@ -119,72 +118,6 @@ impl Transactions {
         Self::default()
     }
 
-    /// A submission was answered.
-    pub fn submitted(
-        &mut self,
-        submission: Submission,
-        call: &SubmissionCall,
-        contracts: &mut Contracts,
-        out: &mut Told,
-    ) {
-        self.meet(call.left.after(call.total));
-        let (told, refusal) = match &call.outcome {
-            SubmissionOutcome::Accepted(hash) => (*hash, None),
-            SubmissionOutcome::Refused(info) => (info.transaction, Some(info)),
-            SubmissionOutcome::Unanswered => (None, None),
-        };
-        let hash = told.or(submission.hash);
-        let pending = Pending::new(submission, call, refusal, contracts);
-        let unnamed = pending.to.filter(|_| pending.named.is_none());
-        if let Some(missing) =
-            unnamed.and_then(|to| contracts.missing_at(to, pending.head.is_any(), None))
-        {
-            out.wanted.push(ChainQuestion::Code(missing));
-        }
-        // Without a txHash an error means "not mined", except that nodes which leave it out say in
-        // words that the code ran; then a block may still bring it.
-        let ran = refusal.is_some_and(|info| info.kind.ran());
-        match (hash, refusal) {
-            (None, Some(_)) if ran => self.find(pending, contracts, out),
-            (Some(hash), Some(info)) if told.is_none() && !ran => {
-                self.refuse(hash, info, pending, contracts, out);
-            }
-            (None, Some(_)) => {
-                let status = TransactionStatus::Rejected;
-                out.samples.push(pending.unmined(B256::ZERO, status, contracts));
-            }
-            (Some(hash), _) => {
-                let only_grace = refusal.is_some() && told.is_none();
-                self.join(hash, pending, only_grace, contracts, out);
-            }
-            (None, _) => {}
-        }
-    }
-
-    /// A call whose request could not be read was answered with what is, or may be, a transaction's
-    /// hash. Returns whether a transaction with that hash is known.
-    pub fn unread(
-        &mut self,
-        hash: B256,
-        call: &SubmissionCall,
-        contracts: &mut Contracts,
-        out: &mut Told,
-    ) -> bool {
-        self.meet(call.left.after(call.total));
-        if let Some(mut held) = self.held.remove(&hash) {
-            held.submission.get_or_insert_with(|| Pending::unread(call.clone()));
-            self.settle_or_hold(held, contracts, out);
-            return true;
-        }
-        let is_on_chain = self.on_chain.newest(&hash).is_some_and(|it| it.rolled_back.is_none());
-        if is_on_chain || self.pending.contains(&hash) {
-            return true;
-        }
-        self.unread.insert(hash, self.now.after(PATIENCE), call.clone());
-        while self.unread.pop_above(MOST_PENDING).is_some() {}
-        false
-    }
-
     /// A block came. Tells the block, and every transaction in it that is complete.
     pub fn block(
         &mut self,
@@ -236,50 +169,6 @@ impl Transactions {
     /// The addresses whose code mined transactions wait for.
     pub fn awaited(&self) -> impl Iterator<Item = Address> {
         self.waiting.keys().copied()
-    }
-
-    /// The node told where a submitted transaction is.
-    pub fn sighted(&mut self, hash: B256, sight: Sight, contracts: &mut Contracts, out: &mut Told) {
-        match sight {
-            Sight::Pending { from } => {
-                if let Some(pending) = self.pending.get_mut(&hash) {
-                    pending.from = Some(from);
-                }
-            }
-            Sight::Gone => {
-                if let Some(mut pending) = self.pending.remove(&hash) {
-                    if let Some(cause) = self.rolled_back_since(&pending) {
-                        pending.rolled_back = Some(cause);
-                        self.settle_relayed(hash, pending, contracts, out);
-                        return;
-                    }
-                    let status = match self.has_twin(&mut pending) {
-                        true => TransactionStatus::Replaced,
-                        false => TransactionStatus::Dropped,
-                    };
-                    out.samples.push(pending.unmined(hash, status, contracts));
-                }
-            }
-            // Its block is on its way here.
-            Sight::Mined => {}
-        }
-    }
-
-    /// A pending transaction that waits for a nonce before its own, which nobody has sent: its nonce
-    /// and who sent it; told once.
-    pub fn waits_in_vain(&mut self, hash: B256, from: Address) -> Option<(u64, Caller)> {
-        let pending = self.pending.get_mut(&hash).filter(|pending| !pending.ahead)?;
-        let (nonce, caller) = (pending.nonce?, pending.caller.clone());
-        let before = Some(nonce.checked_sub(1)?);
-        let is_next = self
-            .pending
-            .iter_mut()
-            .any(|(_, other)| other.nonce == before && other.sender() == Some(from));
-        if is_next {
-            return None;
-        }
-        self.pending.get_mut(&hash)?.ahead = true;
-        Some((nonce, caller))
     }
 
     /// Tells what has waited long enough. To be called a few times a second.
@@ -372,35 +261,6 @@ impl Transactions {
             if let Some(pending) = self.pending.remove(&hash) {
                 let status = TransactionStatus::Replaced;
                 out.samples.push(pending.unmined(hash, status, contracts));
-            }
-        }
-    }
-
-    /// Whether another pending transaction has the same sender and nonce.
-    fn has_twin(&mut self, of: &mut Pending) -> bool {
-        let (Some(from), Some(nonce)) = (of.sender(), of.nonce) else { return false };
-        self.pending.iter_mut().any(|(_, other)| {
-            other.nonce == Some(nonce) && other.left >= of.left && other.sender() == Some(from)
-        })
-    }
-
-    /// Asks where those are that have been pending for a while.
-    fn ask_sights(&mut self, now: Stamp, out: &mut Told) {
-        if self.pending.len() == 0 || now.since(self.sighted) < SIGHT_EVERY {
-            return;
-        }
-        self.sighted = now;
-        let mut due: Vec<(Stamp, B256)> = self
-            .pending
-            .iter_mut()
-            .filter(|(_, pending)| now.since(pending.sighted) >= SIGHT_EVERY)
-            .map(|(hash, pending)| (pending.sighted, *hash))
-            .collect();
-        due.sort_unstable();
-        for (_, hash) in due.into_iter().take(SIGHTS) {
-            if let Some(pending) = self.pending.get_mut(&hash) {
-                pending.sighted = now;
-                out.wanted.push(ChainQuestion::Sight(hash));
             }
         }
     }
@@ -507,58 +367,6 @@ impl Transactions {
         self.settle_or_hold(held, contracts, out);
     }
 
-    /// A submission without a hash meets the transaction that it became, or waits for it. Of several
-    /// alike the first in its sender's order is taken.
-    fn find(&mut self, pending: Pending, contracts: &mut Contracts, out: &mut Told) {
-        let became = self.held.values().filter(|held| may_be(&pending, held));
-        match became.min_by_key(|held| held.mined.nonce).map(|held| held.mined.hash) {
-            Some(hash) => self.join(hash, pending, true, contracts, out),
-            None => self.hashless.insert(self.now.after(GRACE), pending),
-        }
-    }
-
-    /// A submission meets its transaction, or waits for it.
-    fn join(
-        &mut self,
-        hash: B256,
-        pending: Pending,
-        only_grace: bool,
-        contracts: &mut Contracts,
-        out: &mut Told,
-    ) {
-        self.refused.remove(&hash);
-        // An answer that came after the grace. One that left later submits the same bytes anew, to
-        // a chain that was rolled back.
-        let late = |mined: &Mined| mined.rolled_back.is_none() && pending.left <= mined.seen;
-        if self.on_chain.newest(&hash).is_some_and(late) {
-            return;
-        }
-        if let Some(mut held) = self.held.remove(&hash) {
-            if pending.left > held.block.seen {
-                // Sent after that block was seen: another transaction of the same bytes.
-                self.settle(held, contracts, out);
-            } else {
-                // The first submission of the same bytes is the one that counts.
-                held.submission.get_or_insert(pending);
-                self.settle_or_hold(held, contracts, out);
-                return;
-            }
-        }
-        if self.pending.contains(&hash) {
-            return;
-        }
-        let deadline = self.now.after(match pending.refusal {
-            _ if only_grace => GRACE,
-            // The node named it, so it is mined.
-            Some(_) => RECEIPT_GRACE,
-            None => PATIENCE,
-        });
-        self.pending.insert(hash, deadline, pending);
-        while let Some((hash, given_up)) = self.pending.pop_above(MOST_PENDING) {
-            out.samples.push(given_up.unmined(hash, TransactionStatus::Lost, contracts));
-        }
-    }
-
     fn settle_or_hold(&mut self, held: Held, contracts: &mut Contracts, out: &mut Told) {
         if let Some(missing) = held.missing(contracts) {
             out.wanted.push(ChainQuestion::Code(missing));
@@ -597,31 +405,6 @@ impl Transactions {
             self.on_chain.move_to(hash, block.hash);
         }
         known
-    }
-
-    /// Holds a refused submission until it is clear whether the same bytes were accepted.
-    fn refuse(
-        &mut self,
-        hash: B256,
-        refusal: &RevertInfo,
-        pending: Pending,
-        contracts: &mut Contracts,
-        out: &mut Told,
-    ) {
-        let is_on_chain = self.on_chain.newest(&hash).is_some_and(|it| it.rolled_back.is_none());
-        let is_known = is_on_chain
-            || self.pending.contains(&hash)
-            || self.held.contains(&hash)
-            || self.refused.contains(&hash)
-            // The node has it already, from whomever.
-            || refusal.kind == RefusalKind::AlreadyKnown;
-        if is_known {
-            return;
-        }
-        self.refused.insert(hash, self.now.after(GRACE), pending);
-        while let Some((hash, pending)) = self.refused.pop_above(MAX_REFUSED) {
-            out.samples.push(pending.unmined(hash, TransactionStatus::Rejected, contracts));
-        }
     }
 
     fn settle(&mut self, held: Held, contracts: &mut Contracts, out: &mut Told) {

@@ -2,10 +2,13 @@
 
 use alloy::primitives::{Bytes, U256, address};
 
+use super::super::fate::SubmissionOutcome;
+use super::super::passage::Caller;
 use super::*;
 use crate::decode::artifact::Artifact;
 use crate::decode::revert::{RefusalKind, RevertInfo};
-use crate::model::{ReplayedRevert, RevertCause, Transaction, TransactionKind, Unexplained};
+use crate::decode::submission::Submission;
+use crate::model::{ReplayedRevert, RevertCause, Sight, Transaction, TransactionKind, Unexplained};
 
 const NFT: &str = include_str!("../../../tests/fixtures/artifacts/MarketNFT.json");
 const THERE: Address = address!("5FbDB2315678afecb367f032d93F642f64180aa3");
