@@ -19,8 +19,8 @@ use crate::model::{
     Stamp, UNKNOWN,
 };
 
-/// How long a call waits for a name.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// How long a call waits for a name: as long as a mined transaction.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Calls that wait, at most; further ones go without a name.
 const MOST: usize = 4_096;
 /// What of an input names its function, in bytes.

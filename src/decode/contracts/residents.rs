@@ -134,7 +134,7 @@ impl Residents {
                 let from = before.max(found.changed.end);
                 let (first_seen, last_seen) = (asked.start, asked.start);
                 let stay = Stay { resident, from, first_seen, last_seen };
-                found.past.push_back((stay, after.start));
+                found.remember(stay, after.start);
             }
             return true;
         }
@@ -332,10 +332,14 @@ impl Found {
     fn end(&mut self, until: Stamp) {
         // What was seen after its end was there at no time that is known.
         if let Some(stay) = self.current.take().filter(|stay| stay.first_seen <= until) {
-            self.past.push_back((stay, until));
-            if self.past.len() > MOST_PAST {
-                self.past.pop_front();
-            }
+            self.remember(stay, until);
+        }
+    }
+
+    fn remember(&mut self, stay: Stay, until: Stamp) {
+        self.past.push_back((stay, until));
+        if self.past.len() > MOST_PAST {
+            self.past.pop_front();
         }
     }
 

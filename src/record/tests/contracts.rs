@@ -77,10 +77,10 @@ fn a_call_waits_for_the_code_behind_a_proxy() {
 fn a_call_whose_names_do_not_come_is_told_without_them_after_a_moment() {
     let mut bench = Bench::with_nft();
     bench.read(PROXY, TOKEN_URI, &json!({"result": "0x"}));
-    bench.recording.tick(at(200_000), Clock::fixed(at(0), UnixMicros(0)));
+    bench.recording.tick(at(900_000), Clock::fixed(at(0), UnixMicros(0)));
     bench.recording.hand_over();
     assert!(bench.received.calls().is_empty());
-    bench.recording.tick(at(400_000), Clock::fixed(at(0), UnixMicros(0)));
+    bench.recording.tick(at(1_100_000), Clock::fixed(at(0), UnixMicros(0)));
     bench.recording.hand_over();
     assert_eq!(named(&bench.last()), ("_unknown", "_unknown"));
     let detail = bench.last().detail.expect("what has no name keeps its selector");
