@@ -8,17 +8,18 @@
 //! alternating order; medians of the rounds are compared. What the monitor asks of the node besides,
 //! heads and receipts, is in all of them.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+mod support;
+
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use alloy::dyn_abi::{DynSolValue, JsonAbiExt};
 use alloy::json_abi::JsonAbi;
 use alloy::primitives::{Address, hex};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use serde_json::{Value, json};
+
+use support::{Client, Running, get};
 
 const SETTINGS: [&str; 3] = ["off", "sampled", "all"];
 /// Accounts that send, one transaction at a time each: with more the queue is measured, not the node.
@@ -70,8 +71,13 @@ struct Measured {
 }
 
 fn measure(setting: &str, length: Duration) -> anyhow::Result<Measured> {
-    let node = Running::node()?;
-    let scope = Running::dappscope(node.address, setting)?;
+    let node = Running::hardhat_2()?;
+    let artifacts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/artifacts");
+    let chain = format!(
+        "artifacts = [{artifacts:?}]\nstate_changes = \"{setting}\"\nstruct_logs = true\n\
+         struct_logs_max_gas = 150000\n"
+    );
+    let scope = Running::dappscope(node.address, &chain)?;
     let mut client = Client::connect(scope.address)?;
     let accounts: Vec<Address> = serde_json::from_value(client.call("eth_accounts", &json!([]))?)?;
     let artifact: Value =
@@ -138,152 +144,4 @@ fn measure(setting: &str, length: Duration) -> anyhow::Result<Measured> {
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-/// A program that ends with this.
-struct Running {
-    child: Child,
-    address: SocketAddr,
-    page: Option<SocketAddr>,
-    _directory: Option<tempfile::TempDir>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Running {
-    fn node() -> anyhow::Result<Self> {
-        let home = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/marketplace");
-        let program = home.join("node_modules/.bin/hardhat");
-        ensure!(program.exists(), "expected {}: run tests/marketplace/setup.sh", program.display());
-        let address = free()?;
-        let child = Command::new(program)
-            .args(["node", "--hostname", "127.0.0.1", "--port", &address.port().to_string()])
-            .current_dir(home)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        Self { child, address, page: None, _directory: None }.answering()
-    }
-
-    fn dappscope(node: SocketAddr, state_changes: &str) -> anyhow::Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let (address, page) = (free()?, free()?);
-        let artifacts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/artifacts");
-        let settings = directory.path().join("dappscope.toml");
-        let text = format!(
-            "[rpc]\nlisten = \"{address}\"\nupstream = \"http://{node}\"\n[api]\nenabled = false\n\
-             [page]\nlisten = \"{page}\"\n[store]\ndir = {:?}\n\
-             [chain]\nartifacts = [{artifacts:?}]\nstate_changes = \"{state_changes}\"\n\
-             struct_logs = true\nstruct_logs_max_gas = 150000\n",
-            directory.path().join("data")
-        );
-        std::fs::write(&settings, text)?;
-        let child = Command::new(env!("CARGO_BIN_EXE_dappscope"))
-            .arg("--config")
-            .arg(settings)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        Self { child, address, page: Some(page), _directory: Some(directory) }.answering()
-    }
-
-    fn answering(mut self) -> anyhow::Result<Self> {
-        let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(30) {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("ended too early: {status}");
-            }
-            if Client::connect(self.address)
-                .and_then(|mut client| client.call("eth_chainId", &json!([])))
-                .is_ok()
-            {
-                return Ok(self);
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        bail!("{} does not answer", self.address)
-    }
-}
-
-fn free() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
-}
-
-/// A connection that is kept.
-struct Client {
-    stream: BufReader<TcpStream>,
-}
-
-impl Client {
-    fn connect(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        Ok(Self { stream: BufReader::new(stream) })
-    }
-
-    fn call(&mut self, method: &str, params: &Value) -> anyhow::Result<Value> {
-        let body =
-            json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
-        let head = format!(
-            "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\n\r\n",
-            body.len()
-        );
-        self.stream.get_mut().write_all(format!("{head}{body}").as_bytes())?;
-        let mut answer: Value = serde_json::from_slice(&self.body()?)?;
-        match answer.get("error") {
-            Some(error) => bail!("{method}: {error}"),
-            None => Ok(answer["result"].take()),
-        }
-    }
-
-    /// The body of a response, of a known length or in chunks.
-    fn body(&mut self) -> anyhow::Result<Vec<u8>> {
-        let mut length = None;
-        loop {
-            let line = self.line()?.to_ascii_lowercase();
-            if line.is_empty() {
-                break;
-            }
-            if let Some(value) = line.strip_prefix("content-length:") {
-                length = Some(value.trim().parse()?);
-            }
-        }
-        if let Some(length) = length {
-            let mut body = vec![0; length];
-            self.stream.read_exact(&mut body)?;
-            return Ok(body);
-        }
-        let mut body = Vec::new();
-        loop {
-            let size = usize::from_str_radix(&self.line()?, 16)?;
-            let begin = body.len();
-            body.resize(begin + size, 0);
-            self.stream.read_exact(&mut body[begin..])?;
-            self.line()?;
-            if size == 0 {
-                return Ok(body);
-            }
-        }
-    }
-
-    fn line(&mut self) -> anyhow::Result<String> {
-        let mut line = String::new();
-        ensure!(self.stream.read_line(&mut line)? > 0, "the connection has ended");
-        Ok(line.trim_end().to_owned())
-    }
-}
-
-fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect(address)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    Ok(text)
 }

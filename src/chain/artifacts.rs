@@ -343,7 +343,9 @@ mod tests {
         let watcher = ArtifactWatcher::new(vec![folder.path().to_path_buf()]);
         let task =
             tokio::spawn(follow_artifacts(watcher, Duration::from_secs(60), sender, stopped));
-        let first = tokio::task::spawn_blocking(move || receiver.recv()).await.unwrap();
+        // The receiver stays: without one there is nothing to follow for.
+        let received = tokio::task::spawn_blocking(move || (receiver.recv(), receiver));
+        let (first, _receiver) = received.await.unwrap();
         let Ok(Compiled::Artifact(first)) = first else { panic!("an artifact") };
         assert_eq!(first.contract, "MarketNFT");
         stop.send(true).unwrap();
