@@ -354,7 +354,9 @@ impl Held {
         let Self { mined, events, inner, head, named, block, submission, code_bytes, .. } = self;
         let events = emitted(&events, contracts, ran);
         let inner = opened(&inner, &[], contracts, ran);
-        let named = named.or(submission.as_ref().and_then(|submission| submission.named));
+        // What was known when it was sent may have been upgraded since, unless the chain went back to it.
+        let sent = rolled_back_by.and(submission.as_ref().and_then(|submission| submission.named));
+        let named = named.or(sent);
         let call = named.unwrap_or_else(|| contracts.target_at(mined.to, head.as_slice(), ran));
         let status =
             if mined.success { TransactionStatus::Success } else { TransactionStatus::Reverted };

@@ -331,15 +331,16 @@ impl Transactions {
         }
         let input = std::mem::take(&mut mined.input);
         let with_input = !input.is_empty();
-        let named = submission.as_ref().and_then(|submission| submission.named);
-        // Of one that a rollback took, another contract may be at its target by now.
-        let is_known =
-            || mined.to.is_none_or(|to| contracts.missing_at(to, with_input, ran).is_none());
-        let named = match named {
-            None if rolled_back.is_none() && is_known() => {
-                Some(contracts.target_at(mined.to, &input, ran))
+        let named = match rolled_back {
+            // Another contract may be at its target by now.
+            Some(_) => submission.as_ref().and_then(|submission| submission.named),
+            // In the order of the blocks: an upgrade before it is known by its event.
+            None => {
+                let to = mined.to;
+                let is_known =
+                    to.is_none_or(|to| contracts.missing_at(to, with_input, ran).is_none());
+                is_known.then(|| contracts.target_at(to, &input, ran))
             }
-            named => named,
         };
         let (head, content) = (Head::of(&input), Content::of(mined.to, mined.value, &input));
         let inner = multicall::open(&input).unwrap_or_default();
