@@ -1,3 +1,5 @@
+//! Codings undone: what compressors made, cut anywhere, changed anywhere, and bombs.
+
 use std::io::Write;
 
 use flate2::Compression;
