@@ -96,6 +96,11 @@ fn values(samples: &[Sample]) -> Values {
                     let key = format!("{access} {}.{}", target.contract, target.function);
                     add(Measure::ContractCall, key, us(c.total), failed);
                 }
+                if let Some(it) = c.detail.as_ref().and_then(|detail| detail.uninspected) {
+                    let key = format!("{} {}", it.reason.as_str(), c.method);
+                    let unknown = c.outcome == Outcome::Uninspected;
+                    add(Measure::Uninspected, key, u64::from(it.calls), unknown);
+                }
             }
             Sample::Request(r) => {
                 use dappscope::model::End::{ClientGone, Complete};
