@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-//! Every coding, whole, cut and broken, and bodies that grow without end.
-=======
 //! Codings undone: what compressors made, cut anywhere, changed anywhere, and bombs.
->>>>>>> h4
 
 use std::io::Write;
 
