@@ -106,8 +106,10 @@ impl Transactions {
             return;
         }
         if let Some(mut held) = self.held.remove(&hash) {
-            if pending.left > held.block.seen {
-                // Sent after that block was seen: another transaction of the same bytes.
+            let is_rolled_back = held.submission.is_some() && held.rollback().is_some();
+            if is_rolled_back || pending.left > held.block.seen {
+                // Sent after that block was seen, or after its chain was rolled back: another
+                // transaction of the same bytes.
                 self.settle(held, contracts, out);
             } else {
                 // The first submission of the same bytes is the one that counts.

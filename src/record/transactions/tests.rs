@@ -654,6 +654,26 @@ fn the_watchers_report_of_a_block_that_is_gone_completes_its_transaction() {
     assert_eq!(recorder.marked(), [0xaa], "once, for the first one has its mark");
 }
 
+/// A deployment is held until the size of its code is known.
+#[test]
+fn the_same_bytes_sent_while_the_first_are_held_are_another_transaction() {
+    let mut recorder = Recorder::named();
+    let deployed = |number: u64, seen_ms: u64| {
+        let created = MinedTransaction { to: None, created: Some(THERE), ..mined(0xaa) };
+        block(number, seen_ms, vec![created])
+    };
+    recorder.accept(0xaa, 1_000);
+    // Its block is seen late, after the same bytes were sent again.
+    recorder.block_of(deployed(1, 1_025));
+    recorder.roll_back(rollback(990, 1_010));
+    recorder.accept(0xaa, 1_020);
+    recorder.roll_back(rollback(1_015, 1_030));
+    recorder.expire(3_000);
+    let told = recorder.told();
+    assert_eq!(told.iter().map(|it| it.at.0).collect::<Vec<_>>(), [1_000_000, 1_020_000]);
+    assert!(told.iter().all(|it| it.rolled_back_by == Some(RollbackCause::EvmRevert)), "{told:?}");
+}
+
 #[test]
 fn a_reorganisation_marks_what_is_not_mined_anew() {
     let mut recorder = Recorder::named();
