@@ -13,11 +13,12 @@ use alloy::primitives::{Address, B256, Signature, U256, b256, hex};
 use flate2::Compression;
 use serde_json::{Value, json};
 
-use crate::harness::{Dappscope, http, until};
+use crate::harness::{Dappscope, Metrics, http, until};
 use crate::nodes::{Kind, Node};
 use crate::probes::{GAS, Way, artifact, calldata};
 
 const CODINGS: [&str; 6] = ["gzip", "deflate", "br", "zstd", "gzip, br", "X-GZIP"];
+const CALLS: &str = "rpc_server_call_duration_seconds_count";
 const UNINSPECTED: &str = "rpc_server_calls_uninspected_total";
 
 fn compress(codings: &str, plain: &[u8]) -> Vec<u8> {
@@ -147,6 +148,14 @@ fn transaction(scope: &Dappscope, hash: &str) -> Value {
     })
 }
 
+/// The scrape, once a family's sum over these labels has come to `sum`.
+fn counted(scope: &Dappscope, family: &str, labels: &[(&str, &str)], sum: f64) -> Metrics {
+    until("the calls to be counted", || {
+        let metrics = scope.metrics();
+        (metrics.sum(family, labels) >= sum).then_some(metrics)
+    })
+}
+
 fn calls(scope: &Dappscope, filter: &Value) -> Vec<Value> {
     scope.ask("dappscope_calls", filter)["calls"].as_array().unwrap().clone()
 }
@@ -209,16 +218,15 @@ fn compressed_by_a_gateway_calls_are_read_as_plain_ones_are() {
         ]);
         assert_eq!(post(scope.rpc, coding, &batch).as_array().unwrap().len(), 3);
     }
-    let metrics = scope.settled();
     let each = CODINGS.len() as f64;
-    let counted = |method: &str, error: &str| {
-        let labels = [("rpc_method", method), ("error_type", error)];
-        metrics.sum("rpc_server_call_duration_seconds_count", &labels)
+    let metrics = counted(&scope, CALLS, &[("rpc_method", "net_version")], each);
+    let count = |method: &str, error: &str| {
+        metrics.sum(CALLS, &[("rpc_method", method), ("error_type", error)])
     };
-    assert_eq!(counted("eth_sendTransaction", ""), each);
-    assert_eq!(counted("eth_sendTransaction", "-32603"), each);
-    assert_eq!(counted("eth_chainId", ""), each);
-    assert_eq!(counted("net_version", ""), each);
+    assert_eq!(count("eth_sendTransaction", ""), each);
+    assert_eq!(count("eth_sendTransaction", "-32603"), each);
+    assert_eq!(count("eth_chainId", ""), each);
+    assert_eq!(count("net_version", ""), each);
     assert_eq!(metrics.sum(UNINSPECTED, &[]), 0.0);
     assert_eq!(metrics.sum("dappscope_parse_failures_total", &[]), 0.0);
     assert!(
@@ -252,8 +260,9 @@ fn an_unknown_coding_is_said_and_its_transactions_are_joined() {
     let call = until("the call to be recorded", || calls(&scope, &filter).into_iter().next());
     assert_eq!((&call["outcome"], &call["uninspected"]), (&"success".into(), &"compressed".into()));
     post(scope.rpc, "rot", &send);
-    let metrics = scope.settled();
+    let metrics = counted(&scope, UNINSPECTED, &[], 2.0);
     assert_eq!(metrics.sum(UNINSPECTED, &[("reason", "compressed")]), 2.0);
+    scope.settled();
     let said = verdict(&scope);
     assert!(said.contains("2 RPC calls could not be read: compressed"), "{said}");
     assert!(!said.contains("All well"), "{said}");
@@ -280,11 +289,11 @@ fn a_batch_of_more_than_a_megabyte_is_read_item_by_item() {
         let answers = http(scope.rpc, "POST", "/", &headers, body.as_bytes()).json();
         let failed = |answer: &&Value| answer["error"].is_object();
         assert_eq!(answers.as_array().unwrap().iter().filter(failed).count(), FAILING, "{kind:?}");
-        let metrics = scope.settled();
-        let counted =
-            |labels: &[(&str, &str)]| metrics.sum("rpc_server_call_duration_seconds_count", labels);
-        assert_eq!(counted(&[]), ITEMS as f64, "{kind:?}");
-        assert_eq!(counted(&[("error_type", "")]), (ITEMS - FAILING) as f64, "{kind:?}");
+        let metrics = counted(&scope, CALLS, &[], ITEMS as f64);
+        scope.settled();
+        let count = |labels: &[(&str, &str)]| metrics.sum(CALLS, labels);
+        assert_eq!(count(&[]), ITEMS as f64, "{kind:?}");
+        assert_eq!(count(&[("error_type", "")]), (ITEMS - FAILING) as f64, "{kind:?}");
         assert_eq!(metrics.sum("rpc_server_batch_size_count", &[]), 1.0);
         assert_eq!(metrics.sum(UNINSPECTED, &[]), 0.0, "{kind:?}");
         let said = verdict(&scope);
@@ -404,9 +413,10 @@ fn a_batch_beyond_the_limit_is_read_as_far_as_it_was_kept() {
     let headers = [("Content-Type", "application/json")];
     let answers = http(scope.rpc, "POST", "/", &headers, body.as_bytes()).json();
     assert_eq!(answers.as_array().unwrap().len(), 500);
-    let metrics = scope.settled();
-    let count =
-        |labels: &[(&str, &str)]| metrics.sum("rpc_server_call_duration_seconds_count", labels);
+    // The rest of the batch is recorded after its items.
+    let metrics = counted(&scope, UNINSPECTED, &[], 1.0);
+    scope.settled();
+    let count = |labels: &[(&str, &str)]| metrics.sum(CALLS, labels);
     assert_eq!(count(&[("error_type", "-32601")]), 50.0);
     let (seen, unread) = (count(&[("rpc_method", "eth_chainId")]), metrics.sum(UNINSPECTED, &[]));
     assert!(seen > 50.0, "{seen}");
