@@ -8,18 +8,21 @@
 //! alternating order; medians of the rounds are compared. What the monitor asks of the node besides,
 //! heads and receipts, is in all of them.
 
-mod support;
-
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use alloy::dyn_abi::{DynSolValue, JsonAbiExt};
 use alloy::json_abi::JsonAbi;
 use alloy::primitives::{Address, hex};
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 
-use support::{Client, Running, get};
+#[path = "common/client.rs"]
+mod client;
+
+use client::{Client, free, get};
 
 const SETTINGS: [&str; 3] = ["off", "sampled", "all"];
 /// Accounts that send, one transaction at a time each: with more the queue is measured, not the node.
@@ -71,13 +74,8 @@ struct Measured {
 }
 
 fn measure(setting: &str, length: Duration) -> anyhow::Result<Measured> {
-    let node = Running::hardhat_2()?;
-    let artifacts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/artifacts");
-    let chain = format!(
-        "artifacts = [{artifacts:?}]\nstate_changes = \"{setting}\"\nstruct_logs = true\n\
-         struct_logs_max_gas = 150000\n"
-    );
-    let scope = Running::dappscope(node.address, &chain)?;
+    let node = Running::node()?;
+    let scope = Running::dappscope(node.address, setting)?;
     let mut client = Client::connect(scope.address)?;
     let accounts: Vec<Address> = serde_json::from_value(client.call("eth_accounts", &json!([]))?)?;
     let artifact: Value =
@@ -144,4 +142,74 @@ fn measure(setting: &str, length: Duration) -> anyhow::Result<Measured> {
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// A program that ends with this.
+struct Running {
+    child: Child,
+    address: SocketAddr,
+    page: Option<SocketAddr>,
+    _directory: Option<tempfile::TempDir>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    fn node() -> anyhow::Result<Self> {
+        let home = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/marketplace");
+        let program = home.join("node_modules/.bin/hardhat");
+        ensure!(program.exists(), "expected {}: run tests/marketplace/setup.sh", program.display());
+        let address = free()?;
+        let child = Command::new(program)
+            .args(["node", "--hostname", "127.0.0.1", "--port", &address.port().to_string()])
+            .current_dir(home)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Self { child, address, page: None, _directory: None }.answering()
+    }
+
+    fn dappscope(node: SocketAddr, state_changes: &str) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let (address, page) = (free()?, free()?);
+        let artifacts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/artifacts");
+        let settings = directory.path().join("dappscope.toml");
+        let text = format!(
+            "[rpc]\nlisten = \"{address}\"\nupstream = \"http://{node}\"\n[api]\nenabled = false\n\
+             [page]\nlisten = \"{page}\"\n[store]\ndir = {:?}\n\
+             [chain]\nartifacts = [{artifacts:?}]\nstate_changes = \"{state_changes}\"\n\
+             struct_logs = true\nstruct_logs_max_gas = 150000\n",
+            directory.path().join("data")
+        );
+        std::fs::write(&settings, text)?;
+        let child = Command::new(env!("CARGO_BIN_EXE_dappscope"))
+            .arg("--config")
+            .arg(settings)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Self { child, address, page: Some(page), _directory: Some(directory) }.answering()
+    }
+
+    fn answering(mut self) -> anyhow::Result<Self> {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(30) {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("ended too early: {status}");
+            }
+            if Client::connect(self.address)
+                .and_then(|mut client| client.call("eth_chainId", &json!([])))
+                .is_ok()
+            {
+                return Ok(self);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        bail!("{} does not answer", self.address)
+    }
 }
