@@ -310,7 +310,7 @@ mod tests {
             calls: 1,
             waited: Duration::from_millis(12_300),
         };
-        let mut node = crate::view::live::Node::unknown();
+        let mut node = Node::unknown();
         node.unanswered = Some(unanswered);
         let now = Now { node: Some(node), ..Now::default() };
         assert_eq!(

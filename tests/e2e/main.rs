@@ -11,6 +11,7 @@ mod counting;
 mod dapp;
 mod faults;
 mod fidelity;
+mod harm;
 mod harness;
 mod joining;
 mod machine;
