@@ -207,10 +207,10 @@ impl Tracing {
             }
             session.prestate = false;
         }
-        let Some(most) = self.struct_log_gas.filter(|_| session.struct_logs) else {
+        if !session.struct_logs {
             return Ok(None);
-        };
-        if gas > most {
+        }
+        if self.struct_log_gas.is_none_or(|most| gas > most) {
             self.skipped();
             return Ok(None);
         }

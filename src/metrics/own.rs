@@ -62,8 +62,8 @@ impl Own {
         let node_calls_skipped = family::counters(
             registry,
             "dappscope_node_calls_skipped_total",
-            "JSON-RPC calls that dappscope did not make, because by their gas they would have kept \
-             the node busy for too long; by what they would have asked for.",
+            "JSON-RPC calls that dappscope did not make, because they would have kept the node busy \
+             for too long; by what they would have asked for.",
             &["purpose"],
         )?;
         family::begin(&node_calls_skipped, ChainEvent::PURPOSES);

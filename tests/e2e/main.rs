@@ -13,6 +13,7 @@ mod dapp;
 mod double_sends;
 mod faults;
 mod fidelity;
+mod harm;
 mod harness;
 mod inspection;
 mod joining;
