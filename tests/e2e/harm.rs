@@ -81,9 +81,10 @@ fn a_heavy_transaction_is_not_executed_again(kind: Kind) {
             (method_calls(&scope, "debug_traceTransaction") >= 1.0).then_some(())
         });
     }
-    // Of two that reverted in one block, the one that used little gas is run again.
+    // Of two that reverted, each alone in its block, the one that used little gas is run again.
     way.ask("evm_setAutomine", &json!([false]));
     way.send(&from, &odd, &calldata("burn()", &[]), "0x1e8480");
+    way.ask("evm_mine", &json!([]));
     way.send(&from, &child, &calldata("fail()", &[]), "0x186a0");
     way.ask("evm_mine", &json!([]));
     until_counted(&scope, 4.0);
@@ -130,6 +131,10 @@ fn hardhat_2_with_struct_logs_on_traces_small_transactions_only() {
         (!states.as_array()?.is_empty()).then_some(states)
     });
     assert_eq!((&states[0]["transaction"], states.as_array().unwrap().len()), (&sent["result"], 1));
+    // What was asked is counted a moment later.
+    until("the trace to be counted", || {
+        (method_calls(&scope, "debug_traceTransaction") > 0.5).then_some(())
+    });
     assert_eq!(method_calls(&scope, "debug_traceTransaction"), 1.0);
 }
 
