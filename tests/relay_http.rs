@@ -567,7 +567,8 @@ fn read_slowly() -> Duration {
     assert_eq!(exchange.response.bytes.len(), 8 * 1024 * 1024);
     assert!(exchange.timing.total() >= Duration::from_millis(250), "{:?}", start.elapsed());
     let grown = resident().saturating_sub(before);
-    assert!(grown < 16 << 20, "grew by {grown} bytes");
+    // The copy of 8 MiB, twice while it grows, and what other tests hold meanwhile.
+    assert!(grown < 32 << 20, "grew by {grown} bytes");
     exchange.timing.overhead()
 }
 

@@ -326,7 +326,7 @@ fn a_head_that_is_never_finished_is_given_up_and_told() {
 
 #[test]
 fn the_time_for_a_head_counts_neither_idle_connections_nor_responses_under_way() {
-    let limit = Duration::from_millis(500);
+    let limit = Duration::from_millis(1_500);
     let api = Api::answering(move |request| {
         if request.head.contains("/slow") {
             std::thread::sleep(limit * 3);
