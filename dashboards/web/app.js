@@ -7,7 +7,8 @@ const ROWS = 50;
 const REFRESH_MS = 5000;
 const RETRY_MS = 3000;
 const byId = (id) => document.getElementById(id);
-const state = { range: "15m", paused: false, socket: null, live: false, behind: 0, lists: { findings: [], blocks: [], calls: [], transactions: [], requests: [] } };
+// The lists are due until they were asked for: what is followed only adds to them.
+const state = { range: "15m", paused: false, socket: null, live: false, behind: 0, listsDue: true, lists: { findings: [], blocks: [], calls: [], transactions: [], requests: [] } };
 
 // ---- Words for numbers ----------------------------------------------------------------------
 
@@ -58,13 +59,22 @@ function cell(text, kind, title) {
   return td;
 }
 
+// A row that says the same as before stays, so that no button is replaced under the pointer.
+const said = new WeakMap();
 function fill(id, items, row) {
   const body = byId(id);
-  body.replaceChildren(...items.map((item) => {
+  const old = new Map([...body.rows].map((tr) => [said.get(tr), tr]));
+  const trs = items.map((item) => {
+    const key = JSON.stringify(item);
+    const kept = old.get(key);
+    if (old.delete(key)) return kept;
     const tr = document.createElement("tr");
     tr.append(...row(item));
+    said.set(tr, key);
     return tr;
-  }));
+  });
+  for (const tr of [...body.rows]) if (!trs.includes(tr)) tr.remove();
+  trs.forEach((tr, i) => { if (body.rows[i] !== tr) body.insertBefore(tr, body.rows[i] ?? null); });
   const empty = byId(`no-${id}`);
   if (!empty) return;
   empty.hidden = items.length > 0;
@@ -263,10 +273,13 @@ async function ask(method, params) {
 
 let asking = false;
 // While it is paused only a range that was chosen is looked at.
-async function refresh({ lists, chosen = false }) {
+async function refresh({ chosen = false } = {}) {
   if (asking || (state.paused && !chosen)) return;
   asking = true;
   const last = state.range;
+  const lists = state.listsDue || !state.live;
+  state.listsDue = false;
+  let failed = false;
   try {
     const wanted = [
       ask("dappscope_overview", { last }).then(showOverview),
@@ -283,13 +296,17 @@ async function refresh({ lists, chosen = false }) {
     if (lists) showLists();
     document.documentElement.classList.remove("stale");
   } catch (error) {
+    // The next refresh asks again, `REFRESH_MS` from now.
+    failed = true;
+    state.listsDue ||= lists;
     document.documentElement.classList.add("stale");
     byId("verdict").className = "verdict unknown";
     byId("verdict").textContent = `The monitor cannot tell: ${error.message}. What is shown below may be old.`;
   } finally {
     asking = false;
     showLink();
-    if (last !== state.range) refresh({ lists: true, chosen: true });
+    // What was wanted meanwhile.
+    if (last !== state.range || (state.listsDue && !failed)) refresh({ chosen: last !== state.range });
   }
 }
 
@@ -326,7 +343,8 @@ function follow() {
     if (message.method === "dappscope_event") return receive(message.params.result);
     state.live = message.result !== undefined;
     // What happened between the first look and the subscription.
-    refresh({ lists: true });
+    state.listsDue = true;
+    refresh();
   };
   socket.onclose = () => {
     state.live = false;
@@ -342,7 +360,8 @@ function rangeFromUrl() {
   const select = byId("range");
   if ([...select.options].some((option) => option.value === wanted)) select.value = wanted;
   state.range = select.value;
-  refresh({ lists: true, chosen: true });
+  state.listsDue = true;
+  refresh({ chosen: true });
 }
 
 byId("range").addEventListener("change", (event) => { location.hash = `last=${event.target.value}`; });
@@ -352,9 +371,10 @@ byId("pause").addEventListener("click", (event) => {
   state.behind = 0;
   event.target.setAttribute("aria-pressed", String(state.paused));
   event.target.textContent = state.paused ? "Go on" : "Pause";
+  state.listsDue = true;
   showLink();
-  refresh({ lists: true });
+  refresh();
 });
-setInterval(() => refresh({ lists: !state.live }), REFRESH_MS);
+setInterval(refresh, REFRESH_MS);
 rangeFromUrl();
 follow();

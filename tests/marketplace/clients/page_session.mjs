@@ -1,5 +1,6 @@
 // A person at the page, in Chromium: `page_session.mjs PAGE_URL`, prints one JSON document of what
-// they see of the newest purchase, and of a range that they choose while the page is paused.
+// they see of the newest purchase, and of a range that they choose while the page is paused. Before
+// that, of a page whose first look at the numbers fails.
 
 import { chromium } from 'playwright-core';
 
@@ -14,11 +15,34 @@ const browser = await chromium.launch({
   args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking'],
 });
 try {
+  await visitThatFailsAtFirst();
   const wide = await visit(1280);
   const narrow = await visit(390);
   console.log(JSON.stringify({ wide, narrow }));
 } finally {
   await browser.close();
+}
+
+const newestPurchase = (page) => page.getByRole('button', { name: /^Tree of POST .*\/buy$/ }).first();
+
+// The lists come all the same, and a row that stays is not drawn anew.
+async function visitThatFailsAtFirst() {
+  const page = await browser.newPage();
+  page.setDefaultTimeout(120_000);
+  let failed = false;
+  await page.route('**/rpc', async (route) => {
+    if (failed || !route.request().postData()?.includes('dappscope_routes')) return route.continue();
+    // Not before the page follows what happens.
+    await page.waitForFunction(() => state.live);
+    failed = true;
+    return route.abort();
+  });
+  await page.goto(url);
+  const button = await newestPurchase(page).elementHandle();
+  await page.waitForResponse((response) => response.request().postData()?.includes('dappscope_overview'));
+  await page.waitForResponse((response) => response.request().postData()?.includes('dappscope_overview'));
+  if (!await button.evaluate((node) => node.isConnected)) throw new Error('the row of the purchase was drawn anew');
+  await page.close();
 }
 
 async function visit(width) {
@@ -28,7 +52,7 @@ async function visit(width) {
   page.on('pageerror', (error) => complaints.push(error.message));
   page.on('console', (line) => line.type() === 'error' && complaints.push(line.text()));
   await page.goto(url);
-  await page.getByRole('button', { name: /^Tree of POST .*\/buy$/ }).first().click();
+  await newestPurchase(page).click();
   await page.locator('#trace-rows', { hasText: 'transaction' }).waitFor();
   await page.locator('#trace-summary', { hasText: 'gas' }).waitFor();
   const rows = await page.locator('#trace-rows tr').evaluateAll((all) => all.map((row) => [...row.cells].map((cell) => cell.innerText.replaceAll('\n', ' ').trim())));
