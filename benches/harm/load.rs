@@ -18,7 +18,8 @@ const STEP: Duration = Duration::from_millis(250);
 const TEST: Duration = Duration::from_millis(20);
 /// How long each part of the load goes on before the next one.
 const PART: Duration = Duration::from_secs(10);
-/// How long the node is watched after a heavy transaction: traces come a second and a half later.
+/// How long the node is watched after a heavy transaction is mined: traces come a second and a half
+/// later.
 const AFTER_SPIN: Duration = Duration::from_secs(4);
 /// Rounds of `Odd.spin`: 11.3 million gas.
 const ROUNDS: u64 = 20_000;
@@ -30,16 +31,20 @@ const GAS: [&str; 2] = ["0x2dc6c0", "0xf42400"];
 pub enum Part {
     Marketplace,
     Fixtures,
+    /// A heavy transaction runs: the node answers nobody, whoever watches it.
     Spin,
+    /// It has run, and is looked at.
+    AfterSpin,
 }
 
 impl Part {
-    pub const ALL: [Self; 3] = [Self::Marketplace, Self::Fixtures, Self::Spin];
+    pub const ALL: [Self; 4] = [Self::Marketplace, Self::Fixtures, Self::Spin, Self::AfterSpin];
 }
 
 /// A dapp on a node, used by way of `client`.
 pub struct Load {
     client: Client,
+    way: SocketAddr,
     accounts: Vec<Address>,
     nft: Contract,
     market: Contract,
@@ -70,36 +75,31 @@ impl Load {
         let odd = deploy("probes/Odd.sol/Odd", &[])?;
         let fixture = deploy("probes/Fixtures.sol/FixA", &[])?;
         let client = Client::connect(way)?;
-        Ok(Self { client, accounts, nft, market, odd, fixture, round: 0 })
+        Ok(Self { client, way, accounts, nft, market, odd, fixture, round: 0 })
     }
 
-    /// Goes on with all parts in turn, for so long. Calls `during` when another part begins.
-    pub fn run(&mut self, length: Duration, during: impl Fn(Part)) -> anyhow::Result<()> {
-        let end = Instant::now() + length;
-        while Instant::now() < end {
-            for part in Part::ALL {
-                let until = end.min(Instant::now() + PART);
-                during(part);
-                match part {
-                    Part::Marketplace => {
-                        while Instant::now() < until {
-                            self.visit()?;
-                        }
-                    }
-                    Part::Fixtures => {
-                        while Instant::now() < until {
-                            self.test()?;
-                        }
-                    }
-                    Part::Spin => {
-                        let rounds = DynSolValue::Uint(U256::from(ROUNDS), 256);
-                        let input = self.odd.input("spin", &[rounds])?;
-                        self.send(1, self.odd.address, &input, 0, GAS[1])?;
-                        std::thread::sleep(AFTER_SPIN);
-                    }
-                }
-            }
+    /// Does each part once. Calls `during` when another part begins, and with none at the end.
+    pub fn cycle(&mut self, during: impl Fn(Option<Part>)) -> anyhow::Result<()> {
+        // A connection that was idle for some seconds is closed by the node.
+        self.client = Client::connect(self.way)?;
+        during(Some(Part::Marketplace));
+        let begun = Instant::now();
+        while begun.elapsed() < PART {
+            self.visit()?;
         }
+        during(Some(Part::Fixtures));
+        let begun = Instant::now();
+        while begun.elapsed() < PART {
+            self.test()?;
+        }
+        let rounds = DynSolValue::Uint(U256::from(ROUNDS), 256);
+        let input = self.odd.input("spin", &[rounds])?;
+        during(Some(Part::Spin));
+        let sent = self.send(1, self.odd.address, &input, 0, GAS[1])?;
+        self.receipt(&sent)?;
+        during(Some(Part::AfterSpin));
+        std::thread::sleep(AFTER_SPIN);
+        during(None);
         Ok(())
     }
 

@@ -4,11 +4,13 @@
 //!     cargo bench --bench harm [-- --minutes 10 --node hardhat2]
 //!
 //! Needs what `tests/run.sh` sets up. For each of Hardhat 2, Hardhat 3 and Anvil it takes twice the
-//! minutes: first the load goes to the node directly, then by way of the relay of a dappscope with
-//! default settings; each time on a node of its own. The load is a marketplace in use as in the
-//! demo, a test suite with fixtures (`evm_snapshot`, a deployment, transactions that succeed and
-//! revert, `evm_revert`), each for ten seconds, and one `Odd.spin(20000)` (11.3 million gas), in
-//! turns. A call counts from when it was due, so a silence of the node counts for every call in it.
+//! minutes: the load goes to one node directly and to another one by way of the relay of a dappscope
+//! with default settings, in turns of half a minute, so that both have the same machine. A turn is a
+//! marketplace in use as in the demo and a test suite with fixtures (`evm_snapshot`, a deployment,
+//! transactions that succeed and revert, `evm_revert`), each for ten seconds, and one
+//! `Odd.spin(20000)` (11.3 million gas). While that runs, Hardhat answers nobody for half a second or
+//! more, which differs from one time to the next: what the monitor adds shows in the other parts. A
+//! call counts from when it was due, so a silence of the node counts for every call in it.
 
 #[path = "../common/client.rs"]
 mod client;
@@ -16,7 +18,7 @@ mod load;
 mod nodes;
 mod probe;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
@@ -41,45 +43,75 @@ fn main() -> anyhow::Result<()> {
     }
     println!("eth_blockNumber every 20 ms, {minutes} minutes without and with dappscope; in ms");
     for kind in kinds {
-        let (without, _) = measure(kind, length, false)?;
-        let (with, asked) = measure(kind, length, true)?;
+        let [without, with] = measure(kind, length)?;
         println!("\n{kind:?}");
-        compare(&without, &with);
+        compare(&without.waits, &with.waits);
         println!("  what dappscope asked, calls by method; longest wait by purpose:");
-        for line in asked {
+        for line in with.asked {
             println!("    {line}");
         }
     }
     Ok(())
 }
 
-/// Waits, and what the monitor asked.
-fn measure(kind: Kind, length: Duration, watched: bool) -> anyhow::Result<(Waits, Vec<String>)> {
-    let mut node = Running::node(kind)?;
-    let scope = watched.then(|| Running::dappscope(node.address)).transpose()?;
-    let way = scope.as_ref().map_or(node.address, |scope| scope.address);
-    let mut load = Load::deploy(node.address, way)?;
-    let probe = Probe::start(node.address)?;
-    let done = load.run(length, |part| probe.during(part));
-    if let Some(status) = node.ended()? {
-        bail!("{kind:?} did not survive: {status}");
+/// A node under load, watched or not.
+struct Side {
+    node: Running,
+    scope: Option<Running>,
+    load: Load,
+    probe: Probe,
+}
+
+struct Measured {
+    waits: Waits,
+    /// What the monitor asked.
+    asked: Vec<String>,
+}
+
+/// Without dappscope, and with it.
+fn measure(kind: Kind, length: Duration) -> anyhow::Result<[Measured; 2]> {
+    let mut sides = [Side::start(kind, false)?, Side::start(kind, true)?];
+    let begun = Instant::now();
+    while begun.elapsed() < 2 * length {
+        for side in &mut sides {
+            let done = side.load.cycle(|part| side.probe.during(part));
+            if let Some(status) = side.node.ended()? {
+                bail!("{kind:?} did not survive: {status}");
+            }
+            done?;
+        }
     }
-    done?;
-    let waits = probe.stop()?;
-    let mut asked = Vec::new();
-    if let Some(page) = scope.as_ref().and_then(|scope| scope.page) {
-        // Counted four times a second.
-        std::thread::sleep(Duration::from_secs(1));
-        let metrics = get(page, "/metrics")?;
-        let lines = metrics.lines().filter(|line| {
-            ["method_calls_total{", "call_longest_seconds{", "calls_skipped_total{"]
-                .iter()
-                .any(|family| line.starts_with(&format!("dappscope_node_{family}")))
-                && !line.ends_with(" 0")
-        });
-        asked.extend(lines.map(|line| line.trim_start_matches("dappscope_node_").to_owned()));
+    let [without, with] = sides;
+    Ok([without.stop()?, with.stop()?])
+}
+
+impl Side {
+    fn start(kind: Kind, watched: bool) -> anyhow::Result<Self> {
+        let node = Running::node(kind)?;
+        let scope = watched.then(|| Running::dappscope(node.address)).transpose()?;
+        let way = scope.as_ref().map_or(node.address, |scope| scope.address);
+        let load = Load::deploy(node.address, way)?;
+        let probe = Probe::start(node.address)?;
+        Ok(Self { node, scope, load, probe })
     }
-    Ok((waits, asked))
+
+    fn stop(self) -> anyhow::Result<Measured> {
+        let waits = self.probe.stop()?;
+        let mut asked = Vec::new();
+        if let Some(page) = self.scope.as_ref().and_then(|scope| scope.page) {
+            // Counted four times a second.
+            std::thread::sleep(Duration::from_secs(1));
+            let metrics = get(page, "/metrics")?;
+            let lines = metrics.lines().filter(|line| {
+                ["method_calls_total{", "call_longest_seconds{", "calls_skipped_total{"]
+                    .iter()
+                    .any(|family| line.starts_with(&format!("dappscope_node_{family}")))
+                    && !line.ends_with(" 0")
+            });
+            asked.extend(lines.map(|line| line.trim_start_matches("dappscope_node_").to_owned()));
+        }
+        Ok(Measured { waits, asked })
+    }
 }
 
 fn compare(without: &Waits, with: &Waits) {
@@ -87,7 +119,7 @@ fn compare(without: &Waits, with: &Waits) {
         "  {:12} {:8} {:>7} {:>9} {:>9} {:>9} {:>9}",
         "load", "", "calls", "p50", "p99", "p99.9", "max"
     );
-    for part in [None, Some(Part::Marketplace), Some(Part::Fixtures), Some(Part::Spin)] {
+    for part in std::iter::once(None).chain(Part::ALL.map(Some)) {
         let name = part.map_or("all".to_owned(), |part| format!("{part:?}"));
         let (before, after) = (without.percentiles(part), with.percentiles(part));
         for (mode, of) in [("without", before), ("with", after)] {

@@ -1,8 +1,8 @@
 //! A client that asks the node for its block number every 20 ms, and how long it waited.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,45 +16,51 @@ const EVERY: Duration = Duration::from_millis(20);
 
 /// The client at work, on a thread of its own.
 pub struct Probe {
-    part: Arc<AtomicUsize>,
+    /// Since when what is going on.
+    parts: Mutex<Vec<(Instant, Option<Part>)>>,
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<anyhow::Result<Waits>>,
+    thread: JoinHandle<anyhow::Result<Vec<(Instant, f64)>>>,
 }
 
-/// How long each answer took, in milliseconds, by what was going on.
+/// How long each answer took, in milliseconds, by what was going on when it was due.
 pub struct Waits(Vec<(Part, f64)>);
 
 impl Probe {
     pub fn start(node: SocketAddr) -> anyhow::Result<Self> {
         let mut client = Client::connect(node)?;
-        let (part, stop) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
-        let (now, stopped) = (Arc::clone(&part), Arc::clone(&stop));
+        let stop = Arc::<AtomicBool>::default();
+        let stopped = Arc::clone(&stop);
         let run = move || {
             let mut waits = Vec::new();
             let mut due = Instant::now();
             while !stopped.load(Relaxed) {
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                let during = Part::ALL[now.load(Relaxed)];
                 client.call("eth_blockNumber", &json!([])).context("the probe's call")?;
                 // From when the call was due: a node that is silent keeps all those waiting that
                 // would have been made meanwhile.
-                waits.push((during, due.elapsed().as_secs_f64() * 1e3));
+                waits.push((due, due.elapsed().as_secs_f64() * 1e3));
                 due += EVERY;
             }
-            Ok(Waits(waits))
+            Ok(waits)
         };
         let thread = std::thread::spawn(run);
-        Ok(Self { part, stop, thread })
+        Ok(Self { parts: Mutex::default(), stop, thread })
     }
 
-    /// What is going on from now on.
-    pub fn during(&self, part: Part) {
-        self.part.store(part as usize, Relaxed);
+    /// What is going on from now on; nothing that counts, if none.
+    pub fn during(&self, part: Option<Part>) {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), part));
     }
 
     pub fn stop(self) -> anyhow::Result<Waits> {
         self.stop.store(true, Relaxed);
-        self.thread.join().map_err(|_| anyhow::anyhow!("the probe panicked"))?
+        let waits = self.thread.join().map_err(|_| anyhow::anyhow!("the probe panicked"))??;
+        let parts = self.parts.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let part = |due: Instant| {
+            let begun = parts.partition_point(|(since, _)| *since <= due);
+            parts[..begun].last().and_then(|(_, part)| *part)
+        };
+        Ok(Waits(waits.into_iter().filter_map(|(due, wait)| Some((part(due)?, wait))).collect()))
     }
 }
 
