@@ -24,6 +24,7 @@
 mod admission;
 mod client;
 mod connection;
+mod cors;
 mod described;
 mod download;
 mod drain;

@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue, Response};
 use tower::Service;
 
 use super::client::Client;
+use super::cors::CrossOrigin;
 use super::download::Download;
 use super::message::{Answer, Arrival, Passing, Source};
 use super::record::Record;
@@ -29,6 +30,7 @@ pub(super) struct Recording<S> {
 pub(super) struct Answering<F> {
     inner: F,
     client: Rc<Client>,
+    cross_origin: Option<Box<CrossOrigin>>,
 }
 
 impl<S> Recording<S> {
@@ -51,12 +53,13 @@ where
     }
 
     fn call(&mut self, arrival: Arrival) -> Self::Future {
-        let Arrival { request, client, followed, trace, wants_upgrade, .. } = arrival;
+        let Arrival { request, client, followed, seen, trace, wants_upgrade } = arrival;
+        let cross_origin = CrossOrigin::of(&request, seen).map(Box::new);
         let trace = trace.expect("the tracing layer comes before this one");
         let (method, path) = (request.method(), request.uri().path());
         let record = Record::open(Rc::clone(&client), method, path, followed, trace);
         let inner = self.inner.call(Passing { request, record, wants_upgrade });
-        Answering { inner, client }
+        Answering { inner, client, cross_origin }
     }
 }
 
@@ -71,7 +74,11 @@ where
         let Answer { mut head, source } = std::task::ready!(Pin::new(&mut this.inner).poll(cx))?;
         this.client.begin_response();
         let body = match source {
-            Source::Own(body, record, end) => {
+            Source::Own(body, mut record, end) => {
+                if let Some(cross_origin) = this.cross_origin.take() {
+                    head.status = cross_origin.allow(head.status, &mut head.headers);
+                    record.refused(head.status.as_u16());
+                }
                 record.finish(end, None);
                 Download::Own(body)
             }
