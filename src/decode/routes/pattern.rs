@@ -3,12 +3,17 @@
 
 use std::cmp::Reverse;
 
-use super::shape::{is_plain, shape};
+use super::notation::canonical;
+use super::precedence::Number;
+use super::shape::{is_own_word, is_plain};
 use super::{end_text, segments};
 use crate::model::Route;
 
 /// The longest label; a longer one would be `_OTHER`, which tells less than a shape.
 const LONGEST_TEXT: usize = 128;
+
+/// Levels of a path below which an application is mounted.
+const MOST_ABOVE: usize = 3;
 
 /// A pattern, and the route of the paths that it matches.
 #[derive(Debug)]
@@ -22,6 +27,8 @@ pub(super) struct Pattern {
     pub(super) told: Option<Box<str>>,
     /// Whether it has named a path lately.
     pub(super) is_used: bool,
+    /// Given when it is taken among the others.
+    pub(super) number: Number,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,16 +53,16 @@ impl Pattern {
             route: None,
             told: None,
             is_used: false,
+            number: 0,
         })
     }
 
-    /// A pattern that a program told; none of what is none. Some tell the path itself for want of a
-    /// route: what looks like an id, a key or prose has no place in it.
-    pub(super) fn told(pattern: &str) -> Option<Self> {
-        let told = Some(pattern.into());
-        let pattern = Self { told, ..Self::listed(pattern)? };
+    /// A pattern that a program told, in its framework's notation; none of what is none. Some tell the
+    /// path itself for want of a route: what looks like an id, a key or prose has no place in it.
+    pub(super) fn told(told: &str) -> Option<Self> {
+        let pattern = Self { told: Some(told.into()), ..Self::listed(&canonical(told)?)? };
         let is_sane = |part: &Part| match part {
-            Part::Literal(name) => is_plain(name) && shape(name).is_none(),
+            Part::Literal(name) => is_own_word(name),
             Part::Around(before, after) => is_plain(before) && is_plain(after),
             Part::Digits | Part::Any | Part::Rest => true,
         };
@@ -66,12 +73,32 @@ impl Pattern {
         is_route.then_some(pattern)
     }
 
+    /// What a program told that is mounted below a path of another's, which it does not know: the
+    /// pattern with that path before it, and that path. None where the end of the request's path
+    /// does not match.
+    pub(super) fn mounted(told: &str, path: &str) -> Option<(Self, Box<str>)> {
+        let own = Self::told(told)?;
+        let below = |depth: usize| {
+            let rest: String = segments(path).skip(depth).flat_map(|it| ["/", it]).collect();
+            own.matches(&rest)
+        };
+        let most = segments(path).count().min(MOST_ABOVE);
+        let depth = (1..=most).find(|depth| below(*depth))?;
+        let above: String = segments(path).take(depth).flat_map(|it| ["/", it]).collect();
+        let whole = Self::told(&format!("{above}{}", canonical(told)?))?;
+        Some((whole, above.into()))
+    }
+
     /// Which is tried first: the one with more literal parts, then the one that leaves no end open;
     /// what the API itself told before what others say of it; then the one that is narrower from the
     /// left.
     pub(super) fn order(&self) -> (Reverse<usize>, bool, bool, &[Part]) {
         let literal = self.parts.iter().filter(|part| matches!(part, Part::Literal(_))).count();
         (Reverse(literal), self.parts.contains(&Part::Rest), self.told.is_none(), &self.parts)
+    }
+
+    pub(super) fn has_literal(&self, word: &str) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Literal(name) if **name == *word))
     }
 
     pub(super) fn matches(&self, path: &str) -> bool {

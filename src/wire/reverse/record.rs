@@ -14,7 +14,6 @@ use super::finished::Finished;
 use super::framing::Followed;
 use super::seen::Seen;
 use super::upload::Meter;
-use crate::decode::routes::without_secrets;
 use crate::model::{
     ApiExchange, CacheOutcome, CallsMade, End, Flight, Flow, HttpMethod, Stamp, Timing,
     TraceContext,
@@ -45,7 +44,7 @@ impl Record {
             connection: client.id,
             peer: client.peer,
             http_method: method_label(method),
-            path: without_secrets(&path[..path.floor_char_boundary(LONGEST_PATH)]).into(),
+            path: path[..path.floor_char_boundary(LONGEST_PATH)].into(),
             status: 0,
             timing: Timing { request_started: followed.started, ..Timing::default() },
             end: End::ClientGone,
