@@ -146,7 +146,9 @@ impl Shared {
                 if let Some(reason) = refused.reason {
                     self.observer.tell(Observation::ExportRefused(reason));
                 }
-                tracing::debug!("refused {}: {}", refused.status, refused.message);
+                // Not in its own words, which may quote what was sent.
+                let (status, reason) = (refused.status.as_u16(), refused.reason);
+                tracing::debug!(status, reason, "refused an export");
                 // Exporters close or go on by themselves, but for a body that was left unread.
                 let mut response = encoding.unwrap_or(Encoding::Json).refused(&refused);
                 let close = HeaderValue::from_static("close");
