@@ -121,12 +121,15 @@ impl Event {
         ["newHeads", "logs", "newPendingTransactions", "syncing", super::label::OTHER];
 
     /// Every value of [`Event::ExportRefused`].
-    pub const EXPORT_REFUSALS: [&'static str; 7] = [
+    pub const EXPORT_REFUSALS: [&'static str; 10] = [
         "content_type",
         "encoding",
+        "grpc",
         "host_or_origin",
         "malformed",
+        "method",
         "no_room",
+        "path",
         "too_large",
         "too_slow",
     ];

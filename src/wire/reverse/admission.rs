@@ -9,11 +9,11 @@ use std::task::{Context, Poll};
 use http::{HeaderMap, Response, header};
 use tower::Service;
 
-use super::cors::CrossOrigin;
 use super::download::Download;
 use super::message::{Arrival, refuse};
 use super::refusals::{Refused, examine};
 use super::seen::Seen;
+use crate::wire::cors::CrossOrigin;
 
 /// Refuses what must not reach the API.
 pub(super) struct Admission<S> {
@@ -51,7 +51,7 @@ where
         };
         let origin = origin(arrival.request.headers());
         if origin.is_some_and(|origin| arrival.client.shared.guard.admits_origin(origin))
-            && let Some(cross_origin) = CrossOrigin::of(&arrival.request, arrival.seen)
+            && let Some(cross_origin) = CrossOrigin::of(&arrival.request)
         {
             *response.status_mut() = cross_origin.allow(response.status(), response.headers_mut());
         }

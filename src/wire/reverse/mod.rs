@@ -24,7 +24,6 @@
 mod admission;
 mod client;
 mod connection;
-mod cors;
 mod described;
 mod download;
 mod drain;

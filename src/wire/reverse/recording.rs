@@ -13,11 +13,12 @@ use http::{HeaderName, HeaderValue, Response};
 use tower::Service;
 
 use super::client::Client;
-use super::cors::CrossOrigin;
 use super::download::Download;
 use super::message::{Answer, Arrival, Passing, Source};
 use super::record::Record;
+use super::seen::Seen;
 use crate::model::End;
+use crate::wire::cors::CrossOrigin;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -54,7 +55,8 @@ where
 
     fn call(&mut self, arrival: Arrival) -> Self::Future {
         let Arrival { request, client, followed, seen, trace, wants_upgrade } = arrival;
-        let cross_origin = CrossOrigin::of(&request, seen).map(Box::new);
+        let has_origin = seen.has(Seen::ORIGIN);
+        let cross_origin = has_origin.then(|| CrossOrigin::of(&request)).flatten().map(Box::new);
         let trace = trace.expect("the tracing layer comes before this one");
         let (method, path) = (request.method(), request.uri().path());
         let record = Record::open(Rc::clone(&client), method, path, followed, trace);

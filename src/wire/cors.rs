@@ -1,9 +1,9 @@
-//! Lets a page at another origin read the proxy's own answers. Where the API does not answer, nothing
-//! sets the headers of cross-origin requests (CORS), and the browser would show a complaint about
-//! these in place of the reason.
+//! Lets a page at another origin read what dappscope itself answers: the reverse proxy where the API
+//! does not, in place of which the browser would show a complaint about missing headers of
+//! cross-origin requests (CORS); and the receiver of spans, to which browsers send theirs.
 //!
-//! Only for origins that the [guard](crate::wire::guard) admits, and only on answers that are the
-//! proxy's own: what the API says of its origins is the API's.
+//! Only for origins that the [guard](super::guard) admits: the caller asks it first. What the API says
+//! of its origins is the API's.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -12,10 +12,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 
-use super::seen::Seen;
-
 /// What a page asks for that is not the API's own.
-pub(super) struct CrossOrigin {
+pub struct CrossOrigin {
     origin: HeaderValue,
     /// Of a preflight: the method and the headers of the request that it asks leave for.
     preflight: Option<(HeaderValue, Option<HeaderValue>)>,
@@ -23,10 +21,7 @@ pub(super) struct CrossOrigin {
 
 impl CrossOrigin {
     /// Of a request whose origin was admitted; none where it has none.
-    pub(super) fn of<B>(request: &Request<B>, seen: Seen) -> Option<Self> {
-        if !seen.has(Seen::ORIGIN) {
-            return None;
-        }
+    pub fn of<B>(request: &Request<B>) -> Option<Self> {
         let headers = request.headers();
         let method = headers.get(ACCESS_CONTROL_REQUEST_METHOD);
         let preflight = method
@@ -35,10 +30,15 @@ impl CrossOrigin {
         Some(Self { origin: headers.get(ORIGIN)?.clone(), preflight })
     }
 
+    /// Whether it asks leave for another request.
+    pub const fn is_preflight(&self) -> bool {
+        self.preflight.is_some()
+    }
+
     /// Lets the page read an answer with these headers. The status for it: a preflight's has to be a
     /// success, or the page would not learn why the request itself fails. The browser forgets the
     /// leave at once.
-    pub(super) fn allow(self, status: StatusCode, headers: &mut HeaderMap) -> StatusCode {
+    pub fn allow(self, status: StatusCode, headers: &mut HeaderMap) -> StatusCode {
         const TRUE: HeaderValue = HeaderValue::from_static("true");
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, self.origin);
         headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
@@ -59,9 +59,8 @@ mod tests {
 
     fn allowed(request: http::request::Builder) -> Option<(u16, Vec<String>)> {
         let request = request.header("host", "a").body(()).expect("builds");
-        let seen = Seen::of(request.headers());
         let mut headers = HeaderMap::new();
-        let status = CrossOrigin::of(&request, seen)?.allow(StatusCode::BAD_GATEWAY, &mut headers);
+        let status = CrossOrigin::of(&request)?.allow(StatusCode::BAD_GATEWAY, &mut headers);
         let lines = headers.iter().map(|(name, value)| format!("{name}: {value:?}"));
         Some((status.as_u16(), lines.collect()))
     }
