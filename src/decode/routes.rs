@@ -22,7 +22,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use pattern::Pattern;
-pub use pattern::{flaw, unbalanced};
+pub use pattern::{Patterns, flaw, unbalanced};
 use precedence::{Number, Precedence, Wins};
 use shape::{TOKEN, masked, name_of};
 
@@ -49,6 +49,8 @@ pub struct Routes {
     /// The number of the newest one.
     newest: Number,
     precedence: Precedence,
+    /// Paths whose requests are in no figure.
+    excluded: Patterns,
     /// Where applications were found to be mounted.
     mounts: BTreeSet<Box<str>>,
     tree: Level,
@@ -81,6 +83,16 @@ impl Routes {
             routes.add(pattern.as_ref());
         }
         routes
+    }
+
+    /// Requests on these paths are in no figure.
+    pub fn exclude(&mut self, excluded: Patterns) {
+        self.excluded = excluded;
+    }
+
+    /// Whether requests on this path are in no figure.
+    pub fn excludes(&self, path: &str) -> bool {
+        self.excluded.matches(without_query(path))
     }
 
     /// Adds a pattern, as listed or configured. Whether there is room for it; there is none for one

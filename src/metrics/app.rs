@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{Error, HistogramVec, IntCounterVec, Registry};
+use prometheus::{Error, HistogramVec, IntCounter, IntCounterVec, Registry};
 
 use super::buckets::DATABASE;
 use super::family;
@@ -14,6 +14,7 @@ pub struct App {
     queries: HistogramVec,
     spans: IntCounterVec,
     refused: IntCounterVec,
+    excluded: IntCounter,
 }
 
 impl App {
@@ -44,6 +45,11 @@ impl App {
             )?,
             spans,
             refused,
+            excluded: family::counter(
+                registry,
+                "dappscope_requests_excluded_total",
+                "Requests to the API that are in no figure, as api.exclude says.",
+            )?,
         })
     }
 
@@ -58,6 +64,10 @@ impl App {
         self.spans.with_label_values(&["taken"]).inc_by(taken);
         self.spans.with_label_values(&["repeated"]).inc_by(repeated);
         self.spans.with_label_values(&["left_out"]).inc_by(left_out);
+    }
+
+    pub fn excluded(&self) {
+        self.excluded.inc();
     }
 
     pub fn refused(&self, reason: &str) {

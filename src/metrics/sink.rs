@@ -167,6 +167,7 @@ impl Sink for MetricsSink {
             Event::Spans { taken, left_out, repeated } => {
                 self.app.spans(*taken, *left_out, *repeated);
             }
+            Event::Excluded => self.app.excluded(),
             Event::ExportRefused(reason) => self.app.refused(reason),
             Event::RequestMined { route, gas, reverted_after_success } => {
                 self.inside.mined(*route, *gas, *reverted_after_success);

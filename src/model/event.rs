@@ -67,6 +67,8 @@ pub enum Event {
     /// An export of spans was taken: how many of it were, how many were not, and how many had come
     /// before.
     Spans { taken: u64, left_out: u64, repeated: u64 },
+    /// A request to the API is in no figure, as the settings say.
+    Excluded,
     /// An export of spans was not taken; one of [`Event::EXPORT_REFUSALS`].
     ExportRefused(&'static str),
     /// A transaction was mined that a request to the API had sent.

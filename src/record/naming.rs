@@ -141,6 +141,11 @@ impl Naming {
         released
     }
 
+    /// Whether requests on this path are in no figure.
+    pub(super) fn excludes(&self, path: &str) -> bool {
+        self.routes.excludes(path)
+    }
+
     /// A path with what may be secret in it hidden.
     pub(super) fn mask(&self, path: Box<str>) -> Box<str> {
         match self.routes.mask(&path) {

@@ -31,7 +31,7 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) struct Recording {
     desk: Desk,
     sockets: Sockets,
-    naming: Naming,
+    pub(super) naming: Naming,
     custom: Custom,
     functions: AppFunctions,
     seen: SeenSpans,
@@ -155,6 +155,9 @@ impl Recording {
     }
 
     fn request(&mut self, exchange: ApiExchange) {
+        if self.naming.excludes(&exchange.path) {
+            return self.desk.outbox.event(&Event::Excluded);
+        }
         let at = self.desk.clock.wall(exchange.timing.request_started);
         if let Some((exchange, route)) = self.naming.request(exchange, at, &mut self.desk.outbox) {
             self.named(exchange, route);

@@ -130,6 +130,22 @@ impl Pattern {
     }
 }
 
+/// Patterns that a person listed, to be looked through in their order.
+#[derive(Debug, Default)]
+pub struct Patterns(Vec<Pattern>);
+
+impl Patterns {
+    /// Of what is no pattern ([`flaw`]) nothing is taken.
+    pub fn new<S: AsRef<str>>(patterns: &[S]) -> Self {
+        Self(patterns.iter().filter_map(|it| Pattern::listed(it.as_ref())).collect())
+    }
+
+    /// Whether a path (without its query) is one of these.
+    pub fn matches(&self, path: &str) -> bool {
+        self.0.iter().any(|pattern| pattern.matches(path))
+    }
+}
+
 /// What is wrong with a pattern that a person wrote; what frameworks list is taken as it is.
 pub fn flaw(pattern: &str) -> Option<&'static str> {
     if !pattern.starts_with('/') {

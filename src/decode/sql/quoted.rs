@@ -153,7 +153,7 @@ fn drop_casts(tokens: &mut Vec<Token>) {
         }
         // The type's name, the further words that belong to it, its length, and that it is an array.
         rest.next_if(|token| matches!(token, Token::Word(_)));
-        while rest.next_if(|token| is_of_type(token)).is_some() {}
+        while rest.next_if(is_of_type).is_some() {}
         if rest.next_if_eq(&Token::LParen).is_some() {
             while rest.next().is_some_and(|token| token != Token::RParen) {}
         }

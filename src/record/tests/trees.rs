@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::decode::routes::{Patterns, Routes};
 use crate::record::peer_processes::tests::work;
 use crate::record::trees::{CallPart, MinedPart, Trees};
 use alloy::primitives::B256;
@@ -443,4 +444,26 @@ fn of_requests_of_one_trace_the_sender_has_the_transaction() {
         };
         assert_eq!(events.iter().filter_map(mined).collect::<Vec<_>>(), ["/buy"], "{when}");
     }
+}
+
+#[test]
+fn an_excluded_request_is_in_no_figure_and_counted() {
+    let mut routes = Routes::default();
+    routes.exclude(Patterns::new(&["/healthz"]));
+    let mut bench = Bench::naming(routes);
+    for path in ["/healthz", "/buy"] {
+        bench.request(ApiExchange { path: path.into(), ..request(1, 100, 1_100) });
+    }
+    bench.pass(500);
+    let samples = bench.received.samples.lock().unwrap();
+    let paths: Vec<_> = samples
+        .iter()
+        .filter_map(|sample| match sample {
+            Sample::Request(request) => Some(&*request.path),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(paths, ["/buy"]);
+    drop(samples);
+    assert!(bench.received.events().contains(&Event::Excluded));
 }

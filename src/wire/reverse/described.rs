@@ -46,7 +46,8 @@ pub(super) fn describe(exchange: &mut ApiExchange, head: &response::Parts, seen:
     } else if headers.get(CONTENT_TYPE).is_some_and(is_event_stream) {
         Flow::Events
     } else {
-        Flow::Response
+        // A long poll, or a response.
+        exchange.flow
     };
     exchange.server_timing = (!server_timing.is_empty()).then(|| server_timing.into());
 }

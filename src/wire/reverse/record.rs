@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use http::{Method, response};
+use http::{Method, Uri, response};
 
 use super::client::Client;
 use super::connection::Marks;
@@ -35,11 +35,16 @@ impl Record {
     pub(super) fn open(
         client: Rc<Client>,
         method: &Method,
-        path: &str,
+        uri: &Uri,
         followed: Followed,
         trace: TraceContext,
     ) -> Self {
-        let flight = client.shared.settings.flights.begin(trace, followed.started);
+        let (path, settings) = (uri.path(), &client.shared.settings);
+        let (flow, flight) = if is_long_poll(method, uri) || settings.long_polls.matches(path) {
+            (Flow::LongPoll, settings.flights.begin_long_poll(trace, followed.started))
+        } else {
+            (Flow::Response, settings.flights.begin(trace, followed.started))
+        };
         let exchange = ApiExchange {
             connection: client.id,
             peer: client.peer,
@@ -52,7 +57,7 @@ impl Record {
             response_bytes: 0,
             trace,
             cache: CacheOutcome::Unknown,
-            flow: Flow::Response,
+            flow,
             server_timing: None,
         };
         client.begin();
@@ -149,6 +154,12 @@ impl Drop for Record {
     fn drop(&mut self) {
         self.tell(self.client.end_of_unfinished());
     }
+}
+
+/// Socket.IO's: the answer comes when there is something to say.
+fn is_long_poll(method: &Method, uri: &Uri) -> bool {
+    let asks = |part: &str| uri.query().is_some_and(|query| query.split('&').any(|it| it == part));
+    *method == Method::GET && asks("transport=polling")
 }
 
 fn method_label(method: &Method) -> HttpMethod {

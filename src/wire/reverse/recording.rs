@@ -58,8 +58,8 @@ where
         let has_origin = seen.has(Seen::ORIGIN);
         let cross_origin = has_origin.then(|| CrossOrigin::of(&request)).flatten().map(Box::new);
         let trace = trace.expect("the tracing layer comes before this one");
-        let (method, path) = (request.method(), request.uri().path());
-        let record = Record::open(Rc::clone(&client), method, path, followed, trace);
+        let (method, uri) = (request.method(), request.uri());
+        let record = Record::open(Rc::clone(&client), method, uri, followed, trace);
         let inner = self.inner.call(Passing { request, record, wants_upgrade });
         Answering { inner, client, cross_origin }
     }
