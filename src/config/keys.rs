@@ -78,8 +78,8 @@ pub const KEYS: &[Key] = &[
         "Paths whose requests pass as all others and are in no figure, as health checks and static\n\
          files: [\"/healthz\", \"/static/{file...}\"]. How many they were is counted."),
     key("api", "long_poll", |c| &mut c.api.long_poll,
-        "Paths on which the API answers when it has something to say: such times are told apart, as\n\
-         those of streams. Socket.IO's are known."),
+        "Paths on which the API answers when it has something to say: their times are counted as\n\
+         those of streams, apart from latencies. Socket.IO's are known."),
     key("api", "custom", |c| &mut c.api.custom,
         "Numbers that the API tells of itself, as name:type or name:type:unit: [\"cart_items:gauge\",\n\
          \"render:histogram:seconds\", \"coins_minted:counter\"]. Each becomes a family app_custom_*."),

@@ -1,6 +1,6 @@
 //! A request's path as a bounded route, fit for a label.
 //!
-//! In this order: patterns that the API itself told (`/api/nfts/<int:token_id>`), that were listed or
+//! In this order: patterns that the API's spans reported (`/api/nfts/<int:token_id>`), that were listed or
 //! configured (`/api/nfts/{id}`), of all of them the one that the API was seen to go by before, or
 //! else the one with the most literal parts first; the
 //! dapp's own shapes (an address is `{address}`, digits are `{id}`, …); a tree that collapses a level
@@ -32,7 +32,7 @@ use crate::model::{LabelSet, Route, kind};
 const CHILDREN: usize = 10;
 /// Levels of a path that are looked at; deeper ones become one `{*}`.
 const DEPTH: usize = 8;
-/// Patterns that are kept of those listed and configured, and of those that the API told.
+/// Patterns that are kept of those listed and configured, and of those reported by spans.
 const LISTED: usize = 500;
 const LEARNED: usize = 100;
 /// Paths below which applications are mounted.
@@ -44,7 +44,7 @@ const UNMATCHED: Route = Route::known("_unmatched");
 #[derive(Default)]
 pub struct Routes {
     patterns: Vec<Pattern>,
-    /// How many of them the API told.
+    /// How many of them the API's spans reported.
     learned: usize,
     /// The number of the newest one.
     newest: Number,
@@ -58,12 +58,12 @@ pub struct Routes {
     text: String,
 }
 
-/// What came of a route that the API told.
+/// The result of [`Routes::learn`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Learned {
-    /// What is to be [recalled](Routes::recall), where it was added.
+    /// What to [recall](Routes::recall) after a restart, if the route is new.
     pub added: Option<Box<str>>,
-    /// The route of that request, where it is one.
+    /// The request's route, if the pattern is a known one.
     pub route: Option<Route>,
 }
 
@@ -110,16 +110,16 @@ impl Routes {
         has_room
     }
 
-    /// Adds a pattern that the API told of a request with this path, in the place of a listed one
-    /// that matches the same. Not added is what is no pattern or matches neither the path nor its
-    /// end, and none beyond a hundred; and of two that match the same the first stays, so that no
-    /// route goes by changing names.
-    pub fn learn(&mut self, told: &str, path: &str) -> Learned {
+    /// Adds a route that the API's span reported for a request with this path. It replaces a listed
+    /// pattern that matches the same. It is not added where it matches neither the path nor the path's
+    /// end, beyond a hundred, or where one that matches the same was reported before, so that no
+    /// route changes its name.
+    pub fn learn(&mut self, route: &str, path: &str) -> Learned {
         let path = without_query(path);
-        let Some(pattern) = self.as_told(told, path) else { return Learned::default() };
+        let Some(pattern) = self.reported(route, path) else { return Learned::default() };
         let known = self.patterns.iter().find(|known| known.parts == pattern.parts);
-        let known = known.map(|known| (known.number, known.told.is_some()));
-        let text = pattern.told.clone();
+        let known = known.map(|known| (known.number, known.reported.is_some()));
+        let text = pattern.reported.clone();
         let (number, added) = match known {
             Some((number, true)) => (number, None),
             _ => match (self.take(pattern), known) {
@@ -132,27 +132,27 @@ impl Routes {
     }
 
     /// Adds a pattern that was learned before; whether it was, as for [`learn`](Self::learn).
-    pub fn recall(&mut self, told: &str) -> bool {
-        let Some(pattern) = Pattern::told(told) else { return false };
-        let is_told = |known: &Pattern| known.parts == pattern.parts && known.told.is_some();
-        !self.patterns.iter().any(is_told) && self.take(pattern).is_some()
+    pub fn recall(&mut self, route: &str) -> bool {
+        let Some(pattern) = Pattern::reported(route) else { return false };
+        let is_same = |known: &Pattern| known.parts == pattern.parts && known.reported.is_some();
+        !self.patterns.iter().any(is_same) && self.take(pattern).is_some()
     }
 
     /// The learned patterns that have named a path since they were asked for last.
     pub fn used(&mut self) -> impl Iterator<Item = &str> {
         self.patterns.iter_mut().filter_map(|pattern| {
             let is_used = std::mem::take(&mut pattern.is_used);
-            pattern.told.as_deref().filter(|_| is_used)
+            pattern.reported.as_deref().filter(|_| is_used)
         })
     }
 
-    /// What the API told of a request with this path, below the path where it is mounted.
-    fn as_told(&mut self, told: &str, path: &str) -> Option<Pattern> {
-        let own = Pattern::told(told)?;
+    /// Parses a reported route, and adds the path of its mount where the request's path shows one.
+    fn reported(&mut self, route: &str, path: &str) -> Option<Pattern> {
+        let own = Pattern::reported(route)?;
         if own.matches(path) {
             return Some(own);
         }
-        let (mounted, above) = Pattern::mounted(told, path)?;
+        let (mounted, above) = Pattern::mounted(route, path)?;
         if !self.mounts.contains(&*above) {
             if self.mounts.len() >= MOUNTS {
                 return None;
@@ -162,19 +162,20 @@ impl Routes {
         Some(mounted)
     }
 
-    /// Takes a pattern that was told in the place of a listed one that matches the same; its number,
-    /// or none where there is no room.
-    fn take(&mut self, mut told: Pattern) -> Option<Number> {
+    /// Inserts a reported pattern in the place of a listed one that matches the same. Returns its
+    /// number, or `None` where there is no room.
+    fn take(&mut self, mut reported: Pattern) -> Option<Number> {
         if self.learned >= LEARNED {
             return None;
         }
-        told.number = match self.patterns.iter().position(|known| known.parts == told.parts) {
+        reported.number = match self.patterns.iter().position(|known| known.parts == reported.parts)
+        {
             Some(at) => self.patterns.remove(at).number,
             None => self.next_number(),
         };
         self.learned += 1;
-        let number = told.number;
-        self.insert(told);
+        let number = reported.number;
+        self.insert(reported);
         Some(number)
     }
 
@@ -198,8 +199,8 @@ impl Routes {
         Some(self.route_of(at))
     }
 
-    /// The known pattern that a path goes by, and whether that is sure: it is not where several match
-    /// and the API was not seen to go by one of them.
+    /// The index of the pattern that a path goes by, and whether that is sure. It is not where several
+    /// match and no span has shown which of them the API prefers.
     fn choose(&self, path: &str) -> (Option<usize>, bool) {
         let matching = |(_, pattern): &(usize, &Pattern)| pattern.matches(path);
         let mut all = self.patterns.iter().enumerate().filter(matching);

@@ -3,8 +3,8 @@
 //! `/proc/<pid>/io` also holds what the process's ended children had, from when it waited for them.
 //! A sum over a server and its workers would count those of a worker twice once it has ended, and
 //! dappscope's own would hold what the installers wrote that `demo` runs. So what a process takes
-//! over from a child that was read itself is taken off; of dappscope itself, whose children belong
-//! to nobody's role, the threads are read, which take over nothing.
+//! over from a child that was read itself is subtracted. Of dappscope itself, whose children have no
+//! role, the threads are read, which take over nothing.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ pub(super) struct Seen {
     pub(super) pid: u32,
     pub(super) started: u64,
     pub(super) parent: Option<u32>,
-    /// As `/proc/<pid>/io` tells it.
+    /// From `/proc/<pid>/io`.
     pub(super) total: Volume,
 }
 
@@ -51,7 +51,7 @@ impl OwnIo {
             let known = before.get(&(seen.pid, seen.started));
             let mut inherited = known.map_or_else(Volume::default, |known| known.inherited);
             if let (Some(known), Some(left)) = (known, left.get(&seen.pid)) {
-                // No more than it grew by: a child that nobody waits for leaves nothing.
+                // At most its growth: a child that is not waited for leaves nothing.
                 let grown = minus(seen.total, known.seen.total);
                 let taken = Volume {
                     read: left.read.min(grown.read),
@@ -65,8 +65,8 @@ impl OwnIo {
         own.collect()
     }
 
-    /// This process's own volume, of its threads; none where the system does not tell. What a thread
-    /// did between the last look and its end is not in it.
+    /// This process's own volume, the sum of its threads, or `None` where the system has no such count.
+    /// What a thread did between the last reading and its end is not in it.
     pub(super) fn of_this_process(&mut self) -> Option<Volume> {
         let threads = threads()?;
         for (id, volume) in &self.threads {
@@ -142,7 +142,7 @@ mod tests {
         // The worker wrote 700 more before it ended, and the server 20.
         assert_eq!(written(&mut io, &[seen(10, 1, 5_820), seen(12, 10, 40)]), [820, 40]);
         assert_eq!(written(&mut io, &[seen(10, 1, 5_820), seen(12, 10, 50)]), [820, 50]);
-        // Of one that nobody waits for nothing comes over.
+        // One that is not waited for leaves nothing.
         assert_eq!(written(&mut io, &[seen(10, 1, 5_830)]), [820]);
         // The pid is another process's.
         let other = Seen { started: 2, ..seen(10, 1, 7) };

@@ -50,7 +50,7 @@ pub enum Flow {
     /// The connection switched protocols, to WebSocket nearly always. Told when it did; its times
     /// are those of the handshake.
     Socket,
-    /// A long poll: the API answers when there is something to say, so its time is nobody's wait.
+    /// A long poll: the API answers when there is something to say, so its time is no latency.
     LongPoll,
 }
 

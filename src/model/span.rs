@@ -43,7 +43,7 @@ pub struct Span {
     pub route: Option<Box<str>>,
     /// Of a call to a database.
     pub database: Option<Box<DatabaseSpan>>,
-    /// An instrumentation library told it, and not the app's own code.
+    /// Created by an instrumentation library, not by the app's own code.
     pub by_library: bool,
     /// What it tells for metrics of the dapp's own, as it was told; at most
     /// [`Span::MOST_NUMBERS`].

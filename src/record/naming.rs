@@ -88,7 +88,7 @@ impl Naming {
     /// Lets time pass; to be called a few times a second.
     pub(super) fn tick(&mut self, now: Stamp, wall: UnixMicros, outbox: &mut Outbox) {
         self.now = now;
-        self.room = if self.is_told() { u32::MAX } else { UNTOLD };
+        self.room = if self.expects_spans() { u32::MAX } else { UNTOLD };
         if now.since(self.looked) < LOOK {
             return;
         }
@@ -103,7 +103,7 @@ impl Naming {
         }
     }
 
-    /// A request has ended. It is given back with its route, unless it is held.
+    /// Names a request that has ended. Returns `None` while it is held for its span.
     pub(super) fn request(
         &mut self,
         exchange: ApiExchange,
@@ -111,14 +111,16 @@ impl Naming {
         outbox: &mut Outbox,
     ) -> Option<(ApiExchange, Route)> {
         let id = request_id(&exchange);
-        if let Some(told) = self.waiting.take(&id) {
-            if let Some(route) = self.learn(&told, &exchange.path, wall, outbox) {
+        if let Some(reported) = self.waiting.take(&id) {
+            if let Some(route) = self.learn(&reported, &exchange.path, wall, outbox) {
                 return Some((exchange, route));
             }
         } else if self.room > 0 && exchange.path.len() <= LONGEST_PATH {
             self.room -= 1;
             self.requests.put(id, exchange.path.clone());
-            if self.is_told() && self.held.len() < MOST_HELD && !self.routes.is_sure(&exchange.path)
+            if self.expects_spans()
+                && self.held.len() < MOST_HELD
+                && !self.routes.is_sure(&exchange.path)
             {
                 self.held.push_back((self.now, exchange));
                 return None;
@@ -128,7 +130,7 @@ impl Naming {
         Some((exchange, route))
     }
 
-    /// The requests that were held for long enough, or all of them.
+    /// Returns the requests that were held for [`HELD_FOR`], or all that are held.
     pub(super) fn release(&mut self, all: bool, outbox: &mut Outbox) -> Vec<(ApiExchange, Route)> {
         let mut released = Vec::new();
         while let Some((held, _)) = self.held.front()
@@ -154,10 +156,10 @@ impl Naming {
         }
     }
 
-    /// An export has come. Gives the requests that were held for it.
+    /// Learns from an export of spans. Returns the requests that were held for it.
     pub(super) fn spans(
         &mut self,
-        told: &Spans,
+        export: &Spans,
         now: Stamp,
         wall: UnixMicros,
         outbox: &mut Outbox,
@@ -166,7 +168,7 @@ impl Naming {
         self.now = self.now.max(now);
         self.room = u32::MAX;
         let mut released = Vec::new();
-        for span in &told.spans {
+        for span in &export.spans {
             let Span { kind: SpanKind::Server, parent: Some(parent), route: Some(route), .. } =
                 span
             else {
@@ -187,8 +189,8 @@ impl Naming {
         released
     }
 
-    /// Whether spans are told at present.
-    fn is_told(&self) -> bool {
+    /// Whether spans have arrived lately, so that more are expected.
+    fn expects_spans(&self) -> bool {
         self.told.is_some_and(|told| self.now.since(told) < TELLING)
     }
 
@@ -201,16 +203,16 @@ impl Naming {
         route
     }
 
-    /// Learns a route from the span of a request with this path: the route of that request, where it
-    /// is one.
+    /// Learns a route that the span of a request with this path reported. Returns the request's route,
+    /// unless it was not believed.
     fn learn(
         &mut self,
-        told: &str,
+        reported: &str,
         path: &str,
         wall: UnixMicros,
         outbox: &mut Outbox,
     ) -> Option<Route> {
-        let learned = self.routes.learn(told, path);
+        let learned = self.routes.learn(reported, path);
         if let Some(pattern) = learned.added {
             outbox.sample(sample(wall, &pattern));
             self.learned.insert(pattern, wall);

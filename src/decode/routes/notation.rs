@@ -9,21 +9,21 @@
 use std::borrow::Cow;
 
 /// The route in this notation; none where it cannot be read.
-pub(super) fn canonical(told: &str) -> Option<Cow<'_, str>> {
-    let is_expression = told.contains("(?") || told.starts_with('^') || told.starts_with("/^");
+pub(super) fn canonical(route: &str) -> Option<Cow<'_, str>> {
+    let is_expression = route.contains("(?") || route.starts_with('^') || route.starts_with("/^");
     let text = if is_expression {
-        Expression::read(told)?
-    } else if told.contains([':', '*', '(', '[', '\\']) || !told.starts_with('/') {
-        template(told)?
+        Expression::read(route)?
+    } else if route.contains([':', '*', '(', '[', '\\']) || !route.starts_with('/') {
+        template(route)?
     } else {
-        return Some(Cow::Borrowed(told));
+        return Some(Cow::Borrowed(route));
     };
     Some(Cow::Owned(if text.starts_with('/') { text } else { format!("/{text}") }))
 }
 
-fn template(told: &str) -> Option<String> {
-    let mut text = String::with_capacity(told.len());
-    let mut rest = told;
+fn template(route: &str) -> Option<String> {
+    let mut text = String::with_capacity(route.len());
+    let mut rest = route;
     while let Some(first) = rest.chars().next() {
         let is_apart = !text.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '}' || c == '>');
         let is_begin = text.is_empty() || text.ends_with('/');
@@ -152,13 +152,13 @@ struct Expression<'a> {
 }
 
 impl<'a> Expression<'a> {
-    fn read(told: &'a str) -> Option<String> {
-        let told = match told.strip_prefix("/^") {
+    fn read(route: &'a str) -> Option<String> {
+        let route = match route.strip_prefix("/^") {
             // As JavaScript prints one, with its flags.
             Some(within) => within.rsplit_once('/').map_or(within, |(within, _)| within),
-            None => told,
+            None => route,
         };
-        let mut expression = Self { rest: told, text: String::with_capacity(told.len()) };
+        let mut expression = Self { rest: route, text: String::with_capacity(route.len()) };
         while let Some(first) = expression.rest.chars().next() {
             expression.step(first)?;
         }
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn routes_of_every_framework_are_read() {
-        for (told, expected) in [
+        for (route, expected) in [
             ("/api/nfts", "/api/nfts"),
             ("/api/nfts/{id}", "/api/nfts/{id}"),
             // Werkzeug and Django.
@@ -311,13 +311,13 @@ mod tests {
             ("/docs/[...rest]", "/docs/<path:rest>"),
             ("/docs/[[...rest]]", "/docs/<path:rest>"),
         ] {
-            assert_eq!(canonical(told).as_deref(), Some(expected), "{told}");
+            assert_eq!(canonical(route).as_deref(), Some(expected), "{route}");
         }
     }
 
     #[test]
     fn regular_expressions_are_read_as_far_as_each_group_is_a_parameter() {
-        for (told, expected) in [
+        for (route, expected) in [
             ("^articles/(?P<year>[0-9]{4})/$", "/articles/<int:year>/"),
             ("^api/^items/(?P<id>\\d+)/$", "/api/items/<int:id>/"),
             ("users/(?P<name>[\\w.@+-]+)/?$", "/users/{name}"),
@@ -331,17 +331,17 @@ mod tests {
             ("^a|b$", ""),
             ("^a(b$", ""),
         ] {
-            let read = canonical(told);
+            let read = canonical(route);
             let expected = Some(expected).filter(|it| !it.is_empty());
-            assert_eq!(read.as_deref(), expected, "{told}");
+            assert_eq!(read.as_deref(), expected, "{route}");
         }
     }
 
     proptest! {
         #[test]
-        fn anything_is_read_or_refused(told in any::<String>(), odd in "[/^$:*(){}\\[\\]<>\\\\?|.+a1]*") {
-            for told in [told, odd] {
-                if let Some(text) = canonical(&told) {
+        fn anything_is_read_or_refused(route in any::<String>(), odd in "[/^$:*(){}\\[\\]<>\\\\?|.+a1]*") {
+            for route in [route, odd] {
+                if let Some(text) = canonical(&route) {
                     prop_assert!(text.starts_with('/'));
                 }
             }

@@ -82,7 +82,7 @@ fn reads_as_words(name: &[u8]) -> bool {
 /// In a row, in a word: `lengths`, `thirsts`.
 const MOST_CONSONANTS: usize = 5;
 
-/// Whether a part of a route that the API tells is the API's own word, and not of one request.
+/// Whether a part of a reported route can be a literal of the API's, and not a value of one request.
 pub(super) fn is_own_word(name: &str) -> bool {
     // As in `/users/@me`.
     let word = name.strip_prefix('@').unwrap_or(name);

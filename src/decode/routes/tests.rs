@@ -10,8 +10,8 @@ fn route(path: &str) -> &'static str {
 }
 
 /// Whether a route is added.
-fn learns(routes: &mut Routes, told: &str, path: &str) -> bool {
-    routes.learn(told, path).added.is_some()
+fn learns(routes: &mut Routes, reported: &str, path: &str) -> bool {
+    routes.learn(reported, path).added.is_some()
 }
 
 #[test]
@@ -150,15 +150,18 @@ fn hostile_paths_become_harmless_routes() {
 }
 
 #[test]
-fn what_the_api_tells_takes_the_place_of_what_matches_the_same() {
+fn what_the_api_reports_takes_the_place_of_what_matches_the_same() {
     let mut routes = Routes::new(&["/api/nfts/{id}", "/users/<int:id>", "/api/nfts/mine"]);
     assert_eq!(routes.route("/api/nfts/7", 200).as_str(), "/api/nfts/{id}");
     assert!(learns(&mut routes, "/api/nfts/<string:token_id>", "/api/nfts/7"));
     assert_eq!(routes.route("/api/nfts/7", 200).as_str(), "/api/nfts/{token_id}");
-    assert!(!learns(&mut routes, "/api/nfts/<other>", "/api/nfts/7"), "the first one told stays");
+    assert!(
+        !learns(&mut routes, "/api/nfts/<other>", "/api/nfts/7"),
+        "the first one reported stays"
+    );
     assert!(!learns(&mut routes, "/users/<int:user>", "/users/me"), "it does not match");
     assert!(learns(&mut routes, "/users/<user>", "/users/7"));
-    assert_eq!(routes.route("/users/7", 200).as_str(), "/users/{user}", "told before listed");
+    assert_eq!(routes.route("/users/7", 200).as_str(), "/users/{user}", "reported before listed");
     assert!(learns(&mut routes, "/<path:page>", "/about/us"));
     assert_eq!(routes.route("/api/nfts/mine", 200).as_str(), "/api/nfts/mine");
     let used = ["/api/nfts/<string:token_id>", "/users/<user>", "/<path:page>"];
@@ -175,9 +178,9 @@ fn what_follows_an_open_end_has_to_follow() {
 }
 
 #[test]
-fn ids_keys_and_prose_are_no_part_of_a_route_that_is_told() {
+fn ids_keys_and_prose_are_no_part_of_a_reported_route() {
     let mut routes = Routes::default();
-    for (told, path) in [
+    for (reported, path) in [
         ("/api/nfts/7", "/api/nfts/7"),
         ("/k/sk_live_1", "/k/sk_live_1"),
         ("/a b", "/a b"),
@@ -185,7 +188,7 @@ fn ids_keys_and_prose_are_no_part_of_a_route_that_is_told() {
         ("/<x\">", "/y"),
         ("/\u{e9}/<x>", "/\u{e9}/y"),
     ] {
-        assert!(!learns(&mut routes, told, path), "{told}");
+        assert!(!learns(&mut routes, reported, path), "{reported}");
     }
     assert!(learns(&mut routes, "/api/v1/<any(a,b):kind>.json", "/api/v1/a.json"));
     assert_eq!(routes.route("/api/v1/a.json", 200).as_str(), "/api/v1/{kind}.json");
@@ -224,9 +227,13 @@ fn a_pattern_that_a_person_wrote_says_what_is_wrong_with_it() {
         ("/api/<>", "no name"),
         ("/api/{{id}}", "within another"),
     ] {
-        assert!(flaw(wrong).is_some_and(|told| told.contains(words)), "{wrong}: {:?}", flaw(wrong));
+        assert!(
+            flaw(wrong).is_some_and(|reported| reported.contains(words)),
+            "{wrong}: {:?}",
+            flaw(wrong)
+        );
     }
-    assert!(flaw(&"/abc".repeat(40)).is_some_and(|told| told.contains("128")));
+    assert!(flaw(&"/abc".repeat(40)).is_some_and(|reported| reported.contains("128")));
 }
 
 #[test]
@@ -251,7 +258,7 @@ fn words_of_known_routes_are_no_secrets() {
         assert_eq!(routes.learn(&path, &path).route.map(|it| it.as_str()), Some(&*path));
         assert_eq!(routes.mask(&path), *path);
     }
-    // A program that tells the path for want of a route.
+    // An SDK that reports the path for want of a route.
     let path = "/api/a8f3k2l9q0z7x5c1";
     assert_eq!(Routes::default().learn(path, path), Learned::default());
 }
@@ -293,7 +300,7 @@ fn endpoints_that_nobody_lists_stay_apart_and_secrets_hidden() {
 #[test]
 fn the_api_s_own_notation_is_read() {
     let mut routes = Routes::default();
-    for (told, path, route) in [
+    for (reported, path, route) in [
         ("/users/:name", "/users/ann", "/users/{name}"),
         ("/orders/:id(\\d+)", "/orders/7", "/orders/{id}"),
         ("/items/{id:int}/x", "/items/7/x", "/items/{id}/x"),
@@ -301,9 +308,9 @@ fn the_api_s_own_notation_is_read() {
         ("people/(?P<pk>\\d+)/$", "/people/7/", "/people/{pk}/"),
         ("/^\\/old\\/(?<id>\\d+)$/", "/old/7", "/old/{id}"),
     ] {
-        let learned = routes.learn(told, path);
-        assert_eq!(learned.route.map(|it| it.as_str()), Some(route), "{told}");
-        assert_eq!(learned.added.as_deref(), Some(told));
+        let learned = routes.learn(reported, path);
+        assert_eq!(learned.route.map(|it| it.as_str()), Some(route), "{reported}");
+        assert_eq!(learned.added.as_deref(), Some(reported));
         assert_eq!(routes.route(path, 404).as_str(), route);
     }
 }
@@ -311,19 +318,19 @@ fn the_api_s_own_notation_is_read() {
 #[test]
 fn what_is_mounted_has_the_path_of_its_mount() {
     let mut routes = Routes::default();
-    for (told, path, route) in [
+    for (reported, path, route) in [
         ("/items/<int:id>", "/shop/items/7", "/shop/items/{id}"),
         ("/items/{id}", "/v2/shop/items/7", "/v2/shop/items/{id}"),
         ("/", "/shop/", "/shop/"),
         ("/<path:page>", "/docs/a/b", "/{page}"),
-        // What mounts tells its own part only, which is no route of the whole path.
+        // The outer application reports its own part only, which is no route of the whole path.
         ("/api", "/api/nfts/7", ""),
         ("/items/<int:id>", "/u/7/items/7", ""),
         ("/other/<x>", "/shop/items/7", ""),
     ] {
-        let learned = routes.learn(told, path);
+        let learned = routes.learn(reported, path);
         let found = learned.route.map_or("", |it| it.as_str());
-        assert_eq!(found, route, "{told} of {path}");
+        assert_eq!(found, route, "{reported} of {path}");
         if let Some(added) = learned.added {
             let mut later = Routes::default();
             assert!(later.recall(&added), "{added}");
@@ -341,7 +348,7 @@ fn what_is_mounted_has_the_path_of_its_mount() {
 #[test]
 fn of_routes_that_both_match_the_one_that_the_api_goes_by_wins() {
     let mut routes = Routes::new(&["/x/<b>/<c>", "/<a>/b/c"]);
-    assert!(routes.is_sure("/x/b/c"), "nobody tells which");
+    assert!(routes.is_sure("/x/b/c"), "no span shows which");
     assert_eq!(routes.route("/x/b/c", 200).as_str(), "/{a}/b/c");
     routes.learn("/x/<b>/<c>", "/x/1/2");
     assert!(routes.is_sure("/x/1/2") && routes.is_sure("/y/b/c") && !routes.is_sure("/x/b/c"));
@@ -356,11 +363,11 @@ fn of_routes_that_both_match_the_one_that_the_api_goes_by_wins() {
 proptest! {
     #[test]
     fn a_route_is_always_short_and_printable(
-        path in any::<String>(), told in any::<String>(), status: u16,
+        path in any::<String>(), reported in any::<String>(), status: u16,
     ) {
         let mut routes = Routes::new(&["/a/{b}"]);
-        routes.recall(&told);
-        for path in [&path, &told] {
+        routes.recall(&reported);
+        for path in [&path, &reported] {
             let route = routes.route(path, status).as_str();
             prop_assert!(route.len() <= 128);
             prop_assert!(route.bytes().all(|b| b.is_ascii_graphic()), "{}", route);

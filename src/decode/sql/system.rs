@@ -10,7 +10,7 @@ use sqlparser::dialect::{
 #[derive(Clone, Copy)]
 pub(super) enum Language {
     Sql(Sql),
-    /// Nobody knows the system: SQL if it reads as such.
+    /// A system that is not listed here: SQL if it reads as such.
     Unknown,
     /// Commands of a store of documents, keys or graphs.
     Other,
