@@ -30,6 +30,7 @@ use narrator::Narrator;
 use crate::chain::{self, artifacts::ArtifactWatcher, artifacts::follow_artifacts};
 use crate::config::{Config, LogFormat, Upstream};
 use crate::decode::contracts::Contracts;
+use crate::decode::routes::Patterns;
 use crate::host::{self, HostSettings, HostWatch};
 use crate::metrics::{Metrics, Reading, Sources, StoreNumbers};
 use crate::model::{CustomMetrics, Flights, Observer, Queue, Role, Sink, Tally, Underway};
@@ -560,6 +561,7 @@ fn reverse_settings(config: &Config, flights: Flights) -> anyhow::Result<Reverse
         server_timing: config.api.server_timing,
         drain: DRAIN,
         flights,
+        long_polls: Arc::new(Patterns::new(&config.api.long_poll)),
         ..ReverseSettings::new(upstream)
     })
 }

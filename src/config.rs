@@ -60,6 +60,8 @@ pub struct Api {
     pub routes: Vec<String>,
     pub openapi: String,
     pub flask_routes: String,
+    pub exclude: Vec<String>,
+    pub long_poll: Vec<String>,
     pub custom: Vec<Custom>,
 }
 
@@ -159,6 +161,8 @@ impl Default for Config {
                 routes: Vec::new(),
                 openapi: String::new(),
                 flask_routes: String::new(),
+                exclude: Vec::new(),
+                long_poll: Vec::new(),
                 custom: Vec::new(),
             },
             otlp: Otlp { enabled: true, listen: loopback(4318) },

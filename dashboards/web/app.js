@@ -174,10 +174,12 @@ function showOverview(o) {
   if (verdict.textContent !== o.verdict.text) verdict.textContent = o.verdict.text;
   verdict.className = `verdict ${o.verdict.level}`;
   const hint = byId("hint");
-  hint.hidden = o.verdict.level !== "no_traffic";
+  const idle = o.verdict.level === "no_traffic";
+  hint.hidden = !idle && o.hints.length === 0;
   hint.textContent = [
-    o.endpoints.rpc && `Point your wallet, scripts and API at ${o.endpoints.rpc} instead of the node.`,
-    o.endpoints.api && `Open the API at ${o.endpoints.api}.`,
+    ...o.hints,
+    idle && o.endpoints.rpc && `Point your wallet, scripts and API at ${o.endpoints.rpc} instead of the node.`,
+    idle && o.endpoints.api && `Open the API at ${o.endpoints.api}.`,
   ].filter(Boolean).join(" ");
   const { calls, requests, transactions: t, confirmation, block, node, monitor } = o;
   numbers([

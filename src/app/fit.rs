@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::config::{Api, Config};
 use crate::decode::route_lists::{self, ListError};
-use crate::decode::routes::{self, Routes};
+use crate::decode::routes::{self, Patterns, Routes};
 use crate::view;
 
 /// Everything that is wrong, told at once: each with its key, what was expected and found, what to do.
@@ -66,18 +66,31 @@ pub(super) fn judge(config: &Config) -> Result<Routes, Unfit> {
 /// Routes with everything that is known at the start.
 fn routes(api: &Api, wrong: &mut Vec<String>) -> Routes {
     let mut routes = Routes::default();
+    routes.exclude(Patterns::new(&api.exclude));
     let flask = |listing: &[u8]| route_lists::flask_routes(&String::from_utf8_lossy(listing));
     list(&mut routes, wrong, ("api.openapi", &api.openapi), route_lists::openapi);
     list(&mut routes, wrong, ("api.flask_routes", &api.flask_routes), flask);
+    for (key, patterns) in
+        [("routes", &api.routes), ("exclude", &api.exclude), ("long_poll", &api.long_poll)]
+    {
+        for (at, pattern) in patterns.iter().enumerate() {
+            if let Some(why) = routes::flaw(pattern) {
+                wrong.push(format!(
+                    "api.{key}[{at}]: expected a path such as \"/api/nfts/{{id}}\", \
+                     \"/api/nfts/<int:id>\" or \"/files/{{name...}}\", found {pattern:?}: {why}; \
+                     correct or remove it"
+                ));
+            }
+        }
+    }
     for (at, pattern) in api.routes.iter().enumerate() {
         match routes::flaw(pattern) {
-            Some(why) => wrong.push(format!(
-                "api.routes[{at}]: expected a path such as \"/api/nfts/{{id}}\", \"/api/nfts/<int:id>\" \
-                 or \"/files/{{name...}}\", found {pattern:?}: {why}; correct or remove it"
-            )),
+            Some(_) => {}
             None if routes.add(pattern) => {}
             None => {
-                tracing::warn!("api.routes[{at}]: {pattern} is beyond the 500 routes that are matched");
+                tracing::warn!(
+                    "api.routes[{at}]: {pattern} is beyond the 500 routes that are matched"
+                );
             }
         }
     }
@@ -163,6 +176,19 @@ mod tests {
         assert!(none.contains(key), "{none}");
         let other = told(|config| config.api.openapi = "Cargo.toml".into());
         assert!(other.contains("api.openapi: Cargo.toml: expected an OpenAPI document"), "{other}");
+    }
+
+    #[test]
+    fn paths_to_leave_out_and_long_polls_are_patterns_as_routes_are() {
+        let routes = judged(|config| config.api.exclude = vec!["/static/{file...}".into()]);
+        let routes = routes.ok().unwrap();
+        assert!(routes.excludes("/static/a/b.css?v=1") && !routes.excludes("/api/nfts"));
+        let told = told(|config| {
+            config.api.exclude = vec!["healthz".into()];
+            config.api.long_poll = vec!["/events/{".into()];
+        });
+        assert!(told.contains("api.exclude[0]: expected a path such as"), "{told}");
+        assert!(told.contains("api.long_poll[0]: expected a path such as"), "{told}");
     }
 
     #[test]

@@ -74,6 +74,12 @@ pub const KEYS: &[Key] = &[
         "A file with the API's OpenAPI document in JSON, whose paths are routes; empty without one."),
     key("api", "flask_routes", |c| &mut c.api.flask_routes,
         "A file with what `flask routes` printed, whose rules are routes; empty without one."),
+    key("api", "exclude", |c| &mut c.api.exclude,
+        "Paths whose requests pass as all others and are in no figure, as health checks and static\n\
+         files: [\"/healthz\", \"/static/{file...}\"]. How many they were is counted."),
+    key("api", "long_poll", |c| &mut c.api.long_poll,
+        "Paths on which the API answers when it has something to say: their times are counted as\n\
+         those of streams, apart from latencies. Socket.IO's are known."),
     key("api", "custom", |c| &mut c.api.custom,
         "Numbers that the API tells of itself, as name:type or name:type:unit: [\"cart_items:gauge\",\n\
          \"render:histogram:seconds\", \"coins_minted:counter\"]. Each becomes a family app_custom_*."),

@@ -1,6 +1,7 @@
 //! What a cache did with a request, from the response's headers, the most telling first:
-//! `Cache-Status` (RFC 9211), `X-Cache`, Flask-Caching's `hit_cache`, `Server-Timing`'s `cache`,
-//! `Age`. A 304 is a revalidation whatever they say: nobody's answer was spared but the body.
+//! `Cache-Status` (RFC 9211), `X-Cache` and its kin (`X-Cache-Status`, `X-Proxy-Cache`,
+//! `CF-Cache-Status`, `X-Vercel-Cache`, `X-Nextjs-Cache`), Flask-Caching's `hit_cache`,
+//! `Server-Timing`'s `cache`, `Age`. A 304 is a revalidation whatever they say: nobody's answer was spared but the body.
 
 use super::members::{parameter, pieces};
 use super::server_timing;
@@ -10,7 +11,8 @@ use crate::model::CacheOutcome;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Headers<'a> {
     pub cache_status: &'a str,
-    pub x_cache: &'a str,
+    /// `X-Cache` and its kin, in the order in which they are believed.
+    pub words: [&'a str; 6],
     /// Sent by Flask-Caching on hits only, so its absence says nothing.
     pub hit_cache: &'a str,
     pub server_timing: &'a str,
@@ -24,7 +26,7 @@ pub fn outcome(status: u16, headers: &Headers<'_>) -> CacheOutcome {
         return CacheOutcome::Revalidated;
     }
     of_members(headers.cache_status, cache_status)
-        .or_else(|| of_members(headers.x_cache, word))
+        .or_else(|| headers.words.iter().find_map(|words| of_members(words, word)))
         .or_else(|| {
             headers.hit_cache.trim().eq_ignore_ascii_case("true").then_some(CacheOutcome::Hit)
         })
@@ -77,27 +79,43 @@ fn cache_status(member: &str) -> Option<CacheOutcome> {
     }
 }
 
-/// A cache's outcome in its own words, by the first of them: `HIT`, `Miss from cloudfront`,
-/// `TCP_REFRESH_HIT`, `EXPIRED`.
+/// A cache's outcome in its own words: `HIT`, `Miss from cloudfront`, `TCP_REFRESH_HIT`, `EXPIRED`,
+/// `NOT_CACHED`, `Hit for pass`. What follows `from` or stands in brackets is whose words they are.
 fn word(text: &str) -> Option<CacheOutcome> {
-    let word = text.split_ascii_whitespace().next()?;
-    let word = word.get(..40).unwrap_or(word).to_ascii_uppercase();
-    let has = |words: &[&str]| words.iter().any(|part| word.contains(part));
+    let text = text.get(..80).unwrap_or(text).to_ascii_uppercase();
+    let words = text
+        .split(|c: char| c.is_ascii_whitespace() || "-_:;/".contains(c))
+        .filter(|word| !word.is_empty())
+        .take_while(|word| {
+            !matches!(*word, "FROM" | "BY" | "AT" | "VIA") && !word.starts_with('(')
+        });
+    let words: Vec<&str> = words.take(MOST_WORDS).collect();
+    let has = |some: &[&str]| words.iter().any(|word| some.contains(word));
+    let after = |first: &str, then: &[&str]| {
+        words.windows(2).any(|pair| pair[0] == first && then.contains(&pair[1]))
+    };
     // The order matters: `TCP_REFRESH_MISS` is a miss, `hit-for-pass` is none of both.
-    if has(&["PASS", "BYPASS", "DYNAMIC", "SKIP", "NOCACHE", "NO-CACHE", "NOSTORE", "NO-STORE"]) {
+    if has(&["PASS", "BYPASS", "BYPASSED", "DYNAMIC", "SKIP", "SKIPPED", "NOCACHE", "NOSTORE"])
+        || after("NO", &["CACHE", "STORE"])
+    {
         Some(CacheOutcome::Bypass)
-    } else if has(&["MISS", "UNCACHED"]) {
+    } else if has(&["MISS", "MISSED", "HITMISS", "UNCACHED", "UNCACHEABLE"])
+        || ["NO", "NOT", "NON"].iter().any(|no| after(no, &["HIT", "CACHED", "FOUND"]))
+    {
         Some(CacheOutcome::Miss)
-    } else if has(&["STALE", "EXPIRED", "UPDATING", "FAIL_HIT", "GRACE"]) {
+    } else if has(&["STALE", "EXPIRED", "UPDATING", "GRACE"]) || after("FAIL", &["HIT"]) {
         Some(CacheOutcome::Stale)
-    } else if has(&["REVALIDATED", "REFRESH"]) {
+    } else if has(&["REVALIDATED", "REFRESH", "REFRESHHIT"]) {
         Some(CacheOutcome::Revalidated)
-    } else if has(&["HIT", "CACHED"]) {
+    } else if has(&["HIT", "CACHED", "PRERENDER"]) {
         Some(CacheOutcome::Hit)
     } else {
         None
     }
 }
+
+/// Words of a cache that are looked at.
+const MOST_WORDS: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -111,7 +129,7 @@ mod tests {
     }
 
     fn by_x_cache(text: &str) -> CacheOutcome {
-        outcome(200, &Headers { x_cache: text, ..Headers::default() })
+        outcome(200, &Headers { words: [text, "", "", "", "", ""], ..Headers::default() })
     }
 
     #[test]
@@ -175,6 +193,21 @@ mod tests {
             ("HIT from proxy.example:3128", Hit),
             ("MISS from hit.example", Miss),
             ("-", Unknown),
+            // What looks like a hit and is none.
+            ("NOT_CACHED", Miss),
+            ("no-hit", Miss),
+            ("Not hit", Miss),
+            ("Hit for pass", Bypass),
+            ("HIT-FOR-MISS", Miss),
+            ("no cache", Bypass),
+            ("cache pass", Bypass),
+            // Cloudflare, Vercel, Next.js, KeyCDN, LiteSpeed.
+            ("DYNAMIC", Bypass),
+            ("NONE/UNKNOWN", Unknown),
+            ("PRERENDER", Hit),
+            ("hit (edge-7, pass)", Hit),
+            ("hit,litespeed", Hit),
+            ("HITS:0", Unknown),
         ] {
             assert_eq!(by_x_cache(text), expected, "{text}");
         }
@@ -194,11 +227,17 @@ mod tests {
         assert_eq!(outcome(200, &Headers { server_timing: "cache;dur=3", ..nothing }), Unknown);
         assert_eq!(outcome(200, &Headers { age: "7", ..nothing }), Hit);
         assert_eq!(outcome(200, &Headers { age: "0", ..nothing }), Unknown);
-        let both = Headers { cache_status: "a; fwd=miss", x_cache: "HIT", age: "9", ..nothing };
+        let words = ["", "HIT", "", "", "", "MISS"];
+        assert_eq!(
+            outcome(200, &Headers { words, ..nothing }),
+            Hit,
+            "the first that says anything"
+        );
+        let both = Headers { cache_status: "a; fwd=miss", words, age: "9", ..nothing };
         assert_eq!(outcome(200, &both), Miss, "the better sign");
-        let both = Headers { cache_status: "unclear", x_cache: "HIT", ..nothing };
+        let both = Headers { cache_status: "unclear", words, ..nothing };
         assert_eq!(outcome(200, &both), Hit, "a sign that says nothing");
-        assert_eq!(outcome(304, &Headers { x_cache: "HIT", ..nothing }), Revalidated);
+        assert_eq!(outcome(304, &Headers { words, ..nothing }), Revalidated);
         assert_eq!(outcome(304, &nothing), Revalidated);
     }
 
@@ -206,7 +245,8 @@ mod tests {
         #[test]
         fn any_headers_have_an_outcome(texts in proptest::array::uniform5(any::<String>())) {
             let [cache_status, x_cache, hit_cache, server_timing, age] = &texts;
-            outcome(200, &Headers { cache_status, x_cache, hit_cache, server_timing, age });
+            let words = [x_cache, age, "", "", "", ""];
+            outcome(200, &Headers { cache_status, words, hit_cache, server_timing, age });
         }
     }
 }

@@ -8,6 +8,7 @@
 mod databases;
 mod descriptors;
 mod listen;
+mod own_io;
 mod owners;
 mod read;
 #[cfg_attr(not(target_os = "linux"), path = "sock_diag_elsewhere.rs")]

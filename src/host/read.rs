@@ -11,6 +11,7 @@ use sysinfo::{
 use super::HostError;
 use super::databases::Databases;
 use super::listen::{children, listening_pids, threads};
+use super::own_io::{OwnIo, Seen};
 use crate::model::{HostReading, ProcessReading, Role, UnixMicros, Volume};
 
 /// Readings for which a port's processes are taken for granted while they live. Finding them anew
@@ -27,6 +28,7 @@ pub struct Reader {
     own: Pid,
     roles: Vec<Listener>,
     databases: Databases,
+    own_io: OwnIo,
 }
 
 /// A role, the port that its processes listen on, and who they were last.
@@ -49,6 +51,7 @@ impl Reader {
             own,
             roles: roles.iter().map(|&(role, port)| Listener::new(role, port)).collect(),
             databases: Databases::new(databases),
+            own_io: OwnIo::default(),
         })
     }
 
@@ -60,10 +63,7 @@ impl Reader {
         self.networks.refresh(true);
         self.disks.refresh_specifics(true, DiskRefreshKind::nothing().with_io_usage());
         let holders = self.find_processes();
-        let processes = holders
-            .iter()
-            .filter_map(|&(role, pid)| Some(read_process(role, pid, self.system.process(pid)?)))
-            .collect();
+        let processes = self.read_processes(&holders);
         HostReading {
             at: UnixMicros::now(),
             cpu: f64::from(self.system.global_cpu_usage() / 100.0).clamp(0.0, 1.0),
@@ -85,6 +85,21 @@ impl Reader {
             processes,
             databases: self.databases.sizes(),
         }
+    }
+
+    fn read_processes(&mut self, holders: &[(Role, Pid)]) -> Vec<ProcessReading> {
+        let processes =
+            holders.iter().filter_map(|&(role, pid)| Some((role, pid, self.system.process(pid)?)));
+        let processes: Vec<_> = processes.collect();
+        let seen: Vec<Seen> = processes.iter().map(|(_, pid, it)| seen(*pid, it)).collect();
+        let mut volumes = self.own_io.of(&seen);
+        let own = processes.iter().position(|(_, pid, _)| *pid == self.own);
+        if let (Some(at), Some(volume)) = (own, self.own_io.of_this_process()) {
+            volumes[at] = volume;
+        }
+        let each = processes.iter().zip(volumes);
+        each.map(|(&(role, pid, process), volume)| read_process(role, pid, process, volume))
+            .collect()
     }
 
     /// Who is in each role now, refreshed: who listens, with all that they started.
@@ -175,8 +190,7 @@ fn refresh(system: &mut System, mut pids: Vec<Pid>) {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "CPU milliseconds stay far below 2^53")]
-fn read_process(role: Role, pid: Pid, process: &Process) -> ProcessReading {
-    let usage = process.disk_usage();
+fn read_process(role: Role, pid: Pid, process: &Process, disk: Volume) -> ProcessReading {
     ProcessReading {
         role,
         pid: pid.as_u32(),
@@ -185,7 +199,17 @@ fn read_process(role: Role, pid: Pid, process: &Process) -> ProcessReading {
         resident: process.memory(),
         open_files: process.open_files().map(|count| count as u64),
         threads: threads(pid.as_u32()),
-        disk: Volume { read: usage.total_read_bytes, written: usage.total_written_bytes },
+        disk,
+    }
+}
+
+fn seen(pid: Pid, process: &Process) -> Seen {
+    let usage = process.disk_usage();
+    Seen {
+        pid: pid.as_u32(),
+        started: process.start_time(),
+        parent: process.parent().map(Pid::as_u32),
+        total: Volume { read: usage.total_read_bytes, written: usage.total_written_bytes },
     }
 }
 

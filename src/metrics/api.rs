@@ -146,7 +146,7 @@ impl Requests {
         let route = fitting.as_str();
         match request.flow {
             Flow::Response => self.response(request),
-            Flow::Events => {
+            Flow::Events | Flow::LongPoll => {
                 let family = self.families.streams.with_label_values(&[route]);
                 family.observe(request.total.as_secs_f64());
             }
@@ -155,7 +155,7 @@ impl Requests {
         let Self { families, routes, .. } = self;
         let by_route = routes.touch(fitting.into(), || ByRoute::open(families, fitting));
         // Zero is "no response came": a moment that was never reached equals the one before it.
-        if !request.first_byte.is_zero() {
+        if !request.first_byte.is_zero() && request.flow != Flow::LongPoll {
             by_route.first_byte.observe(request.first_byte.as_secs_f64());
         }
         if request.flow == Flow::Response {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{Error, HistogramVec, IntCounterVec, Registry};
+use prometheus::{Error, HistogramVec, IntCounter, IntCounterVec, Registry};
 
 use super::buckets::DATABASE;
 use super::family;
@@ -14,6 +14,7 @@ pub struct App {
     queries: HistogramVec,
     spans: IntCounterVec,
     refused: IntCounterVec,
+    excluded: IntCounter,
 }
 
 impl App {
@@ -21,11 +22,11 @@ impl App {
         let spans = family::counters(
             registry,
             "dappscope_spans_total",
-            "Spans that arrived from OpenTelemetry, by result: taken, or left_out for want of an \
-             id or because one export held too many.",
+            "Spans that arrived from OpenTelemetry, by result: taken, repeated as they had come \
+             before, or left_out for want of an id or because one export held too many.",
             &["result"],
         )?;
-        family::begin(&spans, ["taken", "left_out"]);
+        family::begin(&spans, ["taken", "repeated", "left_out"]);
         let refused = family::counters(
             registry,
             "dappscope_exports_refused_total",
@@ -44,6 +45,11 @@ impl App {
             )?,
             spans,
             refused,
+            excluded: family::counter(
+                registry,
+                "dappscope_requests_excluded_total",
+                "Requests to the API that are in no figure, as api.exclude says.",
+            )?,
         })
     }
 
@@ -54,9 +60,14 @@ impl App {
         self.queries.with_label_values(&labels).observe(took.as_secs_f64());
     }
 
-    pub fn spans(&self, taken: u64, left_out: u64) {
+    pub fn spans(&self, taken: u64, left_out: u64, repeated: u64) {
         self.spans.with_label_values(&["taken"]).inc_by(taken);
+        self.spans.with_label_values(&["repeated"]).inc_by(repeated);
         self.spans.with_label_values(&["left_out"]).inc_by(left_out);
+    }
+
+    pub fn excluded(&self) {
+        self.excluded.inc();
     }
 
     pub fn refused(&self, reason: &str) {

@@ -164,7 +164,10 @@ impl Sink for MetricsSink {
                 up.set(i64::from(*reachable));
             }
             Event::NodeUp { at, head, .. } => self.chain.node_up(*at, *head),
-            Event::Spans { taken, left_out } => self.app.spans(*taken, *left_out),
+            Event::Spans { taken, left_out, repeated } => {
+                self.app.spans(*taken, *left_out, *repeated);
+            }
+            Event::Excluded => self.app.excluded(),
             Event::ExportRefused(reason) => self.app.refused(reason),
             Event::RequestMined { route, gas, reverted_after_success } => {
                 self.inside.mined(*route, *gas, *reverted_after_success);

@@ -461,7 +461,7 @@ fn feed(metrics: &Metrics) {
             head: Head { number: 43, gas_limit: 60_000_000, ..Head::default() },
         },
         Event::NodeRestarted,
-        Event::Spans { taken: 5, left_out: 2 },
+        Event::Spans { taken: 5, left_out: 2, repeated: 1 },
         Event::ExportRefused("malformed"),
         Event::Wasted { finding: FindingKind::ReceiptPolling, calls: 5 },
         Event::NothingTold { route: Route::known("/api/nfts/{id}") },

@@ -64,8 +64,11 @@ pub enum Event {
         /// The question of the monitor's own that it had not answered, if there was one.
         unanswered: Option<Unanswered>,
     },
-    /// An export of spans was taken: how many of it were, and how many were not.
-    Spans { taken: u64, left_out: u64 },
+    /// An export of spans was taken: how many of it were, how many were not, and how many had come
+    /// before.
+    Spans { taken: u64, left_out: u64, repeated: u64 },
+    /// A request to the API is in no figure, as the settings say.
+    Excluded,
     /// An export of spans was not taken; one of [`Event::EXPORT_REFUSALS`].
     ExportRefused(&'static str),
     /// A transaction was mined that a request to the API had sent.
@@ -120,12 +123,15 @@ impl Event {
         ["newHeads", "logs", "newPendingTransactions", "syncing", super::label::OTHER];
 
     /// Every value of [`Event::ExportRefused`].
-    pub const EXPORT_REFUSALS: [&'static str; 7] = [
+    pub const EXPORT_REFUSALS: [&'static str; 10] = [
         "content_type",
         "encoding",
+        "grpc",
         "host_or_origin",
         "malformed",
+        "method",
         "no_room",
+        "path",
         "too_large",
         "too_slow",
     ];

@@ -62,6 +62,8 @@ struct Entry {
     trace: TraceContext,
     started: Stamp,
     made: CallsMade,
+    /// A long poll: it waits, and makes no calls meanwhile.
+    waits: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,13 +71,23 @@ struct Ended {
     trace: TraceContext,
     started: Stamp,
     end: Stamp,
+    waits: bool,
 }
 
 impl Flights {
     /// A request is under way from `started` on.
     pub fn begin(&self, trace: TraceContext, started: Stamp) -> Flight {
+        self.enter(trace, started, false)
+    }
+
+    /// A long poll is under way, which is not taken for the maker of calls that name no trace.
+    pub fn begin_long_poll(&self, trace: TraceContext, started: Stamp) -> Flight {
+        self.enter(trace, started, true)
+    }
+
+    fn enter(&self, trace: TraceContext, started: Stamp, waits: bool) -> Flight {
         let mut board = self.board();
-        let entry = Some(Entry { trace, started, made: CallsMade::default() });
+        let entry = Some(Entry { trace, started, made: CallsMade::default(), waits });
         let place = match board.free.pop() {
             Some(place) => {
                 board.under_way[place] = entry;
@@ -103,8 +115,9 @@ impl Flights {
             // One that nobody knows of any more may have been among them.
             return Aloft::Several;
         }
-        let now = board.under_way.iter().flatten().filter(|entry| entry.started <= moment);
-        let was_there = |it: &&Ended| it.started <= moment && it.end >= moment;
+        let may_call = |entry: &&Entry| entry.started <= moment && !entry.waits;
+        let now = board.under_way.iter().flatten().filter(may_call);
+        let was_there = |it: &&Ended| it.started <= moment && it.end >= moment && !it.waits;
         let ended = board.ended.iter().filter(was_there);
         let mut all = now.map(|entry| entry.trace).chain(ended.map(|it| it.trace));
         match (all.next(), all.next()) {
@@ -151,8 +164,8 @@ impl Drop for Flight {
         let mut board = self.flights.board();
         let Some(entry) = board.under_way[self.place].take() else { return };
         board.free.push(self.place);
-        let Entry { trace, started, .. } = entry;
-        board.ended.push_back(Ended { trace, started, end: now });
+        let Entry { trace, started, waits, .. } = entry;
+        board.ended.push_back(Ended { trace, started, end: now, waits });
         while let Some(Ended { end, .. }) = board.ended.front() {
             let end = *end;
             if now.since(end) < REMEMBERED && board.ended.len() <= MOST_ENDED {
@@ -170,6 +183,19 @@ mod tests {
 
     fn trace(id: u128) -> TraceContext {
         TraceContext { trace_id: id, span_id: 1, flags: 1 }
+    }
+
+    #[test]
+    fn a_long_poll_is_not_taken_for_the_maker_of_calls() {
+        let flights = Flights::default();
+        let poll = flights.begin_long_poll(trace(1), Stamp::now());
+        assert_eq!((flights.at(Stamp::now()), flights.count()), (Aloft::None, 1));
+        let one = flights.begin(trace(2), Stamp::now());
+        let during = Stamp::now();
+        assert_eq!(flights.at(during), Aloft::One(trace(2)));
+        drop((one, poll));
+        assert_eq!(flights.at(during), Aloft::One(trace(2)));
+        assert!(flights.may_know(1, during));
     }
 
     #[test]

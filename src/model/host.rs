@@ -45,6 +45,7 @@ pub struct ProcessReading {
     /// None where the system does not tell.
     pub open_files: Option<u64>,
     pub threads: Option<u64>,
+    /// Without what its ended children had.
     pub disk: Volume,
 }
 

@@ -50,16 +50,19 @@ pub enum Flow {
     /// The connection switched protocols, to WebSocket nearly always. Told when it did; its times
     /// are those of the handshake.
     Socket,
+    /// A long poll: the API answers when there is something to say, so its time is no latency.
+    LongPoll,
 }
 
 impl Flow {
-    pub const ALL: [Self; 3] = [Self::Response, Self::Events, Self::Socket];
+    pub const ALL: [Self; 4] = [Self::Response, Self::Events, Self::Socket, Self::LongPoll];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Response => "response",
             Self::Events => "events",
             Self::Socket => "socket",
+            Self::LongPoll => "long_poll",
         }
     }
 }

@@ -43,6 +43,8 @@ pub struct Span {
     pub route: Option<Box<str>>,
     /// Of a call to a database.
     pub database: Option<Box<DatabaseSpan>>,
+    /// Created by an instrumentation library, not by the app's own code.
+    pub by_library: bool,
     /// What it tells for metrics of the dapp's own, as it was told; at most
     /// [`Span::MOST_NUMBERS`].
     pub numbers: Box<[(CustomId, f64)]>,

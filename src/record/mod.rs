@@ -45,6 +45,7 @@ mod recording;
 mod repeats;
 mod reverts;
 mod rollbacks;
+mod seen_spans;
 mod sockets;
 mod spans;
 mod timed;

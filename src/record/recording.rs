@@ -15,13 +15,14 @@ use super::outbox::Outbox;
 use super::peer_processes::{PeerLookup, PeerProcesses};
 use super::repeats::Repeats;
 use super::rollbacks::Rollbacks;
+use super::seen_spans::SeenSpans;
 use super::sockets::Sockets;
 use super::spans::Telling;
 use super::trees::Trees;
 use crate::decode::artifact::Artifact;
 use crate::model::{
     ApiExchange, ChainEvent, Clock, Closer, ConnectionEvent, ConnectionId, Event, Flights,
-    HttpRequest, Observation, Outcome, RollbackCause, Sample, Spans, Stamp,
+    HttpRequest, Observation, Outcome, RollbackCause, Route, Sample, Spans, Stamp,
 };
 
 /// How often what waits is looked at for having waited too long.
@@ -30,9 +31,10 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) struct Recording {
     desk: Desk,
     sockets: Sockets,
-    naming: Naming,
+    pub(super) naming: Naming,
     custom: Custom,
     functions: AppFunctions,
+    seen: SeenSpans,
     telling: Telling,
     ticked: Stamp,
 }
@@ -66,6 +68,7 @@ impl Recording {
             naming,
             custom,
             functions: AppFunctions::default(),
+            seen: SeenSpans::default(),
             telling: Telling::default(),
             ticked: Stamp::default(),
         }
@@ -86,6 +89,7 @@ impl Recording {
         self.desk.find_ahead();
         self.desk.tell_findings(now);
         self.naming.tick(now, clock.wall(now), &mut self.desk.outbox);
+        self.release(false);
         self.custom.tick(now, &mut self.desk.outbox);
         self.desk.trees.tick(now, &clock);
         self.desk.tell_trees();
@@ -109,7 +113,7 @@ impl Recording {
             Observation::Request(exchange) => self.request(*exchange),
             Observation::Connection(id, at, event) => self.connection(id, at, &event),
             Observation::Chain(event) => self.chain(event),
-            Observation::Spans(told) => self.spans(&told),
+            Observation::Spans(told) => self.spans(*told),
             Observation::ExportRefused(reason) => {
                 self.desk.outbox.event(&Event::ExportRefused(reason));
             }
@@ -131,6 +135,7 @@ impl Recording {
     /// Gives the sinks what was made, and what waited to be completed as it is. Calls and
     /// transactions under way go on waiting.
     pub(super) fn flush(&mut self) {
+        self.release(true);
         let outbox = &mut self.desk.outbox;
         self.sockets.heads.give_up(|event| outbox.event(event));
         self.desk.ledger.flush(outbox);
@@ -139,6 +144,7 @@ impl Recording {
 
     /// Ends everything that waits.
     pub(super) fn finish(&mut self, now: Stamp) {
+        self.release(true);
         self.sockets.forget_all(&mut self.desk, now, Outcome::Unanswered);
         self.desk.ledger.finish(now, &mut self.desk.outbox);
         self.desk.tell_findings(Stamp::from_nanos(u64::MAX));
@@ -149,18 +155,28 @@ impl Recording {
     }
 
     fn request(&mut self, exchange: ApiExchange) {
+        if self.naming.excludes(&exchange.path) {
+            return self.desk.outbox.event(&Event::Excluded);
+        }
+        let at = self.desk.clock.wall(exchange.timing.request_started);
+        if let Some((exchange, route)) = self.naming.request(exchange, at, &mut self.desk.outbox) {
+            self.named(exchange, route);
+        }
+    }
+
+    /// The route of a request is known.
+    fn named(&mut self, exchange: ApiExchange, route: Route) {
         let timing = exchange.timing;
+        let at = self.desk.clock.wall(timing.request_started);
         let told = exchange.server_timing.as_deref();
         let app = told.and_then(|told| self.functions.timing(told, &mut self.desk.outbox));
-        let at = self.desk.clock.wall(timing.request_started);
-        let route = self.naming.request(&exchange, at, &mut self.desk.outbox);
         self.custom.request(&exchange, route, &mut self.desk.outbox);
         self.desk.trees.request(&exchange, route, at, app.as_deref());
         self.desk.outbox.sample(Sample::Request(HttpRequest {
             at,
             method: exchange.http_method,
             route,
-            path: exchange.path,
+            path: self.naming.mask(exchange.path),
             status: exchange.status,
             end: exchange.end,
             connection: exchange.connection,
@@ -177,13 +193,25 @@ impl Recording {
         }));
     }
 
-    fn spans(&mut self, told: &Spans) {
-        let desk = &mut self.desk;
+    /// Names the requests that waited for their span for long enough, or all that wait.
+    fn release(&mut self, all: bool) {
+        for (exchange, route) in self.naming.release(all, &mut self.desk.outbox) {
+            self.named(exchange, route);
+        }
+    }
+
+    fn spans(&mut self, mut told: Spans) {
+        let repeated = self.seen.keep_new(&mut told);
+        let (taken, left_out) = (told.spans.len() as u64, told.left_out);
+        self.desk.outbox.event(&Event::Spans { taken, left_out, repeated });
         let stamp = Stamp::now();
-        let now = desk.clock.wall(stamp);
-        self.naming.spans(told, stamp, now, &mut desk.outbox);
+        let now = self.desk.clock.wall(stamp);
+        for (exchange, route) in self.naming.spans(&told, stamp, now, &mut self.desk.outbox) {
+            self.named(exchange, route);
+        }
+        let desk = &mut self.desk;
         self.custom.spans(&told.spans, stamp, &mut desk.outbox);
-        for operation in self.telling.take(told, now, &mut desk.outbox) {
+        for operation in self.telling.take(&told, now, &mut desk.outbox) {
             desk.trees.operation(&operation);
             desk.outbox.sample(Sample::Operation(Box::new(operation)));
         }

@@ -8,10 +8,11 @@
 //! first, in the same export or in an earlier one.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::outbox::Outbox;
-use crate::decode::sql::Statement;
+use crate::decode::sql::{self, Statement};
 use crate::model::{
     DatabaseSpan, DbCollection, DbOperation, DbSystem, Event, LabelKind, LabelSet, Operation,
     Query, Span, SpanKind, Spans, UnixMicros, Work, kind,
@@ -23,6 +24,8 @@ const MOST_TEXTS: usize = 2_048;
 const MOST_QUERIES: usize = 8_192;
 /// What SQLAlchemy calls the taking of a connection.
 const CONNECT: &str = "connect";
+/// How asyncpg's instrumentation begins the names of a cursor's spans.
+const CURSOR: &str = "CURSOR:";
 /// How far a program's clock may be from this one's, in microseconds, earlier and later: its spans
 /// are kept under the day they tell, and a clock gone wrong must not open files for other years.
 const EARLIEST: u64 = 24 * 3_600 * 1_000_000;
@@ -32,6 +35,9 @@ const LATEST: u64 = 60 * 1_000_000;
 pub(super) struct Telling {
     texts: HashMap<(Box<str>, Box<str>), Arc<Statement>>,
     inner: Remembered,
+    /// Cursors whose first row was told, by their place and query.
+    cursors: HashSet<u64>,
+    older_cursors: HashSet<u64>,
     systems: Labels<kind::DbSystemKind>,
     operations: Labels<kind::DbOperationKind>,
     collections: Labels<kind::DbCollectionKind>,
@@ -46,12 +52,15 @@ impl Telling {
         now: UnixMicros,
         outbox: &mut Outbox,
     ) -> Vec<Operation> {
-        outbox.event(&Event::Spans { taken: told.spans.len() as u64, left_out: told.left_out });
         let statements: Vec<_> = told.spans.iter().map(|span| self.statement(span)).collect();
         // First all of an export are known, then those that are inside another one are told apart.
         let spans = told.spans.iter().zip(statements);
-        let work = spans.map(|(span, statement)| (span, self.work(span, statement, outbox)));
-        work.map(|(span, work)| operation(span, work, now)).collect()
+        let operations = spans.map(|(span, statement)| {
+            let name = name(span, statement.as_deref());
+            let work = self.work(span, statement, outbox);
+            operation(span, name, work, now)
+        });
+        operations.collect()
     }
 
     /// The statement of a query's span, which is remembered for the spans around it.
@@ -70,19 +79,39 @@ impl Telling {
     ) -> Work {
         match (&span.database, statement, span.kind) {
             (Some(database), Some(statement), _) => {
-                if self.inner.is_around(span, database, &statement) {
+                if self.inner.is_around(span, database, &statement) || self.is_further_row(span) {
                     Work::Other
                 } else {
                     Work::Query(self.query(database, &statement, outbox))
                 }
             }
-            (None, _, SpanKind::Internal) if !span.name.is_empty() => {
+            (None, _, SpanKind::Internal) if !span.name.is_empty() && !span.by_library => {
                 Work::Function(self.functions.admit(&span.name, outbox))
             }
             (None, _, SpanKind::Server) => Work::Server,
             (None, _, SpanKind::Client) => Work::Client,
             _ => Work::Other,
         }
+    }
+
+    /// Whether it fetches one more row of a query that was counted: asyncpg's instrumentation tells a
+    /// span for each row that a cursor gives. How often the same query was run within one parent
+    /// that way nothing tells; it counts as once.
+    fn is_further_row(&mut self, span: &Span) -> bool {
+        let (Some(parent), Some(database)) = (span.parent, &span.database) else { return false };
+        if !span.name.starts_with(CURSOR) {
+            return false;
+        }
+        let mut hasher = DefaultHasher::new();
+        (span.trace_id, parent, &database.query).hash(&mut hasher);
+        let key = hasher.finish();
+        if self.older_cursors.contains(&key) {
+            return true;
+        }
+        if self.cursors.len() >= MOST_QUERIES {
+            self.older_cursors = std::mem::take(&mut self.cursors);
+        }
+        !self.cursors.insert(key)
     }
 
     fn read(&mut self, database: &DatabaseSpan) -> Arc<Statement> {
@@ -106,7 +135,7 @@ impl Telling {
         outbox: &mut Outbox,
     ) -> Query {
         // May hold more than the operation: "SELECT /path/to/db".
-        let told = database.operation.as_deref().and_then(|it| it.split_whitespace().next());
+        let told = database.operation.as_deref().and_then(sql::command);
         let told = told.map(str::to_ascii_uppercase);
         let operation = statement.operation.as_deref().or(told.as_deref());
         let collection = statement.collection.as_deref().or(database.collection.as_deref());
@@ -114,12 +143,22 @@ impl Telling {
             operation.map(|text| self.operations.admit(text, outbox));
         let collection: Option<DbCollection> =
             collection.map(|text| self.collections.admit(text, outbox));
-        let system: DbSystem = self.systems.admit(&database.system, outbox);
+        let system: DbSystem = self.systems.admit(&database.system.to_ascii_lowercase(), outbox);
         Query { system, operation, collection, fingerprint: Arc::clone(&statement.fingerprint) }
     }
 }
 
-fn operation(span: &Span, work: Work, now: UnixMicros) -> Operation {
+/// What a span is called. That of a call to a database may be called by its whole statement.
+fn name(span: &Span, statement: Option<&Statement>) -> Box<str> {
+    let Some(database) = span.database.as_deref() else { return span.name.clone() };
+    match statement.map(|it| (it.operation.as_deref(), it.collection.as_deref())) {
+        Some((Some(operation), Some(collection))) => format!("{operation} {collection}").into(),
+        Some((Some(operation), None)) => operation.into(),
+        _ => sql::command(&span.name).unwrap_or(&database.system).into(),
+    }
+}
+
+fn operation(span: &Span, name: Box<str>, work: Work, now: UnixMicros) -> Operation {
     let told = span.start_ns / 1_000;
     let believed = now.0.saturating_sub(EARLIEST)..=now.0.saturating_add(LATEST);
     let at = if believed.contains(&told) { UnixMicros(told) } else { now };
@@ -129,15 +168,17 @@ fn operation(span: &Span, work: Work, now: UnixMicros) -> Operation {
         trace_id: span.trace_id,
         span_id: span.span_id,
         parent: span.parent,
-        name: span.name.clone(),
+        name,
         failed: span.failed,
         work,
     }
 }
 
-/// Taking a connection is no query.
+/// Taking a connection is no query, nor is what tells neither its statement nor what it does.
 fn is_query(span: &Span, database: &DatabaseSpan) -> bool {
-    database.query.is_some() || &*span.name != CONNECT
+    let does = |text: &str| !text.trim().is_empty() && !text.eq_ignore_ascii_case(CONNECT);
+    database.query.is_some()
+        || &*span.name != CONNECT && database.operation.as_deref().is_some_and(does)
 }
 
 /// Queries told lately, by what a span around them is found by.

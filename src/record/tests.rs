@@ -94,6 +94,13 @@ impl Bench {
         Self::with(no_lookup(), Flights::default())
     }
 
+    /// With these routes known.
+    fn naming(routes: Routes) -> Self {
+        let mut bench = Self::new();
+        bench.recording.naming = Naming::new(routes, Vec::new());
+        bench
+    }
+
     /// Where `lookup` finds the processes, beside an API whose requests are `flights`.
     fn with(lookup: PeerLookup, flights: Flights) -> Self {
         let (received, tally) = (Received::default(), Arc::new(Tally::default()));

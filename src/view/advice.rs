@@ -57,8 +57,12 @@ pub fn text(finding: &Finding) -> String {
 }
 
 /// What to do.
-pub const fn advice(kind: FindingKind) -> &'static str {
-    match kind {
+pub fn advice(finding: &Finding) -> &'static str {
+    let query = finding.query.as_deref().unwrap_or_default();
+    let is_write = ["INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE"]
+        .iter()
+        .any(|verb| query.starts_with(verb));
+    match finding.kind {
         FindingKind::RepeatedCalls => {
             "Ask once and keep the answer until the next block; what never changes, such as the chain id, for good."
         }
@@ -71,6 +75,10 @@ pub const fn advice(kind: FindingKind) -> &'static str {
         FindingKind::NonceAhead | FindingKind::BlockAhead => {
             "Reset the account in the wallet; MetaMask: Settings > Advanced > Clear activity tab \
              data."
+        }
+        FindingKind::RepeatedQueries if is_write => {
+            "Write all rows with one statement (VALUES with many rows, WHERE … IN), or with the \
+             driver's executemany, after the loop."
         }
         FindingKind::RepeatedQueries => {
             "Ask for all rows in one query (a join, or WHERE … IN), before the loop."
@@ -212,11 +220,16 @@ mod tests {
              3.2 s, while no block came in between."
         );
         for kind in FindingKind::ALL {
-            for words in [text(&finding(kind)), advice(kind).to_owned()] {
+            for words in [text(&finding(kind)), advice(&finding(kind)).to_owned()] {
                 assert!(words.ends_with('.') && words.len() > 30, "{words}");
                 assert!(words.starts_with(char::is_alphanumeric), "{words}");
             }
         }
+        let writes = Finding {
+            query: Some("INSERT INTO t VALUES (?)".into()),
+            ..finding(FindingKind::RepeatedQueries)
+        };
+        assert!(advice(&writes).contains("executemany"), "{}", advice(&writes));
         let of_request = finding(FindingKind::RepeatedQueries);
         assert_eq!(who(&of_request), "the API, GET /api/nfts");
         let by_itself = Finding { request: None, ..finding(FindingKind::NonceAhead) };

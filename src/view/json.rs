@@ -130,7 +130,7 @@ pub fn finding(finding: &Finding) -> Value {
         "at_ms": millis(finding.at),
         "finding": finding.kind.as_str(),
         "text": advice::text(finding),
-        "advice": advice::advice(finding.kind),
+        "advice": advice::advice(finding),
         "who": advice::who(finding),
         "wasted": finding.wasted(),
         "count": finding.count,

@@ -4,6 +4,7 @@
 //! The sink runs in the recorder's thread: it never waits, and under load it passes on only so many
 //! samples a second. What a subscriber does not get it is told the number of.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,8 @@ pub struct Now {
     pub restarts: Restarts,
     /// When spans came last; none before any did.
     pub spans_at: Option<UnixMicros>,
+    /// Exports of spans that were refused, by reason.
+    pub refused_exports: BTreeMap<&'static str, u64>,
     /// Transactions submitted and not mined, and how long the oldest has waited.
     pub pending: u64,
     pub oldest_pending: Option<Duration>,
@@ -214,6 +217,7 @@ impl Sink for LiveSink {
                 | Event::Upstream { .. }
                 | Event::Pending { .. }
                 | Event::Spans { .. }
+                | Event::ExportRefused(_)
         ) {
             return;
         }
@@ -255,6 +259,9 @@ impl Sink for LiveSink {
                 Reach::told(&mut now.api, *reachable);
             }
             Event::Spans { .. } => now.spans_at = Some(UnixMicros::now()),
+            Event::ExportRefused(reason) => {
+                *now.refused_exports.entry(reason).or_default() += 1;
+            }
             Event::Pending { transactions, oldest } => {
                 now.pending = *transactions;
                 now.oldest_pending = *oldest;

@@ -1,5 +1,6 @@
 //! The overview: am I OK, in words, and the numbers that the words rest on.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use super::uninspected::Uninspected;
 use super::verdict::{Facts, verdict};
 use super::watched::watched;
 use crate::model::{
-    Block, DropReason, Queue, SampleKind, Tally, TransactionStatus, UNKNOWN, UnixMicros,
+    Block, DropReason, Queue, SampleKind, Tally, TransactionStatus, UNKNOWN, UnixMicros, remedy,
 };
 use crate::store::{
     BlockFilter, CallFilter, Measure, Paging, Range, SeriesQuery, Store, StoreError, Summary,
@@ -101,6 +102,16 @@ pub struct Moment<'a> {
     pub tally: &'a Tally,
     pub queue: &'a Queue,
     pub health: &'a Health,
+}
+
+/// What to set, where an exporter of spans is refused: that shows nowhere else.
+fn hints(refused: &BTreeMap<&'static str, u64>) -> Vec<String> {
+    let each = refused.iter().filter_map(|(reason, count)| {
+        let (times, reason) = (if *count == 1 { "time" } else { "times" }, *reason);
+        let remedy = remedy(reason)?;
+        Some(format!("An export of spans was refused {count} {times} ({reason}). {remedy}"))
+    });
+    each.collect()
 }
 
 /// The whole answer.
@@ -215,6 +226,7 @@ pub fn tell(stored: &Stored, range: Range, moment: &Moment<'_>) -> Value {
             "head": node.head,
             "restarts": node.restarts,
         })),
+        "hints": hints(&now.refused_exports),
         "upstreams": {
             "rpc": now.rpc.map(|reach| reach.up),
             "api": now.api.map(|reach| reach.up),

@@ -82,6 +82,11 @@ impl Guard {
         }
     }
 
+    /// Whether pages of this origin may use what is guarded.
+    pub fn admits_origin(&self, origin: &[u8]) -> bool {
+        self.allow_any_origin || self.origin_is_allowed(origin)
+    }
+
     /// Whether every host and origin passes; told in the start-up line.
     pub fn is_open(&self) -> bool {
         self.allow_any_origin

@@ -3,6 +3,7 @@
 //!
 //! Emits observations; does not decode, store or count them.
 
+mod cors;
 pub mod guard;
 pub mod hostile;
 mod meter;

@@ -12,6 +12,36 @@ use dappscope::model::{ConnectionEvent, End};
 use crate::support::{Api, PATIENCE, Peer, Proxy, get, ok, post};
 
 #[test]
+fn a_page_at_another_origin_can_read_why_the_api_does_not_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let proxy = Proxy::start(address);
+    let ask = |method: &str, host: &str, origin: &str| {
+        proxy.client().send(format!(
+            "{method} /api/nfts HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n\
+             Access-Control-Request-Method: POST\r\n\
+             Access-Control-Request-Headers: content-type\r\n\r\n"
+        ))
+    };
+    let allowed = |response: &crate::support::Message| {
+        response.header("access-control-allow-origin").unwrap_or_default()
+    };
+    let page = "http://localhost:3000";
+    let response = ask("GET", "localhost", page);
+    assert_eq!((response.status(), &*allowed(&response)), (502, page));
+    assert_eq!(response.header("access-control-allow-credentials").as_deref(), Some("true"));
+    let response = ask("OPTIONS", "localhost", page);
+    assert_eq!((response.status(), &*allowed(&response)), (200, page));
+    assert_eq!(response.header("access-control-allow-methods").as_deref(), Some("POST"));
+    assert_eq!(response.header("access-control-allow-headers").as_deref(), Some("content-type"));
+    let response = ask("GET", "shop.example", page);
+    assert_eq!((response.status(), &*allowed(&response)), (403, page));
+    let response = ask("GET", "localhost", "http://evil.example");
+    assert_eq!((response.status(), &*allowed(&response)), (403, ""));
+}
+
+#[test]
 fn an_api_that_is_down_is_told_in_words_and_used_again_when_it_is_back() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -92,6 +92,26 @@ fn the_api_is_told_who_the_client_is() {
 }
 
 #[test]
+fn what_a_tls_end_before_the_proxy_says_of_the_browser_stays() {
+    let api = Api::answering(|request| ok(&request.head));
+    let proxy = Proxy::start(api.address);
+    let seen = proxy.client().send(
+        "GET / HTTP/1.1\r\nHost: 127.0.0.1:5001\r\nX-Forwarded-For: 10.0.0.1\r\n\
+         X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example\r\n\r\n",
+    );
+    let seen = seen.text();
+    let told: Vec<&str> = seen.lines().filter(|line| line.contains("forwarded")).collect();
+    assert_eq!(
+        told,
+        [
+            "x-forwarded-for: 10.0.0.1, 127.0.0.1",
+            "x-forwarded-proto: https",
+            "x-forwarded-host: shop.example",
+        ]
+    );
+}
+
+#[test]
 fn what_is_meant_for_one_hop_stays_there() {
     let api = Api::answering(|request| {
         let seen = &request.head;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dappscope::decode::routes::Patterns;
 use dappscope::model::{CacheOutcome, ConnectionEvent, End, Flights, Flow, Observation, Timing};
 
 use crate::support::{Api, PATIENCE, Peer, Proxy, get, measured_once, ok, post};
@@ -184,4 +185,23 @@ fn a_stream_of_events_is_told_apart_when_its_client_leaves() {
     let told = proxy.await_request();
     assert_eq!((told.flow, told.end), (Flow::Events, End::ClientGone));
     assert!(told.timing.first_byte() > Duration::ZERO && told.response_bytes > 0);
+}
+
+#[test]
+fn a_long_poll_is_told_apart_from_what_somebody_waits_for() {
+    let api = Api::answering(|_| ok("hi"));
+    let proxy = Proxy::with(api.address, |settings| {
+        settings.long_polls = std::sync::Arc::new(Patterns::new(&["/events/{topic}/next"]));
+    });
+    for (path, flow) in [
+        ("/socket.io/?EIO=4&transport=polling&t=1", Flow::LongPoll),
+        ("/socket.io/?EIO=4&transport=websocket", Flow::Response),
+        ("/events/sales/next", Flow::LongPoll),
+        ("/events/sales", Flow::Response),
+    ] {
+        assert_eq!(proxy.client().send(get(path)).status(), 200);
+        assert_eq!(proxy.await_request().flow, flow, "{path}");
+    }
+    assert_eq!(proxy.client().send(post("/socket.io/?EIO=4&transport=polling", "x")).status(), 200);
+    assert_eq!(proxy.await_request().flow, Flow::Response, "a message that is sent");
 }

@@ -96,9 +96,28 @@ impl Draft {
             failed: self.failed,
             route: self.route,
             database,
+            by_library: is_library(&scope()),
             numbers: self.numbers.into(),
         })
     }
+}
+
+/// Whether a scope is an instrumentation library's and not the app's own, by the names that those of
+/// OpenTelemetry and of some frameworks have.
+fn is_library(scope: &str) -> bool {
+    const NAMED: [&str; 9] = [
+        "instrumentation",
+        "opentelemetry.io/contrib",
+        "io.opentelemetry.",
+        "microsoft.aspnetcore",
+        "system.net.http",
+        "next.js",
+        "prisma",
+        "@fastify/otel",
+        "@vercel/otel",
+    ];
+    let scope = scope.to_ascii_lowercase();
+    NAMED.iter().any(|name| scope.contains(name))
 }
 
 /// Whether one more span is taken; counts it as left out where it is not.

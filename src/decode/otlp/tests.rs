@@ -230,3 +230,27 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn the_scopes_of_instrumentation_libraries_are_known() {
+    for (scope, by_library) in [
+        ("opentelemetry.instrumentation.fastapi", true),
+        ("@opentelemetry/instrumentation-express", true),
+        ("io.opentelemetry.tomcat-10.0", true),
+        ("go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp", true),
+        ("OpenTelemetry.Instrumentation.AspNetCore", true),
+        ("next.js", true),
+        ("marketplace", false),
+        ("app.pricing", false),
+        ("", false),
+    ] {
+        let document = format!(
+            r#"{{"resourceSpans":[{{"scopeSpans":[{{"scope":{{"name":"{scope}"}},"spans":[
+            {{"traceId":"{}1","spanId":"{}1","name":"a"}}]}}]}}]}}"#,
+            "0".repeat(31),
+            "0".repeat(15)
+        );
+        let told = json(document.as_bytes()).unwrap();
+        assert_eq!(told.spans[0].by_library, by_library, "{scope}");
+    }
+}

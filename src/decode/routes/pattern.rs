@@ -3,12 +3,17 @@
 
 use std::cmp::Reverse;
 
-use super::shape::{is_plain, shape};
+use super::notation::canonical;
+use super::precedence::Number;
+use super::shape::{is_own_word, is_plain};
 use super::{end_text, segments};
 use crate::model::Route;
 
 /// The longest label; a longer one would be `_OTHER`, which tells less than a shape.
 const LONGEST_TEXT: usize = 128;
+
+/// Levels of a path below which an application is mounted.
+const MOST_ABOVE: usize = 3;
 
 /// A pattern, and the route of the paths that it matches.
 #[derive(Debug)]
@@ -18,10 +23,12 @@ pub(super) struct Pattern {
     pub(super) text: Box<str>,
     /// Admitted when it is first met: listings name more routes than are used.
     pub(super) route: Option<Route>,
-    /// As the API told it, if it did.
-    pub(super) told: Option<Box<str>>,
+    /// As the API's spans reported it, if they did.
+    pub(super) reported: Option<Box<str>>,
     /// Whether it has named a path lately.
     pub(super) is_used: bool,
+    /// Given when it is taken among the others.
+    pub(super) number: Number,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,24 +45,24 @@ pub(super) enum Part {
 }
 
 impl Pattern {
-    /// A pattern that a person or a listing names; none where no label may hold it.
+    /// Parses a pattern from the settings or a listing. Returns `None` for one that no label may hold.
     pub(super) fn listed(pattern: &str) -> Option<Self> {
         pattern.bytes().all(|b| b.is_ascii_graphic()).then(|| Self {
             parts: segments(pattern).map(parse_part).collect(),
             text: pattern_text(pattern).into(),
             route: None,
-            told: None,
+            reported: None,
             is_used: false,
+            number: 0,
         })
     }
 
-    /// A pattern that a program told; none of what is none. Some tell the path itself for want of a
-    /// route: what looks like an id, a key or prose has no place in it.
-    pub(super) fn told(pattern: &str) -> Option<Self> {
-        let told = Some(pattern.into());
-        let pattern = Self { told, ..Self::listed(pattern)? };
+    /// Parses a route reported by the API's spans, in its framework's notation. Returns `None` for a
+    /// raw path, with an id, a key or prose in it: some SDKs report one when no route matched.
+    pub(super) fn reported(route: &str) -> Option<Self> {
+        let pattern = Self { reported: Some(route.into()), ..Self::listed(&canonical(route)?)? };
         let is_sane = |part: &Part| match part {
-            Part::Literal(name) => is_plain(name) && shape(name).is_none(),
+            Part::Literal(name) => is_own_word(name),
             Part::Around(before, after) => is_plain(before) && is_plain(after),
             Part::Digits | Part::Any | Part::Rest => true,
         };
@@ -66,12 +73,32 @@ impl Pattern {
         is_route.then_some(pattern)
     }
 
+    /// Parses a route reported by an application that is mounted below a path it does not know.
+    /// Returns the whole pattern and the mount's path, or `None` where the end of the request's path
+    /// does not match.
+    pub(super) fn mounted(route: &str, path: &str) -> Option<(Self, Box<str>)> {
+        let own = Self::reported(route)?;
+        let below = |depth: usize| {
+            let rest: String = segments(path).skip(depth).flat_map(|it| ["/", it]).collect();
+            own.matches(&rest)
+        };
+        let most = segments(path).count().min(MOST_ABOVE);
+        let depth = (1..=most).find(|depth| below(*depth))?;
+        let above: String = segments(path).take(depth).flat_map(|it| ["/", it]).collect();
+        let whole = Self::reported(&format!("{above}{}", canonical(route)?))?;
+        Some((whole, above.into()))
+    }
+
     /// Which is tried first: the one with more literal parts, then the one that leaves no end open;
-    /// what the API itself told before what others say of it; then the one that is narrower from the
+    /// what the API's spans reported before what was listed; then the one that is narrower from the
     /// left.
     pub(super) fn order(&self) -> (Reverse<usize>, bool, bool, &[Part]) {
         let literal = self.parts.iter().filter(|part| matches!(part, Part::Literal(_))).count();
-        (Reverse(literal), self.parts.contains(&Part::Rest), self.told.is_none(), &self.parts)
+        (Reverse(literal), self.parts.contains(&Part::Rest), self.reported.is_none(), &self.parts)
+    }
+
+    pub(super) fn has_literal(&self, word: &str) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Literal(name) if **name == *word))
     }
 
     pub(super) fn matches(&self, path: &str) -> bool {
@@ -100,6 +127,22 @@ impl Pattern {
             }
         }
         segments.next().is_none()
+    }
+}
+
+/// Patterns that a person listed, to be looked through in their order.
+#[derive(Debug, Default)]
+pub struct Patterns(Vec<Pattern>);
+
+impl Patterns {
+    /// Of what is no pattern ([`flaw`]) nothing is taken.
+    pub fn new<S: AsRef<str>>(patterns: &[S]) -> Self {
+        Self(patterns.iter().filter_map(|it| Pattern::listed(it.as_ref())).collect())
+    }
+
+    /// Whether a path (without its query) is one of these.
+    pub fn matches(&self, path: &str) -> bool {
+        self.0.iter().any(|pattern| pattern.matches(path))
     }
 }
 

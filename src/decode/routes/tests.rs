@@ -9,6 +9,11 @@ fn route(path: &str) -> &'static str {
     Routes::default().route(path, 200).as_str()
 }
 
+/// Whether a route is added.
+fn learns(routes: &mut Routes, reported: &str, path: &str) -> bool {
+    routes.learn(reported, path).added.is_some()
+}
+
 #[test]
 fn a_dapps_own_shapes_are_known() {
     let address = "0x5FbDB2315678afecb367f032d93F642f64180aa3";
@@ -113,7 +118,7 @@ fn a_404_that_nothing_covers_is_unmatched_and_takes_no_room() {
 #[test]
 fn a_level_with_more_than_ten_names_collapses() {
     let mut routes = Routes::default();
-    let all: std::collections::BTreeSet<_> =
+    let all: BTreeSet<_> =
         (0..1_000).map(|i| routes.route(&format!("/u/name{i}/x"), 200).as_str()).collect();
     assert_eq!(all.len(), 11);
     assert!(all.contains("/u/{*}/x"));
@@ -124,7 +129,7 @@ fn a_level_with_more_than_ten_names_collapses() {
 #[test]
 fn there_are_at_most_a_hundred_routes() {
     let mut routes = Routes::default();
-    let mut all = std::collections::BTreeSet::new();
+    let mut all = BTreeSet::new();
     for (a, b, c) in (0..8_000).map(|i| (i / 400, i / 20 % 20, i % 20)) {
         all.insert(routes.route(&format!("/a{a}/b{b}/c{c}"), 200).as_str());
     }
@@ -145,18 +150,22 @@ fn hostile_paths_become_harmless_routes() {
 }
 
 #[test]
-fn what_the_api_tells_takes_the_place_of_what_matches_the_same() {
+fn what_the_api_reports_takes_the_place_of_what_matches_the_same() {
     let mut routes = Routes::new(&["/api/nfts/{id}", "/users/<int:id>", "/api/nfts/mine"]);
     assert_eq!(routes.route("/api/nfts/7", 200).as_str(), "/api/nfts/{id}");
-    assert!(routes.learn("/api/nfts/<string:token_id>", "/api/nfts/7"));
+    assert!(learns(&mut routes, "/api/nfts/<string:token_id>", "/api/nfts/7"));
     assert_eq!(routes.route("/api/nfts/7", 200).as_str(), "/api/nfts/{token_id}");
-    assert!(!routes.learn("/api/nfts/<other>", "/api/nfts/7"), "the first one told stays");
-    assert!(!routes.learn("/users/<int:user>", "/users/me"), "it does not match");
-    assert!(routes.learn("/users/<user>", "/users/7"));
-    assert_eq!(routes.route("/users/7", 200).as_str(), "/users/{user}", "told before listed");
-    assert!(routes.learn("/<path:page>", "/api/nfts/mine"));
+    assert!(
+        !learns(&mut routes, "/api/nfts/<other>", "/api/nfts/7"),
+        "the first one reported stays"
+    );
+    assert!(!learns(&mut routes, "/users/<int:user>", "/users/me"), "it does not match");
+    assert!(learns(&mut routes, "/users/<user>", "/users/7"));
+    assert_eq!(routes.route("/users/7", 200).as_str(), "/users/{user}", "reported before listed");
+    assert!(learns(&mut routes, "/<path:page>", "/about/us"));
     assert_eq!(routes.route("/api/nfts/mine", 200).as_str(), "/api/nfts/mine");
-    assert_eq!(routes.used().collect::<Vec<_>>(), ["/api/nfts/<string:token_id>", "/users/<user>"]);
+    let used = ["/api/nfts/<string:token_id>", "/users/<user>", "/<path:page>"];
+    assert_eq!(routes.used().collect::<Vec<_>>(), used);
     assert_eq!(routes.used().count(), 0);
 }
 
@@ -169,9 +178,9 @@ fn what_follows_an_open_end_has_to_follow() {
 }
 
 #[test]
-fn ids_keys_and_prose_are_no_part_of_a_route_that_is_told() {
+fn ids_keys_and_prose_are_no_part_of_a_reported_route() {
     let mut routes = Routes::default();
-    for (told, path) in [
+    for (reported, path) in [
         ("/api/nfts/7", "/api/nfts/7"),
         ("/k/sk_live_1", "/k/sk_live_1"),
         ("/a b", "/a b"),
@@ -179,9 +188,9 @@ fn ids_keys_and_prose_are_no_part_of_a_route_that_is_told() {
         ("/<x\">", "/y"),
         ("/\u{e9}/<x>", "/\u{e9}/y"),
     ] {
-        assert!(!routes.learn(told, path), "{told}");
+        assert!(!learns(&mut routes, reported, path), "{reported}");
     }
-    assert!(routes.learn("/api/v1/<any(a,b):kind>.json", "/api/v1/a.json"));
+    assert!(learns(&mut routes, "/api/v1/<any(a,b):kind>.json", "/api/v1/a.json"));
     assert_eq!(routes.route("/api/v1/a.json", 200).as_str(), "/api/v1/{kind}.json");
 }
 
@@ -218,19 +227,147 @@ fn a_pattern_that_a_person_wrote_says_what_is_wrong_with_it() {
         ("/api/<>", "no name"),
         ("/api/{{id}}", "within another"),
     ] {
-        assert!(flaw(wrong).is_some_and(|told| told.contains(words)), "{wrong}: {:?}", flaw(wrong));
+        assert!(
+            flaw(wrong).is_some_and(|reported| reported.contains(words)),
+            "{wrong}: {:?}",
+            flaw(wrong)
+        );
     }
-    assert!(flaw(&"/abc".repeat(40)).is_some_and(|told| told.contains("128")));
+    assert!(flaw(&"/abc".repeat(40)).is_some_and(|reported| reported.contains("128")));
+}
+
+#[test]
+fn words_of_known_routes_are_no_secrets() {
+    let names = [
+        "getMarketplaceItems",
+        "oauth2callbackv1",
+        "password-reset-confirmation-email",
+        "@me",
+        "a8f3k2l9q0z7x5c1",
+    ];
+    let listed: Vec<_> = names.iter().map(|name| format!("/api/{name}")).collect();
+    let mut routes = Routes::new(&listed);
+    for path in &listed {
+        assert_eq!((routes.route(path, 200).as_str(), &*routes.mask(path)), (&**path, &**path));
+    }
+    let below = "/api/a8f3k2l9q0z7x5c1/more";
+    assert_eq!((routes.route(below, 200).as_str(), &*routes.mask(below)), (below, below));
+    for name in &names[..4] {
+        let mut routes = Routes::default();
+        let path = format!("/api/{name}");
+        assert_eq!(routes.learn(&path, &path).route.map(|it| it.as_str()), Some(&*path));
+        assert_eq!(routes.mask(&path), *path);
+    }
+    // An SDK that reports the path for want of a route.
+    let path = "/api/a8f3k2l9q0z7x5c1";
+    assert_eq!(Routes::default().learn(path, path), Learned::default());
+}
+
+#[test]
+fn endpoints_that_nobody_lists_stay_apart_and_secrets_hidden() {
+    let mut routes = Routes::default();
+    for name in [
+        "getMarketplaceItems",
+        "getMarketplaceOffers",
+        "listAllNFTCollections",
+        "oauth2callbackv1",
+        "password-reset-confirmation-email",
+        "marketplacesettings",
+    ] {
+        let path = format!("/api/{name}");
+        assert_eq!((routes.route(&path, 200).as_str(), &*routes.mask(&path)), (&*path, &*path));
+    }
+    for secret in [
+        "ann@example.org",
+        "@ann",
+        "eyJhbGciOiJIUzI1NiJ9",
+        "sk_live_1",
+        "a8f3k2l9q0z7x5c1",
+        "AKIAIOSFODNN7EXAMPLE",
+        "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY",
+        "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
+        "9f86d081884c7d659a2feaa0c55ad015",
+        "xoxb-17653672481-19874698323-pdFZKVeTuE8sk7oOcHrzqqgy",
+        "dGhpcyBpcyBhIHNlY3JldA",
+        "GoogleAPIkeyAIzaSyDaGmWKa4JsXZHjGw7ISLn3namBGewQe",
+    ] {
+        let path = format!("/k/{secret}/x");
+        assert_eq!(&*routes.mask(&path), "/k/{token}/x", "{secret}");
+        assert_eq!(routes.route(&path, 200).as_str(), "/k/{token}/x", "{secret}");
+    }
+}
+
+#[test]
+fn the_api_s_own_notation_is_read() {
+    let mut routes = Routes::default();
+    for (reported, path, route) in [
+        ("/users/:name", "/users/ann", "/users/{name}"),
+        ("/orders/:id(\\d+)", "/orders/7", "/orders/{id}"),
+        ("/items/{id:int}/x", "/items/7/x", "/items/{id}/x"),
+        ("/files/*splat", "/files/a/b", "/files/{splat}"),
+        ("people/(?P<pk>\\d+)/$", "/people/7/", "/people/{pk}/"),
+        ("/^\\/old\\/(?<id>\\d+)$/", "/old/7", "/old/{id}"),
+    ] {
+        let learned = routes.learn(reported, path);
+        assert_eq!(learned.route.map(|it| it.as_str()), Some(route), "{reported}");
+        assert_eq!(learned.added.as_deref(), Some(reported));
+        assert_eq!(routes.route(path, 404).as_str(), route);
+    }
+}
+
+#[test]
+fn what_is_mounted_has_the_path_of_its_mount() {
+    let mut routes = Routes::default();
+    for (reported, path, route) in [
+        ("/items/<int:id>", "/shop/items/7", "/shop/items/{id}"),
+        ("/items/{id}", "/v2/shop/items/7", "/v2/shop/items/{id}"),
+        ("/", "/shop/", "/shop/"),
+        ("/<path:page>", "/docs/a/b", "/{page}"),
+        // The outer application reports its own part only, which is no route of the whole path.
+        ("/api", "/api/nfts/7", ""),
+        ("/items/<int:id>", "/u/7/items/7", ""),
+        ("/other/<x>", "/shop/items/7", ""),
+    ] {
+        let learned = routes.learn(reported, path);
+        let found = learned.route.map_or("", |it| it.as_str());
+        assert_eq!(found, route, "{reported} of {path}");
+        if let Some(added) = learned.added {
+            let mut later = Routes::default();
+            assert!(later.recall(&added), "{added}");
+            assert_eq!(later.route(path, 200).as_str(), route);
+        }
+    }
+    let mut routes = Routes::default();
+    let learned = (0..1_000).filter(|i| {
+        let word: String = format!("{i:03}").bytes().map(|b| char::from(b - b'0' + b'a')).collect();
+        learns(&mut routes, "/items/<id>", &format!("/{word}/items/7"))
+    });
+    assert_eq!(learned.count(), MOUNTS);
+}
+
+#[test]
+fn of_routes_that_both_match_the_one_that_the_api_goes_by_wins() {
+    let mut routes = Routes::new(&["/x/<b>/<c>", "/<a>/b/c"]);
+    assert!(routes.is_sure("/x/b/c"), "no span shows which");
+    assert_eq!(routes.route("/x/b/c", 200).as_str(), "/{a}/b/c");
+    routes.learn("/x/<b>/<c>", "/x/1/2");
+    assert!(routes.is_sure("/x/1/2") && routes.is_sure("/y/b/c") && !routes.is_sure("/x/b/c"));
+    assert_eq!(routes.learn("/x/<b>/<c>", "/x/b/c").route.unwrap().as_str(), "/x/{b}/{c}");
+    assert!(routes.is_sure("/x/b/c"));
+    assert_eq!(routes.route("/x/b/c", 200).as_str(), "/x/{b}/{c}");
+    // As where the method decides.
+    assert_eq!(routes.learn("/<a>/b/c", "/x/b/c").route.unwrap().as_str(), "/{a}/b/c");
+    assert!(!routes.is_sure("/x/b/c"));
 }
 
 proptest! {
     #[test]
     fn a_route_is_always_short_and_printable(
-        path in any::<String>(), told in any::<String>(), status: u16,
+        path in any::<String>(), reported in any::<String>(), status: u16,
     ) {
         let mut routes = Routes::new(&["/a/{b}"]);
-        routes.recall(&told);
-        for path in [&path, &told] {
+        routes.recall(&reported);
+        for path in [&path, &reported] {
             let route = routes.route(path, status).as_str();
             prop_assert!(route.len() <= 128);
             prop_assert!(route.bytes().all(|b| b.is_ascii_graphic()), "{}", route);

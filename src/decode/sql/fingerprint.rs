@@ -87,17 +87,44 @@ fn push(pieces: &mut Vec<Piece>, piece: Piece) {
             return;
         }
     }
-    let completes_row = piece.text == ")" && ends_with(pieces, &["(", VALUE, ")", ",", "(", VALUE]);
-    if completes_row {
-        pieces.truncate(pieces.len() - 3);
+    if piece.text == ")"
+        && let Some(row) = row_like_the_one_before(pieces)
+    {
+        pieces.truncate(row);
         return;
     }
     pieces.push(piece);
 }
 
-fn ends_with(pieces: &[Piece], texts: &[&str]) -> bool {
-    pieces.len() >= texts.len()
-        && pieces[pieces.len() - texts.len()..].iter().zip(texts).all(|(it, text)| it.text == *text)
+/// Where the comma and the parentheses begin that are about to be closed, if they hold one more of
+/// what stands before them: `(?, now()), (?, now()`. Of what is inserted all rows are alike.
+fn row_like_the_one_before(pieces: &[Piece]) -> Option<usize> {
+    let row = opened(pieces)?;
+    let [before @ .., end, comma] = &pieces[..row] else { return None };
+    if (&*end.text, &*comma.text) != (")", ",") {
+        return None;
+    }
+    let first = opened(before)?;
+    let texts = |pieces: &[Piece]| pieces.iter().map(|it| it.text.clone()).collect::<Vec<_>>();
+    let is_inserted = first.checked_sub(1).is_some_and(|at| pieces[at].text == "VALUES");
+    (is_inserted || texts(&before[first..]) == texts(&pieces[row..])).then_some(row - 1)
+}
+
+/// The parenthesis that is open at the end.
+fn opened(pieces: &[Piece]) -> Option<usize> {
+    let mut closed = 0_usize;
+    pieces.iter().rposition(|piece| match &*piece.text {
+        ")" => {
+            closed += 1;
+            false
+        }
+        "(" if closed == 0 => true,
+        "(" => {
+            closed -= 1;
+            false
+        }
+        _ => false,
+    })
 }
 
 fn write(pieces: &[Piece], is_whole: bool) -> String {

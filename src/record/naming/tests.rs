@@ -38,14 +38,20 @@ impl Bench {
 
     /// A request of trace 1; `span` is the proxy's.
     fn request(&mut self, span: u64, path: &str) -> &'static str {
-        let exchange = exchange(span, path);
-        self.naming.request(&exchange, UnixMicros(7), &mut self.outbox).as_str()
+        let named = self.naming.request(exchange(span, path), UnixMicros(7), &mut self.outbox);
+        named.map_or("held", |(_, route)| route.as_str())
     }
 
-    /// The API's span of that request.
-    fn tell(&mut self, span: u64, route: &str) {
+    /// The API's span of that request; the requests that were held for it.
+    fn tell(&mut self, span: u64, route: &str) -> Vec<(u64, &'static str)> {
         let spans = Spans { spans: vec![server(span, route)], left_out: 0 };
-        self.naming.spans(&spans, Stamp::default(), UnixMicros(9), &mut self.outbox);
+        let now = self.naming.now;
+        names(&self.naming.spans(&spans, now, UnixMicros(9), &mut self.outbox))
+    }
+
+    /// The requests that were held for long enough.
+    fn release(&mut self) -> Vec<(u64, &'static str)> {
+        names(&self.naming.release(false, &mut self.outbox))
     }
 
     fn tick(&mut self, now: Duration, wall: UnixMicros) {
@@ -58,6 +64,11 @@ impl Bench {
         let mut told = self.told.0.lock().unwrap();
         told.drain(..).map(|it| (it.at.0, it.pattern.into())).collect()
     }
+}
+
+/// Requests by the proxy's span, with their routes.
+fn names(released: &[(ApiExchange, Route)]) -> Vec<(u64, &'static str)> {
+    released.iter().map(|(it, route)| (it.trace.span_id, route.as_str())).collect()
 }
 
 fn exchange(span_id: u64, path: &str) -> ApiExchange {
@@ -196,4 +207,36 @@ fn what_is_remembered_is_bounded() {
     assert_eq!(bench.naming.waiting.len(), MOST_WAITING);
     bench.request(7_000_000, &"/a".repeat(500));
     assert!(bench.naming.requests.get(&(1, 7_000_000)).is_none());
+}
+
+#[test]
+fn a_request_that_several_routes_match_waits_for_its_own_span() {
+    let mut bench = Bench::new();
+    bench.tick(Duration::from_secs(60), UnixMicros(1));
+    bench.request(1, "/x/1/2");
+    bench.tell(1, "/x/<b>/<c>");
+    bench.request(2, "/y/b/c");
+    bench.tell(2, "/<a>/b/c");
+    assert_eq!(bench.request(3, "/x/b/c"), "held");
+    assert_eq!(bench.request(4, "/x/b/3"), "/x/{b}/{c}", "only one matches");
+    assert_eq!(bench.request(5, "/x/b/c"), "held");
+    assert_eq!(bench.tell(3, "/x/<b>/<c>"), [(3, "/x/{b}/{c}")]);
+    assert_eq!(bench.request(6, "/x/b/c"), "/x/{b}/{c}", "it is known by now");
+    assert_eq!(bench.release(), []);
+    bench.tick(Duration::from_secs(63), UnixMicros(1));
+    assert_eq!(bench.release(), [(5, "/x/{b}/{c}")], "its span did not come");
+    // A span that comes before its request has ended says it, too.
+    bench.tell(7, "/<a>/b/c");
+    assert_eq!(bench.request(7, "/x/b/c"), "/{a}/b/c");
+}
+
+#[test]
+fn a_path_is_masked_but_for_words_of_known_routes() {
+    let mut bench = Bench::new();
+    let mask = |bench: &Bench, path: &str| bench.naming.mask(path.into());
+    assert_eq!(&*mask(&bench, "/users/@me"), "/users/{token}");
+    bench.request(1, "/users/@me");
+    bench.tell(1, "/users/@me");
+    assert_eq!(&*mask(&bench, "/users/@me"), "/users/@me");
+    assert_eq!(&*mask(&bench, "/users/@ann"), "/users/{token}");
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::decode::routes::{Patterns, Routes};
 use crate::record::peer_processes::tests::work;
 use crate::record::trees::{CallPart, MinedPart, Trees};
 use alloy::primitives::B256;
@@ -262,13 +263,15 @@ fn a_request_that_tells_of_its_functions_alone_is_known_to_be_the_api_s_own_code
 #[test]
 fn similar_queries_of_one_request_are_found_and_told_once_in_a_while() {
     let mut bench = Bench::new();
-    let mut spans: Vec<Span> = (0..25)
-        .map(|i| query(10 + i, 2, &format!("SELECT * FROM nfts WHERE id = {i}"), 150 + i, 1))
-        .collect();
-    spans.push(query(50, 2, "SELECT count(*) FROM nfts", 160, 1));
-    spans.push(span(2, PROXY, SpanKind::Server, "GET /list"));
     for second in [0, 1] {
-        bench.spans(spans.clone());
+        let own = 1_000 * second;
+        let mut spans: Vec<Span> = (0..25)
+            .map(|i| (own + i, format!("SELECT * FROM nfts WHERE id = {i}")))
+            .map(|(id, text)| query(10 + id, own + 2, &text, 150 + id % 1_000, 1))
+            .collect();
+        spans.push(query(own + 50, own + 2, "SELECT count(*) FROM nfts", 160, 1));
+        spans.push(span(own + 2, PROXY, SpanKind::Server, "GET /list"));
+        bench.spans(spans);
         bench.request(request(1, 100, 1_100));
         bench.pass(1_000 * (second + 1));
     }
@@ -441,4 +444,26 @@ fn of_requests_of_one_trace_the_sender_has_the_transaction() {
         };
         assert_eq!(events.iter().filter_map(mined).collect::<Vec<_>>(), ["/buy"], "{when}");
     }
+}
+
+#[test]
+fn an_excluded_request_is_in_no_figure_and_counted() {
+    let mut routes = Routes::default();
+    routes.exclude(Patterns::new(&["/healthz"]));
+    let mut bench = Bench::naming(routes);
+    for path in ["/healthz", "/buy"] {
+        bench.request(ApiExchange { path: path.into(), ..request(1, 100, 1_100) });
+    }
+    bench.pass(500);
+    let samples = bench.received.samples.lock().unwrap();
+    let paths: Vec<_> = samples
+        .iter()
+        .filter_map(|sample| match sample {
+            Sample::Request(request) => Some(&*request.path),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(paths, ["/buy"]);
+    drop(samples);
+    assert!(bench.received.events().contains(&Event::Excluded));
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use alloy::primitives::B256;
 
+use crate::decode::sql::Statement;
 use crate::model::{Method, Operation, Stamp, UnixMicros, Work};
 use crate::record::findings::Subject;
 use crate::record::repeats::Question;
@@ -68,8 +69,15 @@ pub(super) struct OperationPart {
     at: UnixMicros,
     duration: Duration,
     is_server: bool,
-    /// The query's fingerprint.
-    query: Option<Arc<str>>,
+    query: Option<QueryPart>,
+}
+
+/// A query of an operation.
+#[derive(Clone, Debug)]
+struct QueryPart {
+    fingerprint: Arc<str>,
+    /// Opens, ends or sets up something, so that it is no sign of a loop.
+    is_housekeeping: bool,
 }
 
 /// The parts of a trace.
@@ -99,8 +107,9 @@ pub(super) struct Whose {
 pub(super) struct Parts {
     pub(super) calls: Vec<CallPart>,
     pub(super) mined: Vec<MinedPart>,
-    /// When each query began and how long it took, with its fingerprint.
-    pub(super) queries: Vec<(UnixMicros, Duration, Arc<str>)>,
+    /// When each query began and how long it took, with its fingerprint, where it may be one of a
+    /// loop's.
+    pub(super) queries: Vec<(UnixMicros, Duration, Option<Arc<str>>)>,
     /// Whether operations were told at all.
     pub(super) has_operations: bool,
     /// Parts of its trace for which there was no room. Whose they were is not known.
@@ -124,7 +133,13 @@ impl OperationPart {
             duration: operation.duration,
             is_server: operation.work == Work::Server,
             query: match &operation.work {
-                Work::Query(query) => Some(Arc::clone(&query.fingerprint)),
+                Work::Query(query) => Some(QueryPart {
+                    fingerprint: Arc::clone(&query.fingerprint),
+                    is_housekeeping: Statement::is_housekeeping(
+                        query.operation.map(|it| it.as_str()),
+                        &query.fingerprint,
+                    ),
+                }),
                 _ => None,
             },
         }
@@ -192,7 +207,12 @@ impl Tree {
         let has_operations = !operations.is_empty();
         let queries = operations
             .into_iter()
-            .filter_map(|one| Some((one.at, one.duration, one.query?)))
+            .filter_map(|one| {
+                let QueryPart { fingerprint, is_housekeeping } = one.query?;
+                // Without its text one query is as good as another, and the same of none.
+                let is_telling = !is_housekeeping && !fingerprint.is_empty();
+                Some((one.at, one.duration, is_telling.then_some(fingerprint)))
+            })
             .collect();
         Parts { calls, mined, queries, has_operations, left_out: self.left_out }
     }

@@ -96,9 +96,8 @@ impl Trees {
             shape: None,
             transaction: None,
         };
-        // Without its text one query is as good as another, and the same of none.
-        let told = parts.queries.iter().filter(|(_, _, fingerprint)| !fingerprint.is_empty());
-        let queries = told.map(|(_, took, fingerprint)| (&**fingerprint, *took));
+        let queries =
+            parts.queries.iter().filter_map(|(_, took, it)| Some((it.as_deref()?, *took)));
         let queries = repeated(queries, total);
         if !queries.is_empty() {
             self.out.events.push(Event::RepeatedQueries { route: ended.route });

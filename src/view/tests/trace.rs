@@ -152,7 +152,7 @@ async fn where_spans_are_not_expected_a_request_settles_soon_and_where_they_are_
         let mut view = Served::start(None).await;
         view.feed(&[ended(ago)]);
         if spans_come {
-            view.event(&Event::Spans { taken: 1, left_out: 0 });
+            view.event(&Event::Spans { taken: 1, left_out: 0, repeated: 0 });
         }
         if joined_by.is_some() {
             view.feed(&[made("eth_chainId", PROXY, joined_by, None)]);

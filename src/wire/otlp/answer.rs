@@ -17,9 +17,8 @@ pub(super) enum Encoding {
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) status: StatusCode,
-    /// One of [`Event::EXPORT_REFUSALS`](crate::model::Event::EXPORT_REFUSALS); none for requests
-    /// that are no exports.
-    pub(super) reason: Option<&'static str>,
+    /// One of [`Event::EXPORT_REFUSALS`](crate::model::Event::EXPORT_REFUSALS).
+    pub(super) reason: &'static str,
     pub(super) message: String,
 }
 

@@ -111,7 +111,7 @@ pub(super) fn decoded(body: Bytes, encoding: Option<&HeaderValue>) -> Result<Byt
     if !encoding.eq_ignore_ascii_case(b"gzip") {
         return Err(Refused {
             status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            reason: Some("encoding"),
+            reason: "encoding",
             message: format!(
                 "expected {} gzip or none, found \"{}\"; set OTEL_EXPORTER_OTLP_COMPRESSION to \
                  gzip or none",
@@ -135,7 +135,7 @@ pub(super) fn decoded(body: Bytes, encoding: Option<&HeaderValue>) -> Result<Byt
 pub(super) fn malformed(found: &str) -> Refused {
     Refused {
         status: StatusCode::BAD_REQUEST,
-        reason: Some("malformed"),
+        reason: "malformed",
         message: format!("expected an export of spans, found: {found}"),
     }
 }
@@ -144,7 +144,7 @@ pub(super) fn malformed(found: &str) -> Refused {
 pub(super) fn too_slow(what: &str, within: Duration) -> Refused {
     Refused {
         status: StatusCode::REQUEST_TIMEOUT,
-        reason: Some("too_slow"),
+        reason: "too_slow",
         message: format!("expected {what} within {within:?}"),
     }
 }
@@ -152,7 +152,7 @@ pub(super) fn too_slow(what: &str, within: Duration) -> Refused {
 fn no_room() -> Refused {
     Refused {
         status: StatusCode::SERVICE_UNAVAILABLE,
-        reason: Some("no_room"),
+        reason: "no_room",
         message: format!(
             "expected room for the export, found {LARGEST_TOGETHER} bytes of others that have not \
              come whole; send it again"
@@ -163,7 +163,7 @@ fn no_room() -> Refused {
 fn too_large() -> Refused {
     Refused {
         status: StatusCode::PAYLOAD_TOO_LARGE,
-        reason: Some("too_large"),
+        reason: "too_large",
         message: format!(
             "expected at most {LARGEST} bytes, found more; set OTEL_BSP_MAX_EXPORT_BATCH_SIZE lower"
         ),

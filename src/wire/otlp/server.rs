@@ -1,9 +1,10 @@
 //! The receiver's thread: accepts exporters, takes their exports one request at a time, drains.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ use tokio::task::JoinSet;
 use super::answer::{Encoding, Refused};
 use super::body::{self, Room};
 use crate::decode::otlp;
-use crate::model::{CustomMetrics, Observation, Observer};
+use crate::model::{CustomMetrics, Observation, Observer, remedy};
+use crate::wire::cors::CrossOrigin;
 use crate::wire::guard::Guard;
 
 /// How long a connection may be idle, or take for a request's head.
@@ -55,6 +57,8 @@ struct Shared {
     room: Room,
     slowest: Duration,
     stalled: Duration,
+    /// Reasons of refusals that are in the log.
+    said: Mutex<HashSet<&'static str>>,
 }
 
 /// Listens on `address`; port 0 takes a free one.
@@ -80,7 +84,8 @@ pub fn serve(
     };
     let Settings { drain, custom, slowest, stalled } = settings;
     let room = Room::new();
-    let shared = Arc::new(Shared { guard, observer, custom, room, slowest, stalled });
+    let said = Mutex::default();
+    let shared = Arc::new(Shared { guard, observer, custom, room, slowest, stalled, said });
     let run = move || runtime.block_on(run(listener, drain, shared, shutdown));
     Ok(std::thread::Builder::new().name("otlp".to_owned()).spawn(run)?)
 }
@@ -116,6 +121,15 @@ async fn run(
 }
 
 async fn connection(stream: TcpStream, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
+    let speaks_grpc = tokio::select! {
+        speaks_grpc = tokio::time::timeout(IDLE, speaks_grpc(&stream)) => speaks_grpc,
+        _ = stopping.wait_for(|stop| *stop) => return,
+    };
+    match speaks_grpc {
+        Ok(false) => {}
+        Ok(true) => return shared.refused("grpc"),
+        Err(_) => return,
+    }
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
         async move { Ok::<_, Infallible>(shared.answer(request).await) }
@@ -133,8 +147,35 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, mut stopping: watch:
     let _ = connection.await;
 }
 
+/// Whether it begins as HTTP/2 does, which gRPC is spoken in.
+async fn speaks_grpc(stream: &TcpStream) -> bool {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0";
+    let mut begin = [0; PREFACE.len()];
+    // No method of HTTP/1.1 begins with its first three letters.
+    let length = stream.peek(&mut begin).await.unwrap_or(0);
+    length >= 3 && PREFACE.starts_with(&begin[..length])
+}
+
 impl Shared {
     async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let origin = request.headers().get(header::ORIGIN);
+        let is_admitted = origin.is_some_and(|it| self.guard.admits_origin(it.as_bytes()));
+        let cross_origin = is_admitted.then(|| CrossOrigin::of(&request)).flatten();
+        let mut response = match &cross_origin {
+            Some(asked) if asked.is_preflight() => Response::new(Full::default()),
+            _ => self.answer_export(request).await,
+        };
+        if let Some(cross_origin) = cross_origin {
+            *response.status_mut() = cross_origin.allow(response.status(), response.headers_mut());
+        }
+        response
+    }
+
+    async fn answer_export<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -143,10 +184,7 @@ impl Shared {
         match self.take(request, encoding).await {
             Ok(response) => response,
             Err(refused) => {
-                if let Some(reason) = refused.reason {
-                    self.observer.tell(Observation::ExportRefused(reason));
-                }
-                tracing::debug!("refused {}: {}", refused.status, refused.message);
+                self.refused(refused.reason);
                 // Exporters close or go on by themselves, but for a body that was left unread.
                 let mut response = encoding.unwrap_or(Encoding::Json).refused(&refused);
                 let close = HeaderValue::from_static("close");
@@ -157,6 +195,17 @@ impl Shared {
                 }
                 response
             }
+        }
+    }
+
+    /// Tells that an export was refused; in the log once for each reason, and not in the words of the
+    /// answer, which may quote what was sent.
+    fn refused(&self, reason: &'static str) {
+        self.observer.tell(Observation::ExportRefused(reason));
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.insert(reason) {
+            let hint = remedy(reason).unwrap_or("The answer to it says why.");
+            tracing::warn!(reason, "an export of spans was refused. {hint}");
         }
     }
 
@@ -173,7 +222,7 @@ impl Shared {
         let of = |name| head.headers.get(name).map(HeaderValue::as_bytes);
         self.guard.admit(of(header::HOST), of(header::ORIGIN)).map_err(|refusal| Refused {
             status: StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::FORBIDDEN),
-            reason: Some("host_or_origin"),
+            reason: "host_or_origin",
             message: refusal.message(),
         })?;
         let path = head.uri.path();
@@ -182,17 +231,18 @@ impl Shared {
             "/v1/metrics" | "/v1/logs" => true,
             _ => {
                 let message = format!("expected /v1/traces, found {:.200}", path.escape_debug());
-                return Err(Refused { status: StatusCode::NOT_FOUND, reason: None, message });
+                return Err(Refused { status: StatusCode::NOT_FOUND, reason: "path", message });
             }
         };
         if head.method != Method::POST {
             let message = format!("expected POST, found {}", head.method);
-            return Err(Refused { status: StatusCode::METHOD_NOT_ALLOWED, reason: None, message });
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            return Err(Refused { status, reason: "method", message });
         }
         let Some(encoding) = encoding else {
             return Err(Refused {
                 status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                reason: Some("content_type"),
+                reason: "content_type",
                 message: "expected Content-Type application/x-protobuf or application/json; set \
                           OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf (gRPC is not spoken here)"
                     .to_owned(),

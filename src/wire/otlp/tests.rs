@@ -211,7 +211,7 @@ async fn what_finds_no_room_beside_others_is_to_be_sent_again() {
         }
     };
     assert_eq!(held.len(), LARGEST_TOGETHER / LARGEST - 1);
-    assert_eq!((refused.status.as_u16(), refused.reason), (503, Some("no_room")));
+    assert_eq!((refused.status.as_u16(), refused.reason), (503, "no_room"));
     let mut short = Vec::new();
     while let Ok(one) = room.read(body(100_000), quickly).await {
         short.push(one);
@@ -319,4 +319,36 @@ fn it_ends_while_an_exporter_is_idle() {
     let _idle = TcpStream::connect(receiver.address).unwrap();
     receiver.stop.send_replace(true);
     receiver.thread.join().unwrap();
+}
+
+#[test]
+fn an_exporter_that_speaks_grpc_or_knows_another_path_is_told_of() {
+    let receiver = Receiver::start();
+    let mut stream = TcpStream::connect(receiver.address).unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    let _ = stream.read_to_end(&mut Vec::new());
+    assert_eq!(receiver.told(), Err("grpc"));
+    assert_eq!(receiver.send("POST /", PROTOBUF, FLASK).0, 404);
+    assert_eq!(receiver.told(), Err("path"));
+    assert_eq!((receiver.post(PROTOBUF, FLASK).0, receiver.told()), (200, Ok(13)));
+}
+
+#[test]
+fn a_browser_sends_its_spans_from_a_page_of_an_admitted_origin() {
+    let receiver = Receiver::start();
+    let ask = |line: &str, origin: &str| {
+        let headers = format!(
+            "{JSON}Origin: {origin}\r\nAccess-Control-Request-Method: POST\r\n\
+             Access-Control-Request-Headers: content-type\r\n"
+        );
+        receiver.send(line, &headers, FLASK_JSON)
+    };
+    let (status, head, _) = ask("OPTIONS /v1/traces", "http://localhost:3000");
+    assert!(status == 200 && head.contains("access-control-allow-methods: post"), "{head}");
+    assert!(head.contains("access-control-allow-headers: content-type"), "{head}");
+    let (status, head, _) = ask("POST /v1/traces", "http://localhost:3000");
+    assert!(status == 200 && head.contains("allow-origin: http://localhost:3000"), "{head}");
+    assert_eq!(receiver.told(), Ok(13));
+    let (status, head, _) = ask("OPTIONS /v1/traces", "http://evil.example");
+    assert!(status == 403 && !head.contains("access-control"), "{head}");
 }

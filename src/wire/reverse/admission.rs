@@ -13,6 +13,7 @@ use super::download::Download;
 use super::message::{Arrival, refuse};
 use super::refusals::{Refused, examine};
 use super::seen::Seen;
+use crate::wire::cors::CrossOrigin;
 
 /// Refuses what must not reach the API.
 pub(super) struct Admission<S> {
@@ -45,10 +46,16 @@ where
     }
 
     fn call(&mut self, mut arrival: Arrival) -> Self::Future {
-        match ambiguity(&mut arrival).or_else(|| foreign(&arrival)) {
-            None => Admitted::Passed(self.inner.call(arrival)),
-            Some(response) => Admitted::Refused(Some(Box::new(response))),
+        let Some(mut response) = ambiguity(&mut arrival).or_else(|| foreign(&arrival)) else {
+            return Admitted::Passed(self.inner.call(arrival));
+        };
+        let origin = origin(arrival.request.headers());
+        if origin.is_some_and(|origin| arrival.client.shared.guard.admits_origin(origin))
+            && let Some(cross_origin) = CrossOrigin::of(&arrival.request)
+        {
+            *response.status_mut() = cross_origin.allow(response.status(), response.headers_mut());
         }
+        Admitted::Refused(Some(Box::new(response)))
     }
 }
 

@@ -10,7 +10,15 @@ use crate::decode::cache::{self, Headers};
 use crate::model::{ApiExchange, Flow};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+/// `X-Cache` and its kin, in the order in which they are believed.
+const CACHE_WORDS: [(Seen, HeaderName); 6] = [
+    (Seen::X_CACHE, HeaderName::from_static("x-cache")),
+    (Seen::X_CACHE_STATUS, HeaderName::from_static("x-cache-status")),
+    (Seen::X_PROXY_CACHE, HeaderName::from_static("x-proxy-cache")),
+    (Seen::CF_CACHE_STATUS, HeaderName::from_static("cf-cache-status")),
+    (Seen::X_VERCEL_CACHE, HeaderName::from_static("x-vercel-cache")),
+    (Seen::X_NEXTJS_CACHE, HeaderName::from_static("x-nextjs-cache")),
+];
 const HIT_CACHE: HeaderName = HeaderName::from_static("hit_cache");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -21,12 +29,13 @@ const LONGEST: usize = 4_096;
 pub(super) fn describe(exchange: &mut ApiExchange, head: &response::Parts, seen: Seen) {
     let headers = &head.headers;
     let text = |bit, name| if seen.has(bit) { joined(headers, &name) } else { Cow::Borrowed("") };
+    let words = CACHE_WORDS.map(|(bit, name)| text(bit, name));
     let server_timing = text(Seen::SERVER_TIMING, SERVER_TIMING);
     exchange.cache = cache::outcome(
         head.status.as_u16(),
         &Headers {
             cache_status: &text(Seen::CACHE_STATUS, CACHE_STATUS),
-            x_cache: &text(Seen::X_CACHE, X_CACHE),
+            words: words.each_ref().map(|words| &**words),
             hit_cache: &text(Seen::HIT_CACHE, HIT_CACHE),
             server_timing: &server_timing,
             age: &text(Seen::AGE, AGE),
@@ -37,7 +46,8 @@ pub(super) fn describe(exchange: &mut ApiExchange, head: &response::Parts, seen:
     } else if headers.get(CONTENT_TYPE).is_some_and(is_event_stream) {
         Flow::Events
     } else {
-        Flow::Response
+        // A long poll, or a response.
+        exchange.flow
     };
     exchange.server_timing = (!server_timing.is_empty()).then(|| server_timing.into());
 }

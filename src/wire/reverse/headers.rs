@@ -1,9 +1,13 @@
 //! The layer that takes away what belongs to one connection only (RFC 9110 7.6.1) and adds who the
 //! client is: `Forwarded` (RFC 7239) and `X-Forwarded-For`, `-Proto`, `-Host`.
 //!
-//! What a client sent in these is kept and appended to: the proxy stands on a developer's machine,
-//! often behind another proxy (a frontend's development server), and the API is told to trust as
-//! many hops as there are.
+//! The proxy stands on a developer's machine, often behind another one (a frontend's development
+//! server, a TLS end), and the API trusts it. What a client sent of addresses (`Forwarded`,
+//! `X-Forwarded-For`) is appended to, and the API is told to trust as many hops as there are. How the
+//! browser spoke and to which host (`X-Forwarded-Proto`, `-Host`) is for the first hop to say and
+//! stays as it is: uvicorn, gunicorn, Werkzeug and Express take the value as a whole, or the last or
+//! the first of a list. A client that speaks of itself by `X-Forwarded-…` only gets no `Forwarded`,
+//! which would contradict it.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -200,17 +204,16 @@ fn forward(headers: &mut HeaderMap, seen: Seen, client: &Client) {
             }
         }
     };
-    for (name, bit, value) in [
-        (FORWARDED, Seen::FORWARDED, forwarded),
-        (FOR, Seen::FORWARDED_FOR, client.forwarded_for.clone()),
-        (PROTO, Seen::FORWARDED_PROTO, HTTP),
-        (FORWARDED_HOST, Seen::FORWARDED_HOST, host),
-    ] {
-        if seen.has(bit) {
-            append(headers, name, value);
-        } else {
-            headers.append(name, value);
-        }
+    let of_others = [Seen::FORWARDED_FOR, Seen::FORWARDED_PROTO, Seen::FORWARDED_HOST];
+    if seen.has(Seen::FORWARDED) || !of_others.iter().any(|bit| seen.has(*bit)) {
+        append(headers, seen.has(Seen::FORWARDED), FORWARDED, forwarded);
+    }
+    append(headers, seen.has(Seen::FORWARDED_FOR), FOR, client.forwarded_for.clone());
+    if !seen.has(Seen::FORWARDED_PROTO) {
+        headers.append(PROTO, HTTP);
+    }
+    if !seen.has(Seen::FORWARDED_HOST) {
+        headers.append(FORWARDED_HOST, host);
     }
 }
 
@@ -233,8 +236,12 @@ fn forwarded_value(client: &Client, host: &HeaderValue) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HTTP)
 }
 
-/// Appends to a list; what came in several lines becomes one.
-fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
+/// Appends to a list, where there is one; what came in several lines becomes one.
+fn append(headers: &mut HeaderMap, is_there: bool, name: HeaderName, value: HeaderValue) {
+    if !is_there {
+        headers.append(name, value);
+        return;
+    }
     match headers.entry(name) {
         Entry::Vacant(entry) => {
             entry.insert(value);
@@ -333,7 +340,7 @@ mod tests {
     fn lists_are_appended_to() {
         let mut headers =
             headers(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")]);
-        append(&mut headers, FOR, HeaderValue::from_static("3.3.3.3"));
+        append(&mut headers, true, FOR, HeaderValue::from_static("3.3.3.3"));
         assert_eq!(headers["x-forwarded-for"], "1.1.1.1, 2.2.2.2, 3.3.3.3");
         assert_eq!(headers.get_all("x-forwarded-for").iter().count(), 1);
     }

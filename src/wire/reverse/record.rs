@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use http::{Method, response};
+use http::{Method, Uri, response};
 
 use super::client::Client;
 use super::connection::Marks;
@@ -14,7 +14,6 @@ use super::finished::Finished;
 use super::framing::Followed;
 use super::seen::Seen;
 use super::upload::Meter;
-use crate::decode::routes::without_secrets;
 use crate::model::{
     ApiExchange, CacheOutcome, CallsMade, End, Flight, Flow, HttpMethod, Stamp, Timing,
     TraceContext,
@@ -36,16 +35,21 @@ impl Record {
     pub(super) fn open(
         client: Rc<Client>,
         method: &Method,
-        path: &str,
+        uri: &Uri,
         followed: Followed,
         trace: TraceContext,
     ) -> Self {
-        let flight = client.shared.settings.flights.begin(trace, followed.started);
+        let (path, settings) = (uri.path(), &client.shared.settings);
+        let (flow, flight) = if is_long_poll(method, uri) || settings.long_polls.matches(path) {
+            (Flow::LongPoll, settings.flights.begin_long_poll(trace, followed.started))
+        } else {
+            (Flow::Response, settings.flights.begin(trace, followed.started))
+        };
         let exchange = ApiExchange {
             connection: client.id,
             peer: client.peer,
             http_method: method_label(method),
-            path: without_secrets(&path[..path.floor_char_boundary(LONGEST_PATH)]).into(),
+            path: path[..path.floor_char_boundary(LONGEST_PATH)].into(),
             status: 0,
             timing: Timing { request_started: followed.started, ..Timing::default() },
             end: End::ClientGone,
@@ -53,7 +57,7 @@ impl Record {
             response_bytes: 0,
             trace,
             cache: CacheOutcome::Unknown,
-            flow: Flow::Response,
+            flow,
             server_timing: None,
         };
         client.begin();
@@ -150,6 +154,12 @@ impl Drop for Record {
     fn drop(&mut self) {
         self.tell(self.client.end_of_unfinished());
     }
+}
+
+/// Socket.IO's: the answer comes when there is something to say.
+fn is_long_poll(method: &Method, uri: &Uri) -> bool {
+    let asks = |part: &str| uri.query().is_some_and(|query| query.split('&').any(|it| it == part));
+    *method == Method::GET && asks("transport=polling")
 }
 
 fn method_label(method: &Method) -> HttpMethod {

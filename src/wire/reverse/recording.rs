@@ -16,7 +16,9 @@ use super::client::Client;
 use super::download::Download;
 use super::message::{Answer, Arrival, Passing, Source};
 use super::record::Record;
+use super::seen::Seen;
 use crate::model::End;
+use crate::wire::cors::CrossOrigin;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -29,6 +31,7 @@ pub(super) struct Recording<S> {
 pub(super) struct Answering<F> {
     inner: F,
     client: Rc<Client>,
+    cross_origin: Option<Box<CrossOrigin>>,
 }
 
 impl<S> Recording<S> {
@@ -51,12 +54,14 @@ where
     }
 
     fn call(&mut self, arrival: Arrival) -> Self::Future {
-        let Arrival { request, client, followed, trace, wants_upgrade, .. } = arrival;
+        let Arrival { request, client, followed, seen, trace, wants_upgrade } = arrival;
+        let has_origin = seen.has(Seen::ORIGIN);
+        let cross_origin = has_origin.then(|| CrossOrigin::of(&request)).flatten().map(Box::new);
         let trace = trace.expect("the tracing layer comes before this one");
-        let (method, path) = (request.method(), request.uri().path());
-        let record = Record::open(Rc::clone(&client), method, path, followed, trace);
+        let (method, uri) = (request.method(), request.uri());
+        let record = Record::open(Rc::clone(&client), method, uri, followed, trace);
         let inner = self.inner.call(Passing { request, record, wants_upgrade });
-        Answering { inner, client }
+        Answering { inner, client, cross_origin }
     }
 }
 
@@ -71,7 +76,11 @@ where
         let Answer { mut head, source } = std::task::ready!(Pin::new(&mut this.inner).poll(cx))?;
         this.client.begin_response();
         let body = match source {
-            Source::Own(body, record, end) => {
+            Source::Own(body, mut record, end) => {
+                if let Some(cross_origin) = this.cross_origin.take() {
+                    head.status = cross_origin.allow(head.status, &mut head.headers);
+                    record.refused(head.status.as_u16());
+                }
                 record.finish(end, None);
                 Download::Own(body)
             }

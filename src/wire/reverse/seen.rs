@@ -47,6 +47,11 @@ names! {
     HIT_CACHE = 15, "hit_cache";
     AGE = 16, "age";
     SERVER_TIMING = 17, "server-timing";
+    X_CACHE_STATUS = 18, "x-cache-status";
+    X_PROXY_CACHE = 19, "x-proxy-cache";
+    CF_CACHE_STATUS = 20, "cf-cache-status";
+    X_VERCEL_CACHE = 21, "x-vercel-cache";
+    X_NEXTJS_CACHE = 22, "x-nextjs-cache";
 }
 
 impl Seen {

@@ -1,9 +1,11 @@
 //! What the reverse proxy is told: where the API is, and how long to wait for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::Authority;
 
+use crate::decode::routes::Patterns;
 use crate::model::Flights;
 
 /// How the reverse proxy behaves.
@@ -34,6 +36,8 @@ pub struct ReverseSettings {
     pub drain: Duration,
     /// Where the requests under way are told.
     pub flights: Flights,
+    /// Paths on which requests are long polls, beside those of Socket.IO, which are known.
+    pub long_polls: Arc<Patterns>,
 }
 
 impl ReverseSettings {
@@ -50,6 +54,7 @@ impl ReverseSettings {
             preserve_header_case: false,
             drain: Duration::from_secs(10),
             flights: Flights::default(),
+            long_polls: Arc::default(),
         }
     }
 }
