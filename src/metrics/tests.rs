@@ -50,6 +50,7 @@ const CATALOGUE: &[(&str, &str, &str)] = &[
     ("dappscope_queue_capacity", "gauge", ""),
     ("dappscope_queue_depth", "gauge", ""),
     ("dappscope_refused_requests_total", "counter", "proxy,reason"),
+    ("dappscope_requests_excluded_total", "counter", ""),
     ("dappscope_samples_dropped_total", "counter", "reason"),
     ("dappscope_samples_stored_total", "counter", "kind"),
     ("dappscope_samples_total", "counter", "kind"),

@@ -309,7 +309,9 @@ fn metrics_and_logs_are_accepted_and_all_else_is_not_there() {
     let (status, head, _) = receiver.send("GET /v1/traces", "", b"");
     assert_eq!(status, 405);
     assert!(head.contains("allow: post"), "{head}");
+    assert_eq!(receiver.told(), Err("method"));
     assert_eq!(receiver.send("POST /v1/trace", PROTOBUF, FLASK).0, 404);
+    assert_eq!(receiver.told(), Err("path"));
     assert_eq!(receiver.queue.depth(), 0);
 }
 
