@@ -23,17 +23,20 @@ try {
   await browser.close();
 }
 
-const newestPurchase = (page) => page.getByRole('button', { name: /^Tree of POST .*\/buy$/ }).first();
+function newestPurchase(page) {
+  return page.getByRole('button', { name: /^Tree of POST .*\/buy$/ }).first();
+}
 
 // The lists come all the same, and a row that stays is not drawn anew.
 async function visitThatFailsAtFirst() {
   const page = await browser.newPage();
   page.setDefaultTimeout(120_000);
   let failed = false;
+  const follows = new Promise((resolve) => page.on('websocket', (socket) => socket.once('framereceived', resolve)));
   await page.route('**/rpc', async (route) => {
-    if (failed || !route.request().postData()?.includes('dappscope_routes')) return route.continue();
+    if (failed || page.isClosed() || !route.request().postData()?.includes('dappscope_routes')) return route.continue();
     // Not before the page follows what happens.
-    await page.waitForFunction(() => state.live);
+    await follows;
     failed = true;
     return route.abort();
   });
