@@ -75,8 +75,9 @@ pub const KEYS: &[Key] = &[
     key("api", "flask_routes", |c| &mut c.api.flask_routes,
         "A file with what `flask routes` printed, whose rules are routes; empty without one."),
     key("api", "exclude", |c| &mut c.api.exclude,
-        "Paths whose requests pass as all others and are in no figure, as health checks and static\n\
-         files: [\"/healthz\", \"/static/{file...}\"]. How many they were is counted."),
+        "Paths whose requests pass as all others and are in no figure of requests, as health checks and\n\
+         static files: [\"/healthz\", \"/static/{file...}\"]. How many they were is counted, and so are\n\
+         their queries and calls to the node."),
     key("api", "long_poll", |c| &mut c.api.long_poll,
         "Paths on which the API answers when it has something to say: their times are counted as\n\
          those of streams, apart from latencies. Socket.IO's are known."),

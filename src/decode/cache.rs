@@ -1,7 +1,8 @@
 //! What a cache did with a request, from the response's headers, the most telling first:
 //! `Cache-Status` (RFC 9211), `X-Cache` and its kin (`X-Cache-Status`, `X-Proxy-Cache`,
 //! `CF-Cache-Status`, `X-Vercel-Cache`, `X-Nextjs-Cache`), Flask-Caching's `hit_cache`,
-//! `Server-Timing`'s `cache`, `Age`. A 304 is a revalidation whatever they say: nobody's answer was spared but the body.
+//! `Server-Timing`'s `cache`, `Age`. A 304 is a revalidation whatever they say: the API was asked all
+//! the same, and only the body was saved.
 
 use super::members::{parameter, pieces};
 use super::server_timing;

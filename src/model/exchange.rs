@@ -123,8 +123,8 @@ pub struct ApiExchange {
     pub connection: ConnectionId,
     pub peer: SocketAddr,
     pub http_method: HttpMethod,
-    /// The request's path without its query (a query may hold keys), for the store, and to tell its
-    /// route by.
+    /// The request's path as it was sent, without its query, which may hold keys. The recorder finds
+    /// the route by it, then masks what may be secret; only the masked path is stored.
     pub path: Box<str>,
     /// The response's status; what the proxy answered when there was none from the upstream.
     pub status: u16,

@@ -4,8 +4,8 @@
 //! child of a span that the reverse proxy opened, of which nobody but the API knows the id, and when
 //! it matches the path of that request, or its end below a mount: an exporter cannot invent routes.
 //! Spans come after the request nearly always, so requests are remembered for a while; what comes
-//! before waits for it. A request of which several known routes match the path, and it is not known
-//! which of them the API goes by, is held until its span comes, for two seconds at most.
+//! before waits for it. Where several known routes match a request's path and no span has shown which
+//! one the API prefers, the request is held until its own span arrives, for two seconds at most.
 //!
 //! What is learned is told as a sample, and again once a day while it is in use: the samples of a
 //! start before name the routes of the next.

@@ -31,7 +31,7 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) struct Recording {
     desk: Desk,
     sockets: Sockets,
-    pub(super) naming: Naming,
+    naming: Naming,
     custom: Custom,
     functions: AppFunctions,
     seen: SeenSpans,

@@ -96,20 +96,22 @@ impl Bench {
 
     /// With these routes known.
     fn naming(routes: Routes) -> Self {
-        let mut bench = Self::new();
-        bench.recording.naming = Naming::new(routes, Vec::new());
-        bench
+        Self::made(routes, no_lookup(), Flights::default())
     }
 
     /// Where `lookup` finds the processes, beside an API whose requests are `flights`.
     fn with(lookup: PeerLookup, flights: Flights) -> Self {
+        Self::made(Routes::default(), lookup, flights)
+    }
+
+    fn made(routes: Routes, lookup: PeerLookup, flights: Flights) -> Self {
         let (received, tally) = (Received::default(), Arc::new(Tally::default()));
         let (sender, wanted) = channel(1_024);
         let outbox = Outbox::new(vec![Box::new(received.clone())], Arc::clone(&tally));
         let mut recording = Recording::new(
             outbox,
             Ledger::new(Contracts::new(), Traces::Off, sender),
-            Naming::new(Routes::default(), Vec::new()),
+            Naming::new(routes, Vec::new()),
             Custom::new(CustomMetrics::default()),
             lookup,
             flights,
